@@ -1,0 +1,52 @@
+"""The data contract: rates, sizes, windows and key names. Every other file imports them from here.
+
+Conventions, said once:
+
+* Video is [T, H, W, 3], time before height before width before channels, 25 frames a second.
+  It is uint8 in records and on its way to the device, [-1, 1] inside the nets, [0, 1] in metrics.
+* Sound is 16 kHz mono, float32 in [-1, 1]; frame t covers the samples [640 t, 640 (t + 1)).
+* Landmarks are 68 points (the iBUG order), flattened as x0 y0 x1 y1 ... to 136 numbers. Their unit is
+  half a crop, their origin its middle: a crop's left and upper edges are -1, its right and lower edges 1.
+* Frame t hears 28 MFCC rows of 10 ms, 280 ms centred on the middle of the frame.
+"""
+
+FPS = 25
+SAMPLE_RATE = 16_000
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+IMAGE_SIZE = 128
+NUM_LANDMARKS = 68
+LANDMARK_SIZE = 2 * NUM_LANDMARKS
+
+MFCC_COEFFICIENTS = 12  # of 13: the first, the energy, is dropped
+MFCC_HOP = 160  # samples between two rows
+MFCC_ROWS_PER_FRAME = SAMPLES_PER_FRAME // MFCC_HOP
+MFCC_WINDOW = 28  # rows that one frame hears
+MFCC_CONTEXT = (MFCC_WINDOW - MFCC_ROWS_PER_FRAME) // 2  # rows before and after the frame's own four
+
+# Points of the face, as slices of the 68.
+JAW = slice(0, 17)
+BROWS = slice(17, 27)
+NOSE = slice(27, 36)
+EYES = slice(36, 48)
+RIGHT_EYE = slice(36, 42)  # the person's right, on the left of the picture
+LEFT_EYE = slice(42, 48)
+MOUTH = slice(48, 68)
+STEADY = slice(27, 48)  # nose and eyes: what the alignment holds still
+
+# (upper, lower) points of the inner lips, whose distance is the opening of the mouth.
+INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
+
+# Keys of a record (one clip) and of a batch.
+CLIP_ID = 'clip_id'  # text
+SPEAKER = 'speaker'  # text
+VIDEO = 'video'  # record [T] JPEG; batch [B, T, H, W, 3] uint8
+LANDMARKS = 'landmarks'  # [T, 136] float32
+REST_LANDMARKS = 'rest_landmarks'  # [136] float32: the clip's face with its mouth at rest
+AUDIO = 'audio'  # record [640 T] int16
+MFCC_ROWS = 'mfcc_rows'  # record [4 T + 24, 12] float32
+MFCC = 'mfcc'  # batch [B, T, 28, 12] float32
+EXAMPLE_IMAGE = 'example_image'  # batch [B, H, W, 3] uint8
+EXAMPLE_LANDMARKS = 'example_landmarks'  # batch [B, 136] float32
+MASK = 'mask'  # batch [B] float32: 0 marks padding
+FRAME_MASK = 'frame_mask'  # evaluation batch [B, T] float32: 0 marks padding
