@@ -1,0 +1,158 @@
+"""Landmarks ↔ coefficients: what of a face moves when it speaks, apart from whose face it is.
+
+A clip's landmarks are its *rest shape* (that person's face with the mouth at rest) plus a *deviation*.
+Deviations are described by a few principal components. Identity thus lives in the rest shape alone, and
+AT-net, which works on coefficients, never sees it.
+
+All functions work on NumPy and on JAX arrays alike. Landmarks are flattened as x0 y0 x1 y1 ... and are
+measured in half crops (see `data_pipelines.features`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+# Speech moves the mouth and the jaw; the ends of the jaw line, at the ears, follow the head only.
+_SPEAKING_POINTS = {
+    'all': range(features.NUM_LANDMARKS),
+    'mouth_jaw': [*range(2, 15), *range(48, 68)],
+}
+
+# The point that each point becomes in a mirror.
+MIRROR = np.array(
+    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+     *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65])
+
+
+class LandmarkBasis(NamedTuple):
+  """A linear model of how faces move.
+
+  Attributes:
+    mean: [136] rest shape, averaged over clips.
+    components: [K, 136] orthonormal directions of movement, the largest first.
+    scale: standard deviation of the movement along the first component; coefficients are in this unit.
+    opening: [136] movement that opens the mouth by one unit of `mouth_gap`.
+    rest_gap: mean `mouth_gap` of rest shapes.
+    explained: [K] share of the (speaking points') movement that each component explains.
+  """
+  mean: Any
+  components: Any
+  scale: Any
+  opening: Any
+  rest_gap: Any
+  explained: Any
+
+
+def _gap_functional() -> np.ndarray:
+  """[136] g such that landmarks @ g is the mean height of the gap between the inner lips."""
+  functional = np.zeros(features.LANDMARK_SIZE, np.float32)
+  for upper, lower in features.INNER_LIP_PAIRS:
+    functional[2 * lower + 1] += 1 / len(features.INNER_LIP_PAIRS)
+    functional[2 * upper + 1] -= 1 / len(features.INNER_LIP_PAIRS)
+  return functional
+
+
+_GAP = _gap_functional()
+
+
+def mouth_gap(landmarks):
+  """Height of the gap between the inner lips: [..., 136] → [...], in half crops."""
+  return landmarks @ _GAP
+
+
+def mirror(landmarks: np.ndarray) -> np.ndarray:
+  """The landmarks of the picture flipped left to right: [..., 136] → [..., 136]."""
+  points = landmarks.reshape(landmarks.shape[:-1] + (features.NUM_LANDMARKS, 2))
+  return (points[..., MIRROR, :] * np.array([-1, 1], landmarks.dtype)).reshape(landmarks.shape)
+
+
+def fit(statistics: Mapping[str, np.ndarray], num_components: int, *, points: str = 'mouth_jaw',
+        symmetric: bool = True) -> LandmarkBasis:
+  """Fits a basis to the statistics of one or more data sets.
+
+  Args:
+    statistics: `count` of frames, `rest_sum` [136] and `rest_count` of the clips' rest shapes, and
+      `deviation_outer` [136, 136], the sum over frames of the outer product of the deviation from the
+      rest shape. Sums of several data sets' statistics are the statistics of their union.
+    num_components: how many components to keep.
+    points: 'mouth_jaw' models the movement of mouth and jaw and holds all else still; 'all' models
+      everything, so also brows, blinks and what the alignment left of the head's turning.
+    symmetric: whether to model only what moves alike on both sides of the face. A turning head moves
+      the two sides apart, speech hardly does, so this keeps head motion out of the components.
+
+  Returns:
+    The basis, in float32.
+
+  Raises:
+    InputError: if there are fewer frames than components or `points` is unknown.
+  """
+  if points not in _SPEAKING_POINTS:
+    raise InputError(f"landmark points {points!r} are unknown: use one of {sorted(_SPEAKING_POINTS)}")
+  count, rest_count = float(statistics['count']), float(statistics['rest_count'])
+  if count <= num_components or rest_count < 1:
+    raise InputError(f'{int(count)} frames are too few to fit {num_components} landmark components: '
+                     'convert more clips')
+  identity = np.eye(features.LANDMARK_SIZE)
+  keep = np.zeros(features.LANDMARK_SIZE)
+  for point in _SPEAKING_POINTS[points]:
+    keep[2 * point:2 * point + 2] = 1
+  projection = identity * keep
+  mean = np.asarray(statistics['rest_sum'], np.float64) / rest_count
+  if symmetric:
+    projection = (projection + mirror(projection)) / 2
+    mean = (mean + mirror(mean)) / 2
+  second_moment = projection @ (np.asarray(statistics['deviation_outer'], np.float64) / count) @ projection.T
+  variances, vectors = np.linalg.eigh(second_moment)
+  variances, vectors = variances[::-1], vectors[:, ::-1]
+  components = vectors[:, :num_components].T
+  # Signs are arbitrary; let every component open the mouth, so that refits stay comparable.
+  components = components * np.where(mouth_gap(components) < 0, -1, 1)[:, None]
+  toward_opening = second_moment @ _GAP
+  return LandmarkBasis(
+      mean=mean.astype(np.float32),
+      components=np.ascontiguousarray(components, np.float32),
+      scale=np.float32(np.sqrt(variances[0])),
+      opening=(toward_opening / (_GAP @ toward_opening)).astype(np.float32),
+      rest_gap=np.float32(mouth_gap(mean)),
+      explained=(variances[:num_components] / variances.sum()).astype(np.float32))
+
+
+def to_coefficients(landmarks, rest, basis: LandmarkBasis):
+  """Landmarks [..., 136] of a face with the rest shape `rest` [..., 136] → coefficients [..., K]."""
+  return (landmarks - rest) @ basis.components.T / basis.scale
+
+
+def from_coefficients(coefficients, rest, basis: LandmarkBasis):
+  """Coefficients [..., K] moving the rest shape `rest` [..., 136] → landmarks [..., 136]."""
+  return rest + (coefficients * basis.scale) @ basis.components
+
+
+def rest_from_example(landmarks, basis: LandmarkBasis):
+  """The rest shape of a face of which one picture is known: [..., 136] → [..., 136].
+
+  A mouth that stands wider open than mouths at rest do is closed along the direction in which mouths
+  open; everything else of the face is kept.
+  """
+  gap = mouth_gap(landmarks)
+  excess = (gap - basis.rest_gap) * (gap > basis.rest_gap)
+  return landmarks - excess[..., None] * basis.opening
+
+
+def save(path: str, basis: LandmarkBasis) -> None:
+  """Writes the basis as an .npz file."""
+  with open(path, 'wb') as file:
+    np.savez(file, **basis._asdict())
+
+
+def load(path: str) -> LandmarkBasis:
+  """Reads what `save` wrote; raises InputError where the file is missing or is something else."""
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      return LandmarkBasis(**{name: arrays[name] for name in LandmarkBasis._fields})
+  except (OSError, ValueError, KeyError) as error:
+    raise InputError(f'{path} is not a landmark basis ({error}): fit one by training AT-net') from error
