@@ -1,0 +1,151 @@
+"""What is done with 68 points: the crop that holds nose and eyes still, and landmarks as the nets see them.
+
+Points are continuous picture coordinates: pixel i covers [i, i + 1), so the middle of the first pixel is 0.5.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from data_pipelines import features
+
+# A Gaussian of two frames for the matrices: the crop itself must be still.
+_STRONG = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
+_REST_SHARE = 0.3
+
+# Point i of a mirrored face is point MIRROR[i] of the face.
+MIRROR = np.array([
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
+
+
+def _load_template() -> np.ndarray:
+  path = pathlib.Path(__file__).parent / 'assets' / 'face_template.json'
+  return np.asarray(json.loads(path.read_text())['points'], np.float32)
+
+
+# float32 [68, 2]: the mean face at rest in pixels of a 128x128 crop, symmetric about x = 64.
+TEMPLATE = _load_template()
+
+
+def smooth(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """Weighted mean over time, values [T, ...]; beyond its ends the signal goes on mirrored through the end point."""
+  reach = min(len(weights) // 2, len(values) - 1)
+  middle = len(weights) // 2
+  weights = weights[middle - reach:middle + reach + 1]
+  before = 2 * values[:1] - values[reach:0:-1]
+  after = 2 * values[-1:] - values[-2:-reach - 2:-1]
+  padded = np.concatenate([before, values, after]) if reach else values
+  view = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
+  return (view @ (weights / weights.sum())).astype(values.dtype)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+  """The least-squares similarity (turn, scale, shift; Umeyama 1991) from `source` to `target`.
+
+  Args:
+    source: [..., N, 2].
+    target: [N, 2] or [..., N, 2].
+
+  Returns:
+    float64 [..., 2, 3] for `apply`.
+  """
+  source, target = (np.asarray(points, np.float64) for points in (source, target))
+  source_mean, target_mean = source.mean(axis=-2), target.mean(axis=-2)
+  s, t = source - source_mean[..., None, :], target - target_mean[..., None, :]
+  # In the plane a turn with scale is one complex number; least squares over it is the closed form.
+  variance = np.maximum((s ** 2).sum(axis=(-2, -1)), 1e-12)
+  real = (s * t).sum(axis=(-2, -1)) / variance
+  imaginary = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(axis=-1) / variance
+  linear = np.stack([np.stack([real, -imaginary], -1), np.stack([imaginary, real], -1)], -2)
+  shift = target_mean - np.einsum('...ij,...j->...i', linear, source_mean)
+  return np.concatenate([linear, shift[..., None]], axis=-1)
+
+
+def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Moves points [..., N, 2] by matrices [..., 2, 3]."""
+  moved = np.einsum('...ij,...nj->...ni', matrix[..., :2], points) + matrix[..., None, :, 2]
+  return moved.astype(np.asarray(points).dtype)
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+  """The matrix [2, 3] that undoes a matrix [2, 3]."""
+  linear = np.linalg.inv(matrix[:, :2])
+  return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=-1)
+
+
+def alignment(landmarks: np.ndarray) -> np.ndarray:
+  """[..., 68, 2] pixels -> [..., 2, 3]: picture to crop, by nose and eyes alone, so that the mouth may move."""
+  return similarity(landmarks[..., features.STEADY, :], TEMPLATE[features.STEADY])
+
+
+def align_track(landmarks: np.ndarray) -> np.ndarray:
+  """[T, 68, 2] pixels -> [T, 2, 3], from points smoothed over time: the crop must not tremble with them."""
+  return alignment(smooth(np.asarray(landmarks), _STRONG))
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE) -> np.ndarray:
+  """Cuts a square out of a picture, its edge repeated where the square reaches beyond it.
+
+  Args:
+    image: uint8 [H, W, 3].
+    matrix: [2, 3], picture to crop of `size`.
+    size: side of the crop.
+
+  Returns:
+    uint8 [size, size, 3], averaged where the picture is shrunk.
+  """
+  inverse = invert(np.asarray(matrix, np.float64))
+  corners = apply(inverse, np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64))
+  scale = float(np.hypot(inverse[0, 0], inverse[1, 0]))  # picture pixels in a crop pixel
+  low = np.floor(corners.min(axis=0)).astype(int) - 2
+  high = np.ceil(corners.max(axis=0)).astype(int) + 2
+  limits = np.array([image.shape[1], image.shape[0]])
+  start, stop = np.clip(low, 0, limits - 1), np.clip(high, 1, limits)
+  part = image[start[1]:stop[1], start[0]:stop[0]]
+  before, after = start - low, high - stop
+  if before.any() or after.any():
+    part = np.pad(part, [(before[1], after[1]), (before[0], after[0]), (0, 0)], mode='edge')
+  picture = Image.fromarray(part)
+  inverse[:, 2] -= low
+  shrink = int(scale / 2)
+  if shrink > 1:
+    picture = picture.reduce(shrink)
+    inverse /= shrink
+  # Four or more samples a pixel where it is shrunk, one where it is enlarged.
+  times = 2 if scale > 1.1 else 1
+  inverse[:, :2] /= times
+  crop = picture.transform((times * size, times * size), Image.Transform.AFFINE, tuple(inverse.reshape(-1)),
+                           Image.Resampling.BILINEAR if times > 1 else Image.Resampling.BICUBIC)
+  return np.asarray(crop.reduce(times) if times > 1 else crop)
+
+
+def normalise(points: np.ndarray) -> np.ndarray:
+  """Points in a crop [..., 68, 2] -> [..., 136] in half crops from its middle, x0 y0 x1 y1 ..."""
+  half = features.IMAGE_SIZE / 2
+  return (np.asarray(points) / half - 1).reshape(*np.shape(points)[:-2], features.LANDMARK_SIZE).astype(np.float32)
+
+
+def denormalise(landmarks: np.ndarray) -> np.ndarray:
+  """The inverse of `normalise`: [..., 136] -> [..., 68, 2] in pixels of the 128x128 crop."""
+  half = features.IMAGE_SIZE / 2
+  return (np.asarray(landmarks).reshape(*np.shape(landmarks)[:-1], features.NUM_LANDMARKS, 2) + 1) * half
+
+
+def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
+  """[..., 136] -> [...]: the mean gap between the inner lips, its middle twice, in distances of the eyes' centres."""
+  points = denormalise(landmarks)
+  gap = sum(weight * (points[..., lower, 1] - points[..., upper, 1])
+            for weight, (upper, lower) in zip((0.25, 0.5, 0.25), features.INNER_LIP_PAIRS))
+  eyes = points[..., features.LEFT_EYE, :].mean(axis=-2) - points[..., features.RIGHT_EYE, :].mean(axis=-2)
+  return gap / np.maximum(np.hypot(eyes[..., 0], eyes[..., 1]), 1e-6)
+
+
+def rest_landmarks(landmarks: np.ndarray) -> np.ndarray:
+  """[T, 136] -> [136]: the mean over the 30 % of frames (one at least) whose mouth is the least open."""
+  count = max(1, round(_REST_SHARE * len(landmarks)))
+  order = np.argsort(mouth_opening(landmarks), kind='stable')
+  return landmarks[order[:count]].mean(axis=0)

@@ -1,0 +1,281 @@
+"""Pictures and video, in and out."""
+
+import contextlib
+import fractions
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from data_pipelines import audio, features
+from data_pipelines.errors import InputError
+
+_MAX_PIXELS = 50_000_000  # of a picture
+_MAX_BYTES = 4 << 30  # of a decoded clip
+_VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
+
+
+class Clip(NamedTuple):
+  """A video at 25 frames a second with its sound, both beginning at the first frame."""
+
+  frames: list[np.ndarray]  # T times uint8 [H, W, 3]
+  samples: np.ndarray  # float32 [n], 16 kHz mono in [-1, 1]; empty if the file has no sound
+  source_fps: float
+  has_audio: bool
+  truncated: bool  # the file is damaged or breaks off: what could be decoded is here
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+  """Reads a picture, turned upright as its EXIF orientation says.
+
+  Returns:
+    uint8 [H, W, 3] RGB; transparent parts are laid on white.
+
+  Raises:
+    InputError: missing, a directory, empty, not a picture, damaged or above 50 megapixels.
+  """
+  path = os.fspath(path)
+  if os.path.isdir(path):
+    raise InputError(f'{path} is a directory, where a picture is needed.')
+  if not os.path.exists(path):
+    raise InputError(f'{path} does not exist: check the path.')
+  if not os.path.getsize(path):
+    raise InputError(f'{path} is empty (zero bytes): get the file again.')
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')  # of Pillow, on odd files; the size is checked below
+      with Image.open(path) as image:
+        if image.width * image.height > _MAX_PIXELS:
+          raise InputError(
+              f'{path} is {image.width}x{image.height} pixels, more than 50 megapixels: shrink it first.')
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ('I', 'I;16', 'I;16B', 'F'):
+          array = np.asarray(image, np.float32)
+          array = np.clip(array / (257 if array.max() > 255 else 1), 0, 255).astype(np.uint8)
+          image = Image.fromarray(array)
+        if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+          image = image.convert('RGBA')
+          image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+        return np.array(image.convert('RGB'))
+  except InputError:
+    raise
+  except Image.DecompressionBombError as error:
+    raise InputError(f'{path} is more than 50 megapixels: shrink it first.') from error
+  except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+    raise InputError(f'{path} cannot be read as a picture, it is damaged or of an unknown format.') from error
+
+
+def read_video(path: str | os.PathLike, fps: int = features.FPS) -> Clip:
+  """Reads a whole clip: frames at `fps`, and the sound from the first frame on.
+
+  Frames are picked by the nearest time stamp, so any constant or variable rate will do; rotation in the
+  file's metadata is obeyed. A file that breaks off gives what could be decoded, and says so.
+
+  Raises:
+    InputError: the file cannot be opened, holds no video or a single frame, no frame can be decoded, or
+      the decoded frames would not fit into 4 GiB.
+  """
+  reader = _Reader(path, fps)
+  frames, total = [], 0
+  for frame in reader.frames():
+    frames.append(frame)
+    total += frame.nbytes
+    if total > _MAX_BYTES:
+      raise InputError(f'{path} is too long for its size ({frame.shape[1]}x{frame.shape[0]}, over '
+                       f'{len(frames) / fps:.0f} seconds): cut it or scale it down.')
+  return Clip(frames, reader.samples(), reader.source_fps, reader.has_audio, reader.truncated)
+
+
+def iter_video(path: str | os.PathLike, fps: int = features.FPS) -> Iterator[np.ndarray]:
+  """The frames of `read_video`, uint8 [H, W, 3], one at a time: for videos of any length, without the sound."""
+  return _Reader(path, fps, with_audio=False).frames()
+
+
+class _Reader:
+  """One pass over a file: frames are handed out as they come, sound is kept until asked for."""
+
+  def __init__(self, path: str | os.PathLike, fps: int, with_audio: bool = True):
+    self.source_fps = 0.0
+    self.has_audio = False
+    self.truncated = False
+    self._path = path
+    self._fps = fps
+    self._with_audio = with_audio
+    self._sound = audio.SoundCollector()
+    self._start = 0.0
+
+  def frames(self) -> Iterator[np.ndarray]:
+    """Frame i of the output is the source frame whose time stamp is nearest to i / fps."""
+    count, current, time, step = 0, None, 0.0, 0.0
+    for frame, next_time in self._stamped():
+      if current is None:
+        self._start = next_time
+      else:
+        step = next_time - time
+        middle = (time + next_time) / 2 - self._start
+        while count / self._fps < middle - 1e-6:
+          yield current
+          count += 1
+      current, time = frame, next_time
+    if current is None:
+      raise InputError(f'{self._path} holds no video frame that can be decoded: it is damaged or breaks off too early.')
+    if not step:
+      raise InputError(f'{self._path} holds a single picture, where a video is needed.')
+    # The last frame lasts as long as the one before it.
+    end = time - self._start + step
+    for _ in range(max(count == 0, round(end * self._fps) - count)):
+      yield current
+
+  def samples(self) -> np.ndarray:
+    """The sound from the first frame on, float32 [n]."""
+    samples = self._sound.samples()
+    if self._sound.start is None:
+      return samples
+    late = round((self._sound.start - self._start) * features.SAMPLE_RATE)
+    return np.pad(samples, (late, 0)) if late > 0 else samples[-late:]
+
+  def _stamped(self) -> Iterator[tuple[np.ndarray, float]]:
+    with audio.open_media(self._path) as container:
+      if not container.streams.video:
+        raise InputError(f'{self._path} has no picture in it: give a video file.')
+      video = container.streams.video[0]
+      video.codec_context.thread_count = 1  # clips are short: threads cost more than they bring
+      self.source_fps = float(video.average_rate or video.guessed_rate or self._fps)
+      streams = [video]
+      if self._with_audio and container.streams.audio:
+        streams.append(container.streams.audio[0])
+        self.has_audio = True
+      last = None
+      for frame in audio.decode(container, streams, self._note_damage):
+        if isinstance(frame, av.AudioFrame):
+          self._sound.add(frame)
+          continue
+        time = frame.time
+        if time is None or (last is not None and time <= last):  # without stamps: by the rate
+          time = 0.0 if last is None else last + 1 / self.source_fps
+        last = time
+        yield _upright(frame), time
+      if video.duration and last is not None:
+        whole = float(video.duration * video.time_base)
+        self.truncated |= last - self._start < whole - max(0.5, 0.1 * whole)
+
+  def _note_damage(self, error: Exception) -> None:
+    self.truncated = True
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+  array = frame.to_ndarray(format='rgb24')
+  turns = round(frame.rotation / 90) % 4  # counter-clockwise
+  return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
+
+
+class VideoWriter:
+  """Writes frames, and the sound that goes with them, as H.264 and AAC at 25 frames a second.
+
+  A context manager. The file is written under a temporary name beside its own and renamed when all is well;
+  after an exception nothing is left behind.
+
+  Args:
+    path: ends in .mp4, .m4v, .mov or .mkv.
+    size: (height, width) of the frames; odd sizes are widened by one repeated row or column.
+    samples: float32 [n] in [-1, 1], 16 kHz mono, or None for a silent film. What is longer than the frames is cut.
+    comment: written as JSON into the file's comment tag.
+
+  Raises:
+    InputError: the name or folder will not do.
+  """
+
+  def __init__(self, path: str | os.PathLike, size: tuple[int, int], samples: np.ndarray | None = None,
+               comment: dict | None = None):
+    self.path = os.fspath(path)
+    folder, name = os.path.split(os.path.abspath(self.path))
+    if not name.lower().endswith(_VIDEO_SUFFIXES):
+      raise InputError(f'{self.path} must end in {", ".join(_VIDEO_SUFFIXES)}: the video is written as H.264.')
+    if os.path.isdir(self.path):
+      raise InputError(f'{self.path} is a directory, where the name of a video file is needed.')
+    if not os.path.isdir(folder):
+      raise InputError(f'{folder} does not exist: make the folder first.')
+    self.num_frames = 0
+    self._size = tuple(size)
+    self._samples = None if samples is None else np.asarray(samples, np.float32)
+    self._num_samples = 0
+    self._temporary = os.path.join(folder, f'.{os.getpid()}.{name}')
+    try:
+      self._container = av.open(self._temporary, 'w', options={'movflags': 'faststart'})
+    except (av.FFmpegError, OSError) as error:
+      raise InputError(f'{self.path} cannot be written ({error.strerror}): choose another folder.') from error
+    try:
+      if comment is not None:
+        self._container.metadata['comment'] = json.dumps(comment)
+      self._video = self._container.add_stream('libx264', rate=features.FPS, options={'crf': '18'})
+      self._video.height, self._video.width = (side + side % 2 for side in self._size)
+      self._video.pix_fmt = 'yuv420p'
+      self._video.codec_context.colorspace = 5  # BT.601, what the conversion uses: players guess another above SD
+      self._video.time_base = fractions.Fraction(1, features.FPS)
+      self._audio = None
+      if self._samples is not None:
+        self._audio = self._container.add_stream('aac', rate=features.SAMPLE_RATE, layout='mono')
+        self._audio.bit_rate = 96_000
+    except BaseException:
+      self._discard()
+      raise
+
+  def append(self, frame: np.ndarray) -> None:
+    """Adds one frame, uint8 [H, W, 3]."""
+    if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
+      raise ValueError(f'frame of shape {frame.shape} and {frame.dtype}, where uint8 {(*self._size, 3)} was announced')
+    frame = np.pad(frame, [(0, side % 2) for side in self._size] + [(0, 0)], mode='edge')
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
+    picture.pts = self.num_frames
+    picture.time_base = fractions.Fraction(1, features.FPS)
+    self._container.mux(self._video.encode(picture))
+    self.num_frames += 1
+    self._write_sound(self.num_frames * features.SAMPLES_PER_FRAME)
+
+  def close(self) -> None:
+    """Finishes the file and gives it its name."""
+    try:
+      if not self.num_frames:
+        raise ValueError('a video needs at least one frame')
+      self._container.mux(self._video.encode())
+      if self._audio is not None:
+        self._container.mux(self._audio.encode())
+      self._container.close()
+      os.replace(self._temporary, self.path)
+    except BaseException:
+      self._discard()
+      raise
+
+  def __enter__(self) -> 'VideoWriter':
+    return self
+
+  def __exit__(self, kind, value, traceback) -> None:
+    if kind is None:
+      self.close()
+    else:
+      self._discard()
+
+  def _write_sound(self, end: int) -> None:
+    """Sound up to sample `end`, silence where it is over, so that both tracks are of one length."""
+    if self._audio is None:
+      return
+    chunk = np.zeros(end - self._num_samples, np.float32)
+    sound = self._samples[self._num_samples:end]
+    chunk[:len(sound)] = np.clip(sound, -1, 1)
+    frame = av.AudioFrame.from_ndarray(chunk[None], format='fltp', layout='mono')
+    frame.sample_rate = features.SAMPLE_RATE
+    frame.pts = self._num_samples
+    frame.time_base = fractions.Fraction(1, features.SAMPLE_RATE)
+    self._container.mux(self._audio.encode(frame))
+    self._num_samples = end
+
+  def _discard(self) -> None:
+    with contextlib.suppress(Exception):
+      self._container.close()
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(self._temporary)
