@@ -1,0 +1,228 @@
+"""One clip of a corpus → one record of a data set: a pure function, and its files in the staging folder.
+
+Runs in worker processes: imports no TensorFlow.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from data_pipelines import audio, faces, features, media
+from data_pipelines.clip_source import ClipSource
+from data_pipelines.errors import InputError
+
+# Part of every staged file's name: raise it when the same source would give another record.
+VERSION = 1
+
+IMAGE_FORMATS = ('jpeg', 'png')
+_JPEG_QUALITY = 95
+
+MIN_FRAMES = 16  # the published training window
+MAX_MISSING = 0.2  # share of frames without a face; below it the gaps are bridged by straight lines
+MIN_EYE_DISTANCE = 16.0  # source pixels between the eyes' centres, which the crop shows 40 pixels apart
+MAX_MOUTH_OUTSIDE = 0.1  # share of frames whose mouth leaves the crop
+MIN_PEAK = 1e-3  # of full scale: below it a sound track is silent
+
+
+class Record(NamedTuple):
+  """A converted clip: the fields of the data set (video as encoded pictures) and facts for the report."""
+
+  fields: dict[str, Any]
+  facts: dict[str, Any]
+
+
+class Rejection(NamedTuple):
+  """A clip that is left out. `reason` is a category to count by, `detail` is about this clip."""
+
+  reason: str
+  detail: str
+
+
+@functools.cache
+def _landmarker() -> faces.FaceLandmarker:
+  return faces.FaceLandmarker()
+
+
+def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejection:
+  """Reads, tracks, aligns, crops and listens: everything from a video file to a record.
+
+  Args:
+    source: the clip.
+    image_format: 'jpeg' (quality 95) or 'png' (exact, 2.7 times as large).
+
+  Returns:
+    A record with `clip_id`, `speaker`, `video` ([T] encoded 128x128 pictures), `landmarks` float32 [T, 136],
+    `rest_landmarks` float32 [136], `audio` int16 [640 T], `mfcc_rows` float32 [4 T + 24, 12], `words`,
+    `starts`, `ends`; T counts the frames that have both picture and sound. Or a rejection; it never raises
+    for a bad clip.
+  """
+  if not source.speaker:
+    return Rejection('speaker unknown', 'the split is by speaker, and the corpus does not say whose clip this is')
+  try:
+    clip = media.read_video(source.path)
+  except InputError as error:
+    return Rejection('unreadable', str(error))
+  if clip.truncated:
+    return Rejection('truncated', f'decoding broke off after {len(clip.frames)} frames')
+  if not clip.has_audio or not clip.samples.size:
+    return Rejection('no sound', 'the file has no sound')
+  samples = clip.samples[round(source.sound_advance * features.SAMPLE_RATE):]
+  num_frames = min(len(clip.frames), round(len(samples) / features.SAMPLES_PER_FRAME))
+  if num_frames < MIN_FRAMES:
+    return Rejection('too short', f'{num_frames} frames with picture and sound, {MIN_FRAMES} are needed')
+  samples = np.pad(samples, (0, features.SAMPLES_PER_FRAME))[:num_frames * features.SAMPLES_PER_FRAME]
+  peak = float(np.abs(samples).max())
+  if peak < MIN_PEAK:
+    return Rejection('silent', f'the sound never exceeds {peak:.5f} of full scale')
+
+  frames = clip.frames[:num_frames]
+  try:
+    track = _landmarker().track(frames)
+  except InputError as error:
+    return Rejection('no face', str(error))
+  missing = int((track.presence < 0.5).sum())
+  if missing > MAX_MISSING * num_frames:
+    return Rejection('face missing', f'no face in {missing} of {num_frames} frames')
+  eye_distance = float(np.median(_eye_distance(track.landmarks)))
+  if eye_distance < MIN_EYE_DISTANCE:
+    return Rejection('face too small', f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
+
+  matrices = faces.align_track(track.landmarks)  # [T, 2, 3]
+  landmarks = faces.normalise(faces.apply(matrices, track.landmarks)).astype(np.float32)  # [T, 136]
+  outside = (np.abs(landmarks.reshape(num_frames, -1, 2)[:, features.MOUTH]) > 1).any(axis=(1, 2))
+  if outside.mean() > MAX_MOUTH_OUTSIDE:
+    return Rejection('mouth outside crop', f'in {int(outside.sum())} of {num_frames} frames: the face is turned too far')
+
+  crops = [faces.warp(frame, matrix) for frame, matrix in zip(frames, matrices)]
+  sound = np.round(samples * 32767).astype(np.int16)
+  opening = faces.mouth_opening(landmarks)
+  points = landmarks.reshape(num_frames, -1, 2)
+  fields = {
+      features.CLIP_ID: source.clip_id,
+      features.SPEAKER: source.speaker,
+      features.VIDEO: [_encode(crop, image_format) for crop in crops],
+      features.LANDMARKS: landmarks,
+      features.REST_LANDMARKS: np.asarray(faces.rest_landmarks(landmarks), np.float32),
+      features.AUDIO: sound,
+      # Of the stored sound, so that a record agrees with itself.
+      features.MFCC_ROWS: audio.frame_rows(sound / np.float32(32767), num_frames),
+      'words': list(source.words),
+      'starts': list(source.starts),
+      'ends': list(source.ends),
+  }
+  facts = {
+      'frames': num_frames,
+      'source_fps': round(clip.source_fps, 3),
+      'source_size': f'{frames[0].shape[1]}x{frames[0].shape[0]}',
+      'faces_seen': int(track.faces_seen),
+      'frames_without_face': missing,
+      'eye_distance': round(eye_distance, 1),
+      'yaw': round(float(np.median(track.yaw)), 1),
+      'sound_peak': round(peak, 3),
+      'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
+      'chin_lowest': round(float(faces.denormalise(landmarks)[:, 8, 1].max()), 1),
+      'steady_jitter': round(float(np.abs(np.diff(points[:, features.STEADY], axis=0)).mean()) * 64, 3),
+  }
+  return Record(fields, facts)
+
+
+def _eye_distance(landmarks: np.ndarray) -> np.ndarray:
+  """[T, 68, 2] → [T], in pixels."""
+  eyes = landmarks[:, features.LEFT_EYE].mean(axis=1) - landmarks[:, features.RIGHT_EYE].mean(axis=1)
+  return np.linalg.norm(eyes, axis=-1)
+
+
+def _encode(crop: np.ndarray, image_format: str) -> bytes:
+  """uint8 [H, W, 3] → an encoded picture; the same bytes whichever process does it."""
+  buffer = io.BytesIO()
+  if image_format == 'jpeg':
+    Image.fromarray(crop).save(buffer, 'JPEG', quality=_JPEG_QUALITY, subsampling='4:2:0')
+  else:
+    Image.fromarray(crop).save(buffer, 'PNG', compress_level=3)
+  return buffer.getvalue()
+
+
+# ---- Staging: one file a finished clip, so that a killed conversion redoes none.
+
+
+class StagingTask(NamedTuple):
+  """What a worker is given."""
+
+  source: ClipSource
+  image_format: str
+  path: str
+
+
+def staging_task(source: ClipSource, image_format: str, folder: str | os.PathLike) -> StagingTask:
+  """The clip and its staged file, whose name changes with everything that the record depends on."""
+  try:
+    status = os.stat(source.path)
+    state = [status.st_size, status.st_mtime_ns]
+  except OSError:
+    state = []
+  identity = json.dumps([VERSION, image_format, state, *map(str, source.__dict__.values())])
+  digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+  return StagingTask(source, image_format, str(pathlib.Path(folder) / f'{source.clip_id}.{digest}.npz'))
+
+
+def fingerprint(tasks: Sequence[StagingTask]) -> str:
+  """Of all that a conversion depends on: 16 hexadecimal digits."""
+  names = json.dumps([pathlib.Path(task.path).name for task in tasks])
+  return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def convert_to_file(task: StagingTask) -> None:
+  """Converts a clip and writes its record or rejection to `task.path`, whole or not at all."""
+  save(convert(task.source, task.image_format), task.path)
+
+
+def save(result: Record | Rejection, path: str) -> None:
+  """Writes a staged file under a temporary name, then renames it."""
+  if isinstance(result, Rejection):
+    arrays, header = {}, {'rejection': list(result)}
+  else:
+    fields = dict(result.fields)
+    pictures = fields.pop(features.VIDEO)
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    arrays['picture_bytes'] = np.frombuffer(b''.join(pictures), np.uint8)
+    arrays['picture_sizes'] = np.array([len(picture) for picture in pictures])
+    texts = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
+    header = {'fields': texts, 'facts': result.facts}
+  arrays['header'] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+  temporary = f'{path}.{os.getpid()}.tmp'
+  with open(temporary, 'wb') as file:
+    np.savez(file, allow_pickle=False, **arrays)
+  os.replace(temporary, path)
+
+
+def load(path: str | os.PathLike, keys: Sequence[str] | None = None) -> Record | Rejection:
+  """Reads a staged file; with `keys`, only these arrays (the pictures are most of it) beside the small fields.
+
+  Raises:
+    InputError: the file is damaged.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      header = json.loads(file['header'].tobytes())
+      if 'rejection' in header:
+        return Rejection(*header['rejection'])
+      fields = dict(header['fields'])
+      for name in file.files:
+        if name not in ('header', 'picture_bytes', 'picture_sizes') and (keys is None or name in keys):
+          fields[name] = file[name]
+      if keys is None or features.VIDEO in keys:
+        ends = np.cumsum(file['picture_sizes'])
+        content = file['picture_bytes'].tobytes()
+        fields[features.VIDEO] = [content[end - size:end] for end, size in zip(ends, file['picture_sizes'])]
+    return Record(fields, header['facts'])
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    raise InputError(f'The half-way file {path} is damaged: remove it and run the same command again.') from error

@@ -1,0 +1,1 @@
+"""GRID: the audio-visual sentence corpus."""

@@ -1,0 +1,66 @@
+"""Sums over a training split from which a landmark basis is fitted, so that fitting reads no clip."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+FILE_NAME = 'landmark_statistics.npz'
+# name → shape: `rest_*` count clips, `count` and `deviation_*` count frames, where a deviation is a frame's
+# landmarks minus its clip's rest landmarks.
+SHAPES = {
+    'count': (),
+    'rest_count': (),
+    'rest_sum': (features.LANDMARK_SIZE,),
+    'deviation_sum': (features.LANDMARK_SIZE,),
+    'deviation_outer': (features.LANDMARK_SIZE, features.LANDMARK_SIZE),
+}
+
+
+def accumulate(clips: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+  """Sums over clips of (landmarks [T, 136], rest landmarks [136]); float64, keys and shapes as in `SHAPES`."""
+  sums = {name: np.zeros(shape, np.float64) for name, shape in SHAPES.items()}
+  for landmarks, rest in clips:
+    deviations = landmarks.astype(np.float64) - rest
+    sums['count'] += len(landmarks)
+    sums['rest_count'] += 1
+    sums['rest_sum'] += rest
+    sums['deviation_sum'] += deviations.sum(axis=0)
+    # einsum, not BLAS: the sum must not depend on the number of threads.
+    sums['deviation_outer'] += np.einsum('ti,tj->ij', deviations, deviations)
+  return sums
+
+
+def save(sums: dict[str, np.ndarray], folder: str | os.PathLike) -> None:
+  """Writes the sums of one data set into its folder."""
+  path = pathlib.Path(folder) / FILE_NAME
+  temporary = path.with_name(f'.{path.name}.tmp')
+  with temporary.open('wb') as file:
+    np.savez(file, allow_pickle=False, **sums)
+  os.replace(temporary, path)
+
+
+def load(folders: Sequence[str | os.PathLike]) -> dict[str, np.ndarray]:
+  """The sums of several data sets together; keys and shapes as in `SHAPES`.
+
+  Raises:
+    InputError: a folder has no such file, or a damaged one.
+  """
+  total = {name: np.zeros(shape, np.float64) for name, shape in SHAPES.items()}
+  for folder in folders:
+    path = pathlib.Path(folder) / FILE_NAME
+    if not path.is_file():
+      raise InputError(f'{folder} holds no {FILE_NAME}: convert the data with `atvg prepare` first.')
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        for name, shape in SHAPES.items():
+          if file[name].shape != shape:
+            raise ValueError(name)
+          total[name] += file[name]
+    except Exception as error:  # whatever a damaged zip raises
+      raise InputError(f'{path} is damaged: convert the data with `atvg prepare` again.') from error
+  return total

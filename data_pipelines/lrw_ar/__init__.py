@@ -1,0 +1,1 @@
+"""LRW-AR: Arabic words in the wild, spoken by television news anchors."""

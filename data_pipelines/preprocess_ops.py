@@ -1,0 +1,229 @@
+"""Augmentations of a training window: frozen dataclasses, called with the example and a seed, without state.
+
+An op takes the tensors of one window before batching, with an `int32 [2]` seed, and returns them changed:
+
+* `video` uint8 [T, H, W, 3] and `example_image` uint8 [H, W, 3], absent where a task needs no pictures;
+* `landmarks` [T, 136], `example_landmarks` [136], `rest_landmarks` [136], in half crops;
+* `mfcc_rows` [4 T + 24, 12], before they are cut into the frames' windows.
+
+What concerns the face is done alike to all frames, to the example and to all landmarks. In a config an op is a
+text such as 'flip' or 'color(0.1)'; see `parse`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from data_pipelines import faces, features
+from data_pipelines.errors import InputError
+
+Example = dict[str, tf.Tensor]
+
+_PICTURES = (features.VIDEO, features.EXAMPLE_IMAGE)
+_LANDMARKS = (features.LANDMARKS, features.EXAMPLE_LANDMARKS, features.REST_LANDMARKS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip:
+  """Mirrors the face in half of the windows; the landmarks of the two sides change names."""
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    mirrored = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        mirrored[name] = tf.reverse(example[name], [-2])
+    for name in _LANDMARKS:
+      points = tf.gather(_points(example[name]), faces.MIRROR, axis=-2)
+      mirrored[name] = _flat(points * [-1.0, 1.0])
+    chosen = tf.random.stateless_uniform([], seed) < 0.5
+    return tf.cond(chosen, lambda: mirrored, lambda: dict(example))
+
+
+@dataclasses.dataclass(frozen=True)
+class Color:
+  """Brightness, contrast and the three channels' gains, each by up to `amount` (0.1 = 10 %)."""
+
+  amount: float = 0.1
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    draws = tf.random.stateless_uniform([5], seed, -self.amount, self.amount)
+    # Contrast about middle grey, gain of each channel, then brightness: one line for each channel.
+    gain = (1 + draws[0]) * (1 + draws[1:4])
+    offset = 127.5 * (1 - (1 + draws[0])) + 127.5 * draws[4]
+    # A table of the 256 values is a tenth of the work of arithmetic on each pixel.
+    table = tf.cast(tf.clip_by_value(tf.round(tf.range(256.0)[:, None] * gain + offset), 0, 255), tf.uint8)  # [256, 3]
+    table = tf.transpose(table)
+    out = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        pixels = tf.cast(example[name], tf.int32)
+        out[name] = tf.stack([tf.gather(table[channel], pixels[..., channel]) for channel in range(3)], axis=-1)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+  """Moves the crop by up to `pixels` whole pixels each way; what comes in at the edge is mirrored."""
+
+  pixels: int = 4
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    n = int(self.pixels)
+    move = tf.random.stateless_uniform([2], seed, -n, n + 1, dtype=tf.int32)  # x, y
+    out = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        picture = example[name]
+        size = tf.shape(picture)
+        lead = [[0, 0]] * (picture.shape.rank - 3)
+        padded = tf.pad(picture, [*lead, [n, n], [n, n], [0, 0]], 'SYMMETRIC')
+        begin = tf.concat([tf.zeros([len(lead)], tf.int32), [n - move[1], n - move[0], 0]], 0)
+        out[name] = tf.ensure_shape(tf.slice(padded, begin, size), picture.shape)
+    offset = tf.cast(move, tf.float32) / (features.IMAGE_SIZE / 2)
+    for name in _LANDMARKS:
+      out[name] = _flat(_points(example[name]) + offset)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+  """Enlarges or shrinks the face about the middle by up to `amount` (0.05 = 5 %); bilinear, the edge mirrored."""
+
+  amount: float = 0.05
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    factor = 1 + tf.random.stateless_uniform([], seed, -self.amount, self.amount)
+    middle = (features.IMAGE_SIZE - 1) / 2  # the transform counts from the first pixel's middle
+    zero, inverse = tf.zeros([]), 1 / factor
+    offset = middle * (1 - inverse)
+    transform = tf.stack([inverse, zero, offset, zero, inverse, offset, zero, zero])[None]
+    out = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        picture = example[name]
+        batch = picture if picture.shape.rank == 4 else picture[None]
+        moved = tf.raw_ops.ImageProjectiveTransformV3(
+            images=batch, transforms=transform, output_shape=tf.shape(batch)[1:3], fill_value=0.0,
+            interpolation='BILINEAR', fill_mode='REFLECT')
+        out[name] = tf.ensure_shape(tf.reshape(moved, tf.shape(picture)), picture.shape)
+    for name in _LANDMARKS:
+      out[name] = example[name] * factor
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccNoise:
+  """White noise on the MFCC rows, `amount` times each coefficient's deviation within the window."""
+
+  amount: float = 0.1
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    rows = example[features.MFCC_ROWS]
+    noise = tf.random.stateless_normal(tf.shape(rows), seed)
+    return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * noise}
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccShift:
+  """Adds one constant to each coefficient, as another microphone or room would.
+
+  Its deviation is `amount` times the coefficient's own within the window.
+  """
+
+  amount: float = 0.3
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    rows = example[features.MFCC_ROWS]
+    shift = tf.random.stateless_normal([1, features.MFCC_COEFFICIENTS], seed)
+    return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * shift}
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccMask:
+  """Replaces a stretch of up to `rows` rows by their mean over the window (SpecAugment, arXiv 1904.08779)."""
+
+  rows: int = 10
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    values = example[features.MFCC_ROWS]
+    return example | {features.MFCC_ROWS: _mask(values, seed, int(self.rows), axis=0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccBandMask:
+  """Replaces up to `coefficients` neighbouring coefficients by their mean over the window."""
+
+  coefficients: int = 2
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    values = example[features.MFCC_ROWS]
+    return example | {features.MFCC_ROWS: _mask(values, seed, int(self.coefficients), axis=1)}
+
+
+OPS = {
+    'flip': Flip,
+    'color': Color,
+    'shift': Shift,
+    'scale': Scale,
+    'mfcc_noise': MfccNoise,
+    'mfcc_shift': MfccShift,
+    'mfcc_mask': MfccMask,
+    'mfcc_band_mask': MfccBandMask,
+}
+
+_OP = re.compile(r'\s*([a-z_]+)\s*(?:\(\s*([0-9.]+)\s*\))?\s*')
+
+
+def parse(texts: Sequence[str]) -> list[Any]:
+  """Names such as 'flip', 'color(0.1)', 'shift(4)', 'mfcc_noise(0.5)' → ops, in this order.
+
+  Raises:
+    InputError: an unknown op, or no number where one is due.
+  """
+  ops = []
+  for text in texts:
+    match = _OP.fullmatch(text)
+    if not match or match[1] not in OPS:
+      raise InputError(f'There is no augmentation {text!r}: write one of {", ".join(OPS)}, with a number as in '
+                       '"color(0.1)".')
+    try:
+      ops.append(OPS[match[1]](*([] if match[2] is None else [float(match[2])])))
+    except (TypeError, ValueError):
+      raise InputError(f'The augmentation {text!r} cannot be read: write it as in "flip" or "color(0.1)".') from None
+  return ops
+
+
+def apply(ops: Sequence[Any], example: Example, seed: tf.Tensor) -> Example:
+  """Calls the ops one after the other, each with a seed of its own drawn from `seed`, int32 [2]."""
+  for number, op in enumerate(ops):
+    example = op(example, tf.random.experimental.stateless_fold_in(seed, number))
+  return example
+
+
+def _points(landmarks: tf.Tensor) -> tf.Tensor:
+  """[..., 136] → [..., 68, 2]."""
+  return tf.reshape(landmarks, tf.concat([tf.shape(landmarks)[:-1], [features.NUM_LANDMARKS, 2]], 0))
+
+
+def _flat(points: tf.Tensor) -> tf.Tensor:
+  """[..., 68, 2] → [..., 136]."""
+  return tf.reshape(points, tf.concat([tf.shape(points)[:-2], [features.LANDMARK_SIZE]], 0))
+
+
+def _deviation(rows: tf.Tensor) -> tf.Tensor:
+  return tf.math.reduce_std(rows, axis=0, keepdims=True)  # [1, 12]
+
+
+def _mask(values: tf.Tensor, seed: tf.Tensor, longest: int, axis: int) -> tf.Tensor:
+  """`values` [R, 12] with a stretch of 0 to `longest` along `axis` replaced by the mean over rows."""
+  draws = tf.random.stateless_uniform([2], seed)
+  size = tf.shape(values)[axis]
+  length = tf.cast(draws[0] * (longest + 1), tf.int32)
+  start = tf.cast(draws[1] * tf.cast(tf.maximum(size - length, 0) + 1, tf.float32), tf.int32)
+  places = tf.range(size)
+  hidden = (places >= start) & (places < start + length)
+  hidden = hidden[:, None] if axis == 0 else hidden[None]
+  return tf.where(hidden, tf.reduce_mean(values, axis=0, keepdims=True), values)

@@ -1,0 +1,168 @@
+"""What a conversion made, for people: report.json, rejected.csv, report.html and contact_sheet.jpg."""
+
+import base64
+import collections
+import csv
+import html
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data_pipelines import convert_clip, faces, features
+from data_pipelines.clip_source import SPLITS, ClipSource
+from data_pipelines.convert_clip import Record, Rejection, StagingTask
+
+_PERCENTILES = (0, 5, 50, 95, 100)
+# Numbers of a clip whose distribution is told, with their unit.
+_MEASURES = {
+    'frames': 'frames of 1/25 s',
+    'eye_distance': 'source pixels',
+    'yaw': 'degrees, median of the clip',
+    'frames_without_face': 'frames',
+    'mouth_opening_range': 'eye distances',
+    'chin_lowest': 'crop pixels of 128',
+    'sound_peak': 'of full scale',
+}
+_KINDS = ('source_fps', 'source_size', 'faces_seen')
+
+_SHEET_ROWS = 12
+_SHEET_COLUMNS = 8
+_SHEET_MARGIN = 22  # pixels above a row, for its name
+
+
+def write(folder: pathlib.Path, head: dict[str, Any], clips: Sequence[ClipSource], tasks: Sequence[StagingTask],
+          results: Sequence[Record | Rejection]) -> dict[str, Any]:
+  """Writes all four files into `folder` and returns the content of report.json.
+
+  Args:
+    folder: of the data set, not yet under its final name.
+    head: what identifies the conversion.
+    clips, tasks, results: one each for every clip; the results need no pictures.
+  """
+  rejected = [(clip, result) for clip, result in zip(clips, results) if isinstance(result, Rejection)]
+  report = {**head, **summarise(clips, results)}
+  with (folder / 'rejected.csv').open('w', newline='', encoding='utf-8') as file:
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(['clip_id', 'speaker', 'split', 'path', 'reason', 'detail'])
+    for clip, rejection in rejected:
+      writer.writerow([clip.clip_id, clip.speaker, clip.split, clip.path, *rejection])
+  sheet = contact_sheet(clips, tasks, results)
+  sheet.save(folder / 'contact_sheet.jpg', quality=88)
+  (folder / 'report.html').write_text(_page(report, rejected, sheet), encoding='utf-8')
+  (folder / 'report.json').write_text(json.dumps(report, indent=2, sort_keys=True) + '\n')
+  return report
+
+
+def summarise(clips: Sequence[ClipSource], results: Sequence[Record | Rejection]) -> dict[str, Any]:
+  """Counts, reasons and distributions. No time and no machine: equal conversions give equal reports."""
+  kept = [(clip, result.facts) for clip, result in zip(clips, results) if isinstance(result, Record)]
+  reasons = collections.Counter(result.reason for result in results if isinstance(result, Rejection))
+  splits = {}
+  for split in SPLITS:
+    facts = [fact for clip, fact in kept if clip.split == split]
+    splits[split] = {
+        'clips': len(facts),
+        'rejected': sum(clip.split == split and isinstance(result, Rejection) for clip, result in zip(clips, results)),
+        'frames': sum(fact['frames'] for fact in facts),
+        'minutes': round(sum(fact['frames'] for fact in facts) / features.FPS / 60, 2),
+        'speakers': sorted({clip.speaker for clip, _ in kept if clip.split == split}),
+    }
+  return {
+      'clips': len(clips),
+      'kept': len(kept),
+      'rejected': len(clips) - len(kept),
+      'kept_share': round(len(kept) / len(clips), 4),
+      'reasons': dict(sorted(reasons.items())),
+      'splits': splits,
+      'clips_of_speaker': dict(sorted(collections.Counter(clip.speaker for clip, _ in kept).items())),
+      'percentiles': {
+          name: {str(p): round(float(np.percentile([fact[name] for _, fact in kept], p)), 3) for p in _PERCENTILES}
+          for name in _MEASURES
+      },
+      'counts': {name: {str(value): count for value, count in
+                        sorted(collections.Counter(fact[name] for _, fact in kept).items())} for name in _KINDS},
+  }
+
+
+def contact_sheet(clips: Sequence[ClipSource], tasks: Sequence[StagingTask],
+                  results: Sequence[Record | Rejection]) -> Image.Image:
+  """Rows are clips (spread over speakers), columns moments; the right half shows its landmarks."""
+  chosen = _spread([i for i, result in enumerate(results) if isinstance(result, Record)], clips)
+  size, height = features.IMAGE_SIZE, features.IMAGE_SIZE + _SHEET_MARGIN
+  sheet = Image.new('RGB', (_SHEET_COLUMNS * size, len(chosen) * height), 'white')
+  draw = ImageDraw.Draw(sheet)
+  for row, i in enumerate(chosen):
+    record = convert_clip.load(tasks[i].path)
+    landmarks = record.fields[features.LANDMARKS]
+    draw.text((4, row * height + 5), f'{clips[i].clip_id}  {clips[i].split}  {len(landmarks)} frames', fill='black')
+    for column, t in enumerate(np.linspace(0, len(landmarks) - 1, _SHEET_COLUMNS).round().astype(int)):
+      picture = Image.open(io.BytesIO(record.fields[features.VIDEO][t])).convert('RGB')
+      if column >= _SHEET_COLUMNS // 2:
+        _draw_landmarks(picture, landmarks[t])
+      sheet.paste(picture, (column * size, row * height + _SHEET_MARGIN))
+  return sheet
+
+
+def _spread(kept: list[int], clips: Sequence[ClipSource]) -> list[int]:
+  """Up to `_SHEET_ROWS` clips: of different speakers as far as there are, in order."""
+  of_speaker = collections.defaultdict(list)
+  for i in kept:
+    of_speaker[clips[i].speaker].append(i)
+  # One clip of each speaker before the second of any; each from another place of the speaker's list.
+  turns = [(turn, speaker, i) for speaker, members in of_speaker.items()
+           for turn, i in enumerate(members[(k * 7919 + 3) % len(members)] for k in range(len(members)))]
+  unique = list(dict.fromkeys(i for _, _, i in sorted(turns)))
+  if len(of_speaker) > _SHEET_ROWS:
+    unique = [unique[round(k)] for k in np.linspace(0, len(of_speaker) - 1, _SHEET_ROWS)]
+  return sorted(unique[:_SHEET_ROWS])
+
+
+def _draw_landmarks(picture: Image.Image, landmarks: np.ndarray) -> None:
+  draw = ImageDraw.Draw(picture)
+  for i, (x, y) in enumerate(faces.denormalise(landmarks)):
+    color = (255, 220, 0) if i >= features.MOUTH.start else (0, 230, 120)
+    draw.rectangle((x - 1, y - 1, x, y), fill=color)
+
+
+def _page(report: dict[str, Any], rejected: list[tuple[ClipSource, Rejection]], sheet: Image.Image) -> str:
+  """One page that needs no other file."""
+  buffer = io.BytesIO()
+  sheet.save(buffer, 'JPEG', quality=85)
+  picture = base64.b64encode(buffer.getvalue()).decode()
+  percentiles = [[name, *report['percentiles'][name].values(), unit] for name, unit in _MEASURES.items()]
+  parts = [
+      f'<h1>{html.escape(report["dataset"])}: {report["kept"]} of {report["clips"]} clips converted '
+      f'({report["kept_share"]:.1%})</h1>',
+      '<h2>Splits</h2>',
+      _table(['split', 'clips', 'left out', 'frames', 'minutes', 'speakers'],
+             [[split, row['clips'], row['rejected'], row['frames'], row['minutes'], ', '.join(row['speakers'])]
+              for split, row in report['splits'].items()]),
+      '<h2>Left out</h2>',
+      _table(['reason', 'clips'], report['reasons'].items()) if report['reasons'] else '<p>No clip.</p>',
+      _table(['clip', 'speaker', 'reason', 'detail'],
+             [[clip.clip_id, clip.speaker, *rejection] for clip, rejection in rejected]) if rejected else '',
+      '<h2>Distributions over clips</h2>',
+      _table(['', *(f'{p} %' if p % 100 else ('least', 'most')[p // 100] for p in _PERCENTILES), 'unit'], percentiles),
+      *(f'<h2>{name.replace("_", " ").capitalize()}</h2>' + _table([name, 'clips'], report['counts'][name].items())
+        for name in _KINDS),
+      '<h2>Clips of each speaker</h2>',
+      _table(['speaker', 'clips'], report['clips_of_speaker'].items()),
+      '<h2>A sample</h2>',
+      f'<img alt="contact sheet: rows are clips, columns moments" src="data:image/jpeg;base64,{picture}">',
+  ]
+  style = ('body{font:15px sans-serif;margin:2em;max-width:1100px}table{border-collapse:collapse;margin:.5em 0}'
+           'td,th{border:1px solid #bbb;padding:.2em .7em;text-align:left}img{max-width:100%}')
+  body = '\n'.join(parts)
+  return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(report["dataset"])}</title>'
+          f'<style>{style}</style></head><body>\n{body}\n</body></html>\n')
+
+
+def _table(header: Sequence[str], rows) -> str:
+  lines = ['<table><tr>' + ''.join(f'<th>{html.escape(str(cell))}</th>' for cell in header) + '</tr>']
+  lines += ['<tr>' + ''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row) + '</tr>' for row in rows]
+  return '\n'.join(lines) + '</table>'
