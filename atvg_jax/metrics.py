@@ -1,0 +1,155 @@
+"""How good are frames and landmarks: pure functions, for NumPy and JAX arrays.
+
+Images are [..., H, W, C] in [0, 1], unless a name says `published`: those repeat, on uint8 images, what the
+published evaluation script computes, for tables that stand beside published ones, and nothing else.
+Sharpness (CPBD) has a file of its own, `sharpness`.
+"""
+
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines import features
+
+Array = jax.Array | np.ndarray
+
+_MAX_PSNR = 100.0  # of equal images
+
+
+def psnr(predicted: Array, true: Array) -> jax.Array:
+  """Peak signal to noise ratio in dB, [..., H, W, C] -> [...]; equal images have 100."""
+  error = jnp.mean(jnp.square(jnp.asarray(predicted) - jnp.asarray(true)), axis=(-3, -2, -1))
+  return jnp.minimum(-10 * jnp.log10(jnp.maximum(error, 1e-12)), _MAX_PSNR)
+
+
+def ssim(predicted: Array, true: Array) -> jax.Array:
+  """Structural similarity with a Gaussian window of deviation 1.5 (11x11), [..., H, W, C] -> [...]."""
+  predicted, true = jnp.asarray(predicted), jnp.asarray(true)
+  # dm_pix takes one leading axis at most where sizes are static.
+  lead, image = predicted.shape[:-3], predicted.shape[-3:]
+  return dm_pix.ssim(predicted.reshape(-1, *image), true.reshape(-1, *image)).reshape(lead)
+
+
+def published_image(image: np.ndarray) -> np.ndarray:
+  """uint8 [H, W, 3] at 256x256, by repeating pixels: what the published script's area resize does to 128x128.
+
+  Raises:
+    ValueError: where the side does not divide 256.
+  """
+  height, width = image.shape[:2]
+  if 256 % height or 256 % width:
+    raise ValueError(f'the published scores are for images whose sides divide 256, not {height}x{width}')
+  return image.repeat(256 // height, axis=0).repeat(256 // width, axis=1)
+
+
+def published_grey(image: np.ndarray) -> np.ndarray:
+  """uint8 [H, W, 3] RGB -> uint8 [256, 256] luma (0.299, 0.587, 0.114 in 15-bit fixed point, as OpenCV has it)."""
+  red, green, blue = (published_image(image)[..., channel].astype(np.int32) for channel in range(3))
+  return ((9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15).astype(np.uint8)
+
+
+def psnr_published(predicted: np.ndarray, true: np.ndarray) -> float:
+  """The published 'PSNR': differences and squares of uint8 wrap around at 256, so that it never falls below 25 or so.
+
+  Not a PSNR. Takes two uint8 images of one shape; the published tables use `published_grey` images.
+
+  Raises:
+    ValueError: where an image is not uint8.
+  """
+  if predicted.dtype != np.uint8 or true.dtype != np.uint8:
+    raise ValueError('the published PSNR wraps as uint8 does: give uint8 images')
+  difference = predicted - true
+  error = np.mean(difference * difference)
+  return _MAX_PSNR if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def ssim_published(predicted: np.ndarray, true: np.ndarray) -> float:
+  """The published SSIM: 7x7 uniform windows, sample covariance, channels averaged.
+
+  Takes uint8 [H, W, 3]; the published tables use `published_image` images.
+  """
+  x, y = predicted.astype(np.float64), true.astype(np.float64)
+  size = 7
+  count = size * size
+  mean_x, mean_y = _window_means(x, size), _window_means(y, size)
+  unbiased = count / (count - 1)
+  var_x = unbiased * (_window_means(x * x, size) - mean_x**2)
+  var_y = unbiased * (_window_means(y * y, size) - mean_y**2)
+  covariance = unbiased * (_window_means(x * y, size) - mean_x * mean_y)
+  c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+  numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+  return float(np.mean(numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))))
+
+
+def _window_means(image: np.ndarray, size: int) -> np.ndarray:
+  """Means of all size x size windows inside [H, W, C]."""
+  windows = np.lib.stride_tricks.sliding_window_view(image, size, axis=0).mean(-1)
+  return np.lib.stride_tricks.sliding_window_view(windows, size, axis=1).mean(-1)
+
+
+def _mouth(landmarks: Array, image_size: int) -> jax.Array:
+  """[..., 136] in half crops -> [..., 20, 2] in pixels."""
+  points = jnp.asarray(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
+  return points[..., features.MOUTH, :] * (image_size / 2)
+
+
+def lmd(predicted: Array, true: Array, image_size: int = features.IMAGE_SIZE) -> jax.Array:
+  """Landmark distance: mean distance of the 20 mouth points in pixels, [..., 136] -> [...]."""
+  error = _mouth(predicted, image_size) - _mouth(true, image_size)
+  return jnp.mean(jnp.linalg.norm(error, axis=-1), axis=-1)
+
+
+def lmd_published_sum(predicted: Array, true: Array, image_size: int = features.IMAGE_SIZE) -> jax.Array:
+  """The published 'LMD': both mouths centred on their means, distances summed over the 20 points, not averaged."""
+  error = _mouth(predicted, image_size) - _mouth(true, image_size)
+  error = error - jnp.mean(error, axis=-2, keepdims=True)
+  return jnp.sum(jnp.linalg.norm(error, axis=-1), axis=-1)
+
+
+def correlation(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
+  """Pearson's r over the last axis, [..., T] -> [...]; 0 where either does not vary.
+
+  Args:
+    x, y: [..., T].
+    mask: [..., T], 0 where a frame does not count.
+  """
+  x, y = jnp.asarray(x), jnp.asarray(y)
+  weights = jnp.ones_like(x) if mask is None else jnp.asarray(mask, x.dtype)
+  count = jnp.maximum(jnp.sum(weights, -1, keepdims=True), 1)
+
+  def centred(values: jax.Array) -> jax.Array:
+    return (values - jnp.sum(values * weights, -1, keepdims=True) / count) * weights
+
+  x, y = centred(x), centred(y)
+  scale = jnp.sqrt(jnp.sum(x * x, -1) * jnp.sum(y * y, -1))
+  return jnp.where(scale > 1e-12, jnp.sum(x * y, -1) / jnp.maximum(scale, 1e-12), 0)
+
+
+def best_lag(x: Array, y: Array, max_lag: int = 5) -> tuple[int, float]:
+  """By how many frames `x` [T] comes after `y` [T] where they correlate best, and that correlation.
+
+  Raises:
+    ValueError: where fewer than three frames would be left.
+  """
+  frames = x.shape[-1]
+  if frames - max_lag < 3:
+    raise ValueError(f'{frames} frames are too few for lags up to {max_lag}')
+  scores = {}
+  for lag in range(-max_lag, max_lag + 1):
+    late, early = (x[lag:], y[: frames - lag]) if lag >= 0 else (x[:lag], y[-lag:])
+    scores[lag] = float(correlation(late, early))
+  # Of equal correlations the smallest shift.
+  lag = max(scores, key=lambda lag: (scores[lag], -abs(lag)))
+  return lag, scores[lag]
+
+
+def jitter(landmarks: Array, points: slice = features.STEADY, image_size: int = features.IMAGE_SIZE) -> jax.Array:
+  """Mean size of the points' second difference in time, in pixels a frame^2: [..., T, 136] -> [...].
+
+  Smooth motion has little of it. Nose and eyes, which the alignment holds still, show what the picture trembles.
+  """
+  shape = (*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
+  steady = jnp.asarray(landmarks).reshape(shape)[..., points, :] * (image_size / 2)
+  acceleration = jnp.diff(steady, n=2, axis=-3)
+  return jnp.mean(jnp.linalg.norm(acceleration, axis=-1), axis=(-2, -1))

@@ -1,0 +1,151 @@
+"""AT-net: speech to landmark coefficients, and its frame-wise variant.
+
+Widths are the published ones (Chen et al., CVPR 2019, arXiv 1905.03820) unless told otherwise.
+"""
+
+import functools
+from typing import Any, Literal
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from atvg_jax.models.layers import Array, ConvBlock, Dtype, ModuleDef, NormKind, make_norm, weight_init
+from atvg_jax.models.recurrent import Lstm
+
+
+class AudioEncoder(nn.Module):
+  """Each frame's MFCC window, seen as a picture of one channel: convolutions, flatten, two dense layers.
+
+  Attributes:
+    features: channels of the convolutions before the first pooling (3x3, stride 1 in time and 2 in
+      frequency), and of those before the second (3x3, stride 2).
+    head_features: widths of the dense layers, with a ReLU after each.
+    dropout_rate: of the flattened features and after each dense layer.
+  """
+
+  features: tuple[tuple[int, ...], tuple[int, ...]]
+  head_features: tuple[int, ...]
+  conv: ModuleDef
+  dense: ModuleDef
+  dropout_rate: float = 0.0
+
+  @nn.compact
+  def __call__(self, mfcc: Array, *, train: bool) -> Array:
+    """[B, T, 28, 12] -> [B, T, head_features[-1]]."""
+    x = mfcc[..., None]  # [B, T, 28, 12, 1]
+    index = 0
+    for stage, stride in zip(self.features, ((1, 2), (2, 2)), strict=True):
+      for features in stage:
+        x = self.conv(features, name=f'conv{index}')(x, train=train)
+        index += 1
+      x = nn.max_pool(x.reshape(-1, *x.shape[2:]), (3, 3), stride).reshape(
+          *x.shape[:2], *_pooled(x.shape[2:4], stride), x.shape[-1]
+      )
+    x = x.reshape(*x.shape[:2], -1)
+    dropout = functools.partial(nn.Dropout, self.dropout_rate, deterministic=not train)
+    x = dropout()(x)
+    for index, features in enumerate(self.head_features):
+      x = dropout()(nn.relu(self.dense(features, name=f'dense{index}')(x)))
+    return x
+
+
+def _pooled(size: tuple[int, ...], stride: tuple[int, int]) -> tuple[int, ...]:
+  return tuple((side - 3) // step + 1 for side, step in zip(size, stride, strict=True))
+
+
+class AtNet(nn.Module):
+  """Landmark coefficients of every frame from its sound, its past and the coefficients of an example frame.
+
+  Attributes:
+    num_coefficients: how many coefficients describe a mouth.
+    landmark_features: dense layers on the example's coefficients, a ReLU after each.
+    audio_features: channels of the audio encoder's convolutions, before each of the two poolings.
+    audio_head_features: dense layers after the convolutions.
+    recurrent_features, recurrent_layers: the LSTM's.
+    dropout_rate: of the audio features.
+    norm: of the convolutions. `norm_over`, `axis_name`: see `layers.BatchNorm`.
+    init_stddev: see `layers.weight_init`.
+  """
+
+  num_coefficients: int = 6
+  landmark_features: tuple[int, ...] = (256, 512)
+  audio_features: tuple[tuple[int, ...], tuple[int, ...]] = ((64, 128), (256, 256, 512))
+  audio_head_features: tuple[int, ...] = (2048, 256)
+  recurrent_features: int = 256
+  recurrent_layers: int = 3
+  dropout_rate: float = 0.0
+  norm: NormKind = 'batch'
+  norm_over: Literal['frame', 'clip'] = 'frame'
+  axis_name: str | None = None
+  init_stddev: float | None = 0.02
+  dtype: Dtype = jnp.float32
+  param_dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self, example_coefficients: Array, mfcc: Array, *, train: bool, carry: Array | None = None
+  ) -> dict[str, Any]:
+    """Runs over a window.
+
+    Args:
+      example_coefficients: [B, K], of the example frame.
+      mfcc: [B, T, 28, 12].
+      train: dropout on, batch norm by the batch's statistics.
+      carry: the LSTM's [layers, 2, B, features] after the frames before; None for a zero start.
+
+    Returns:
+      'coefficients' [B, T, num_coefficients], float32, and 'carry'.
+    """
+    conv, dense = _parts(self)
+    audio = AudioEncoder(
+        self.audio_features, self.audio_head_features, conv, dense, self.dropout_rate, name='audio_encoder'
+    )(mfcc, train=train)
+    example = example_coefficients
+    for index, features in enumerate(self.landmark_features):
+      example = nn.relu(dense(features, name=f'landmark_dense{index}')(example))
+    example = jnp.broadcast_to(example[:, None], (*audio.shape[:2], example.shape[-1]))
+    x = jnp.concatenate([example, audio], axis=-1)
+    x, carry = Lstm(
+        self.recurrent_features,
+        self.recurrent_layers,
+        dtype=self.dtype,
+        param_dtype=self.param_dtype,
+        name='lstm',
+    )(x, carry)
+    coefficients = dense(self.num_coefficients, name='head')(x)
+    return {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
+
+
+class AtSingle(nn.Module):
+  """The frame-wise variant: no norm, no example, no past. Attributes as in `AtNet`."""
+
+  num_coefficients: int = 6
+  audio_features: tuple[tuple[int, ...], tuple[int, ...]] = ((64, 128), (256, 256, 512))
+  audio_head_features: tuple[int, ...] = (2048, 256)
+  dropout_rate: float = 0.0
+  norm: NormKind = 'none'
+  norm_over: Literal['frame', 'clip'] = 'frame'
+  axis_name: str | None = None
+  init_stddev: float | None = 0.02
+  dtype: Dtype = jnp.float32
+  param_dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, mfcc: Array, *, train: bool) -> dict[str, Array]:
+    """'coefficients' [B, T, num_coefficients], float32, from mfcc [B, T, 28, 12]."""
+    conv, dense = _parts(self)
+    x = AudioEncoder(
+        self.audio_features, self.audio_head_features, conv, dense, self.dropout_rate, name='audio_encoder'
+    )(mfcc, train=train)
+    return {'coefficients': dense(self.num_coefficients, name='head')(x).astype(jnp.float32)}
+
+
+def _parts(net: AtNet | AtSingle) -> tuple[ModuleDef, ModuleDef]:
+  """The net's convolution and dense layer, with norm, start and dtypes filled in."""
+  dtypes = {'dtype': net.dtype, 'param_dtype': net.param_dtype}
+  norm = make_norm(net.norm, over=net.norm_over, axis_name=net.axis_name, **dtypes)
+  init = weight_init(net.init_stddev)
+  return (
+      functools.partial(ConvBlock, norm=norm, kernel_init=init, **dtypes),
+      functools.partial(nn.Dense, kernel_init=init, **dtypes),
+  )

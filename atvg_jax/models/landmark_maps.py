@@ -1,0 +1,71 @@
+"""Soft drawings of landmarks, which tell a decoder in pixels where lips and jaw are to be."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+NUM_MAPS = 4
+_OUTER_LIPS = tuple(range(48, 60))
+_INNER_LIPS = tuple(range(60, 68))
+_JAW = tuple(range(0, 17))
+_REST = (
+    *((i, i + 1) for first, last in ((17, 21), (22, 26), (27, 30), (31, 35)) for i in range(first, last)),
+    *((first + i, first + (i + 1) % 6) for first in (36, 42) for i in range(6)),
+)
+
+
+def _ring(points: tuple[int, ...]) -> np.ndarray:
+  return np.array([points, points[1:] + points[:1]]).T
+
+
+_SEGMENTS = (
+    _ring(_OUTER_LIPS),
+    _ring(_INNER_LIPS),
+    np.array([_JAW[:-1], _JAW[1:]]).T,
+    np.array(_REST),
+)
+
+
+def landmark_maps(landmarks: Array, size: int, width: float = 3.0) -> Array:
+  """Draws landmarks at a given size; no gradient flows back to them.
+
+  Args:
+    landmarks: [..., 136], -1 and 1 at the edges of the picture.
+    size: side of the drawings.
+    width: distance, in 1/64 of the picture, at which a drawing has faded out.
+
+  Returns:
+    [..., size, size, 4]: the outer lips and the mouth's hole as clipped signed distances (1 well inside, 0 on
+    the line, -1 well outside); the jaw line, and brows, nose and eyes, as lines of height 1.
+  """
+  lead = landmarks.shape[:-1]
+  points = lax.stop_gradient(landmarks).reshape(-1, 68, 2)
+  centres = (jnp.arange(size, dtype=points.dtype) + 0.5) * (2 / size) - 1
+  width = width / 32  # in the landmarks' unit
+  maps = []
+  for index, segments in enumerate(_SEGMENTS):
+    start, end = points[:, segments[:, 0]], points[:, segments[:, 1]]  # [N, S, 2]
+    distance, crossings = _distance(start, end, centres)
+    if index < 2:
+      sign = 1 - 2 * (crossings % 2 == 0).astype(distance.dtype)
+      maps.append(jnp.clip(sign * distance / width, -1, 1))
+    else:
+      maps.append(jnp.maximum(1 - distance / width, 0))
+  return jnp.stack(maps, axis=-1).reshape(*lead, size, size, NUM_MAPS)
+
+
+def _distance(start: Array, end: Array, centres: Array) -> tuple[Array, Array]:
+  """Distance of every pixel to the nearest segment, and how many segments a ray to the right crosses."""
+  start, end = start[..., None, None], end[..., None, None]  # [N, S, 2, 1, 1]
+  x0, y0 = start[:, :, 0], start[:, :, 1]
+  dx, dy = end[:, :, 0] - x0, end[:, :, 1] - y0
+  x, y = centres[None, :], centres[:, None]
+  share = ((x - x0) * dx + (y - y0) * dy) / jnp.maximum(dx * dx + dy * dy, 1e-12)
+  share = jnp.clip(share, 0, 1)
+  square = jnp.square(x0 + share * dx - x) + jnp.square(y0 + share * dy - y)  # [N, S, H, W]
+  straddles = (y0 > y) != (y0 + dy > y)
+  crosses = straddles & (x < x0 + (y - y0) * dx / jnp.where(dy == 0, 1, dy))
+  return jnp.sqrt(jnp.min(square, axis=1)), jnp.sum(crosses, axis=1)

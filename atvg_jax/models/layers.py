@@ -1,0 +1,313 @@
+"""Convolutions, transposed convolutions and norms that know about time.
+
+Pictures are [B, H, W, C] or, with time, [B, T, H, W, C]; a fifth axis is always time. Convolutions fold time
+into the batch. Paddings are PyTorch's, so that published weights give published answers.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any, Literal
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+Array = jax.Array
+Dtype = Any
+ModuleDef = Any
+Initializer = Callable[..., Array]
+NormKind = Literal['batch', 'group', 'none']
+
+_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+
+
+def weight_init(stddev: float | None) -> Initializer:
+  """N(0, stddev), as published with 0.02; None gives He's scaled initialiser, for nets without norms."""
+  if stddev is None:
+    return nn.initializers.he_normal()
+  return nn.initializers.normal(stddev)
+
+
+def scale_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+  """The published start of a norm's scale: N(1, 0.02)."""
+  return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+class BatchNorm(nn.Module):
+  """Batch norm, with statistics of each frame or of the whole clip.
+
+  Attributes:
+    over: 'frame' normalises each time step by its own statistics, as the published nets do, which are called
+      frame by frame; the running statistics take one step for each frame, in order of time. 'clip' takes time
+      as more batch. The same where the input has no time.
+    axis_name: name of the mapped axis to average statistics over; None keeps them of one device.
+    momentum: share of the old running statistics kept at each step (PyTorch's 0.1 is 0.9 here).
+    epsilon: added to the variance.
+
+  Running variances are unbiased, as PyTorch keeps them; normalising in training uses the biased one.
+  """
+
+  over: Literal['frame', 'clip'] = 'frame'
+  axis_name: str | None = None
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  dtype: Dtype = None
+  param_dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    features = x.shape[-1]
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (features,), jnp.float32)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, (features,), jnp.float32)
+    scale = self.param('scale', scale_init, (features,), self.param_dtype)
+    bias = self.param('bias', nn.initializers.zeros, (features,), self.param_dtype)
+    if train:
+      by_frame = x.ndim == 5 and self.over == 'frame'
+      axes = (0, 2, 3) if by_frame else tuple(range(x.ndim - 1))
+      mean, var, count = self._statistics(x.astype(jnp.float32), axes)  # [C] or [T, C]
+      if not self.is_initializing():
+        self._keep(running_mean, mean)
+        self._keep(running_var, var * (count / max(count - 1, 1)))
+      if by_frame:
+        mean, var = mean[:, None, None, :], var[:, None, None, :]  # [T, 1, 1, C]
+    else:
+      mean, var = running_mean.value, running_var.value
+    dtype = self.dtype or x.dtype
+    factor = scale * lax.rsqrt(var + self.epsilon)
+    shift = bias - mean * factor
+    return x.astype(dtype) * factor.astype(dtype) + shift.astype(dtype)
+
+  def _statistics(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, int]:
+    count = 1
+    for axis in axes:
+      count *= x.shape[axis]
+    mean = jnp.mean(x, axes)
+    if self.axis_name is None or self.is_initializing():
+      # Centred first: the difference of two large means loses digits.
+      var = jnp.mean(jnp.square(x - jnp.expand_dims(mean, axes)), axes)
+      return mean, var, count
+    square = jnp.mean(jnp.square(x), axes)
+    mean, square = lax.pmean((mean, square), self.axis_name)
+    count *= lax.axis_size(self.axis_name)
+    return mean, jnp.maximum(square - jnp.square(mean), 0), count
+
+  def _keep(self, running: Any, values: Array) -> None:
+    """running <- momentum * running + (1 - momentum) * value, for each value in turn, in closed form."""
+    values = values.reshape(-1, values.shape[-1])  # [steps, C]
+    steps = values.shape[0]
+    weights = (1 - self.momentum) * self.momentum ** jnp.arange(steps - 1, -1, -1, dtype=jnp.float32)
+    running.value = self.momentum**steps * running.value + weights @ values
+
+
+class GroupNorm(nn.Module):
+  """Group norm of each picture by itself: nothing depends on the batch or on other frames."""
+
+  group_size: int = 8
+  epsilon: float = 1e-5
+  dtype: Dtype = None
+  param_dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    del train
+    features = x.shape[-1]
+    groups = max(features // self.group_size, 1)
+    if features % groups:
+      groups = 1
+    scale = self.param('scale', scale_init, (features,), self.param_dtype)
+    bias = self.param('bias', nn.initializers.zeros, (features,), self.param_dtype)
+    axes = (-3, -2)
+    wide = x.astype(jnp.float32)
+    # Moments per channel first, groups of channels after: the large reductions stay contiguous.
+    mean, square = jnp.mean(wide, axes), jnp.mean(jnp.square(wide), axes)  # [..., C]
+    grouped = (*mean.shape[:-1], groups, features // groups)
+    mean, square = mean.reshape(grouped).mean(-1), square.reshape(grouped).mean(-1)
+    inverse = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + self.epsilon)
+    mean, inverse = (jnp.repeat(v, features // groups, axis=-1) for v in (mean, inverse))
+    factor = scale * inverse
+    shift = bias - mean * factor
+    dtype = self.dtype or x.dtype
+    factor, shift = (jnp.expand_dims(v, axes).astype(dtype) for v in (factor, shift))
+    return x.astype(dtype) * factor + shift
+
+
+def make_norm(
+    kind: NormKind,
+    *,
+    over: Literal['frame', 'clip'] = 'frame',
+    axis_name: str | None = None,
+    dtype: Dtype = None,
+    param_dtype: Dtype = jnp.float32,
+) -> ModuleDef | None:
+  """The class of norm that a net uses, with its options filled in; None for no norm."""
+  if kind == 'batch':
+    return functools.partial(BatchNorm, over=over, axis_name=axis_name, dtype=dtype, param_dtype=param_dtype)
+  if kind == 'group':
+    return functools.partial(GroupNorm, dtype=dtype, param_dtype=param_dtype)
+  if kind == 'none':
+    return None
+  raise ValueError(f"norm must be 'batch', 'group' or 'none', not {kind!r}")
+
+
+def _fold(x: Array) -> Array:
+  """[..., H, W, C] -> [N, H, W, C]."""
+  return x.reshape(-1, *x.shape[-3:])
+
+
+def _join(frames: Array, still: Array) -> Array:
+  """Adds what is the same in every frame, [B, H, W, C], to [B, T, H, W, C]."""
+  return frames + (still[:, None] if frames.ndim == 5 else still)
+
+
+class ConvBlock(nn.Module):
+  """Convolution, norm, activation; the bias is there when the norm is not.
+
+  Attributes:
+    features: channels out.
+    kernel: side of the square kernel; padding keeps the size (kernel // 2 at each side).
+    stride: 1 or 2.
+    padding: 'zero' or 'reflect'.
+    norm: class of norm, or None.
+    activation: after the norm.
+  """
+
+  features: int
+  kernel: int = 3
+  stride: int = 1
+  padding: Literal['zero', 'reflect'] = 'zero'
+  norm: ModuleDef | None = None
+  activation: Callable[[Array], Array] | None = nn.relu
+  kernel_init: Initializer = weight_init(0.02)
+  dtype: Dtype = None
+  param_dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, still: Array | None = None, *, train: bool) -> Array:
+    """Convolves.
+
+    Args:
+      x: [B, (T,) H, W, C].
+      still: [B, H, W, C'], channels that every frame has after its own. Their share is computed once a clip.
+      train: whether a batch norm uses the batch's statistics.
+
+    Returns:
+      [B, (T,) H / stride, W / stride, features].
+    """
+    channels = x.shape[-1] + (0 if still is None else still.shape[-1])
+    shape = (self.kernel, self.kernel, channels, self.features)
+    weights = self.param('kernel', self.kernel_init, shape, self.param_dtype)
+    y = self._convolve(x, weights[:, :, : x.shape[-1]])
+    if still is not None:
+      y = _join(y, self._convolve(still, weights[:, :, x.shape[-1] :]))
+    if self.norm is None:
+      y = y + self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype).astype(y.dtype)
+    else:
+      y = self.norm(name='norm')(y, train=train)
+    return y if self.activation is None else self.activation(y)
+
+  def _convolve(self, x: Array, weights: Array) -> Array:
+    dtype = self.dtype or x.dtype
+    lead = x.shape[:-3]
+    x = _fold(x).astype(dtype)
+    pad = self.kernel // 2
+    sides = ((pad, pad), (pad, pad))
+    if self.padding == 'reflect':
+      x = jnp.pad(x, ((0, 0), *sides, (0, 0)), mode='reflect')
+      sides = ((0, 0), (0, 0))
+    y = lax.conv_general_dilated(
+        x, weights.astype(dtype), (self.stride, self.stride), sides, dimension_numbers=_DIMENSIONS
+    )
+    return y.reshape(*lead, *y.shape[1:])
+
+
+def depth_to_space(x: Array, factor: int = 2) -> Array:
+  """[..., H, W, factor * factor * C] -> [..., factor * H, factor * W, C]; phases are row by row."""
+  *lead, height, width, channels = x.shape
+  out = channels // (factor * factor)
+  x = x.reshape(-1, height, width, factor, factor, out)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(*lead, factor * height, factor * width, out)
+
+
+class UpBlock(nn.Module):
+  """Transposed convolution (kernel 3, stride 2, padding 1, output padding 1), norm, ReLU: twice the size.
+
+  Output pixel (2i + a, 2j + b) depends on the inputs (i..i+a, j..j+b) only, so that the whole is one 2x2
+  convolution to four times the channels and a depth-to-space: the same sum as the input-dilated form, and on
+  a CPU several times as fast.
+
+  Attributes:
+    use_bias: the published attention branch has a bias before its norm; None means 'when there is no norm'.
+  """
+
+  features: int
+  norm: ModuleDef | None = None
+  use_bias: bool | None = None
+  activation: Callable[[Array], Array] | None = nn.relu
+  kernel_init: Initializer = weight_init(0.02)
+  dtype: Dtype = None
+  param_dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, still: Array | None = None, *, train: bool) -> Array:
+    """[B, (T,) H, W, C] and what is the same in every frame [B, H, W, C'] -> [B, (T,) 2H, 2W, features]."""
+    channels = x.shape[-1] + (0 if still is None else still.shape[-1])
+    weights = self.param('kernel', self.kernel_init, (3, 3, channels, self.features), self.param_dtype)
+    y = self._phases(x, weights[:, :, : x.shape[-1]])
+    if still is not None:
+      y = _join(y, self._phases(still, weights[:, :, x.shape[-1] :]))
+    y = depth_to_space(y)
+    if self.norm is None if self.use_bias is None else self.use_bias:
+      y = y + self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype).astype(y.dtype)
+    if self.norm is not None:
+      y = self.norm(name='norm')(y, train=train)
+    return y if self.activation is None else self.activation(y)
+
+  def _phases(self, x: Array, weights: Array) -> Array:
+    dtype = self.dtype or x.dtype
+    lead = x.shape[:-3]
+    y = lax.conv_general_dilated(
+        _fold(x).astype(dtype),
+        sub_pixel_kernel(weights.astype(dtype)),
+        (1, 1),
+        ((0, 1), (0, 1)),
+        dimension_numbers=_DIMENSIONS,
+    )
+    return y.reshape(*lead, *y.shape[1:])
+
+
+def sub_pixel_kernel(weights: Array) -> Array:
+  """The 2x2 kernel [2, 2, C, 4 F] whose phases are the transposed convolution by `weights` [3, 3, C, F].
+
+  `weights` are as PyTorch applies them: input i reaches output 2i - 1 + k through tap k.
+  """
+  # Along one axis: even outputs see tap 1 of input i; odd ones tap 2 of input i and tap 0 of input i + 1.
+  taps = ((1, None), (2, 0))  # taps[phase][offset of the input]
+  none = jnp.zeros(weights.shape[2:], weights.dtype)
+  rows = []
+  for row in range(2):
+    columns = []
+    for column in range(2):
+      phases = []
+      for a in range(2):
+        for b in range(2):
+          k, l = taps[a][row], taps[b][column]
+          phases.append(none if k is None or l is None else weights[k, l])
+      columns.append(jnp.concatenate(phases, axis=-1))
+    rows.append(jnp.stack(columns))
+  return jnp.stack(rows)
+
+
+class ResidualBlock(nn.Module):
+  """x + norm(conv(dropout(relu(norm(conv(x)))))), as published."""
+
+  features: int
+  conv: ModuleDef = ConvBlock
+  dropout_rate: float = 0.5
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    y = self.conv(self.features, name='conv1')(x, train=train)
+    y = nn.Dropout(self.dropout_rate, deterministic=not train)(y)
+    return x + self.conv(self.features, activation=None, name='conv2')(y, train=train)
