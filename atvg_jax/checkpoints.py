@@ -1,0 +1,149 @@
+"""Checkpoints of a run. The only file that knows Orbax.
+
+A checkpoint is two items: `generator` (parameters, their moving average, statistics: all that
+generation needs) and `training` (the rest). Arrays are handed over as NumPy copies, taken once from the
+replicated state: what is saved by n processes is restored by any other number, and donating the
+state to the next step cannot disturb a save that is still being written.
+"""
+
+import logging
+import os
+import re
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from atvg_jax import parallel
+from atvg_jax.train_state import TrainState
+from data_pipelines.errors import InputError
+
+_FOLDER, _DAMAGED_FOLDER = 'checkpoints', 'damaged_checkpoints'
+_GENERATOR = ('g_params', 'g_batch_stats', 'g_ema_params')
+_TRAINING = ('step', 'g_opt_state', 'd_params', 'd_batch_stats', 'd_opt_state')
+
+_log = logging.getLogger(__name__)
+
+
+def _items(state: TrainState) -> dict[str, dict[str, Any]]:
+  """The state as the items of a checkpoint, without what is None."""
+  return {item: {name: getattr(state, name) for name in names if getattr(state, name) is not None}
+          for item, names in (('generator', _GENERATOR), ('training', _TRAINING))}
+
+
+class Checkpoints:
+  """The checkpoints of a workdir; saving goes on in the background."""
+
+  def __init__(self, workdir: str, *, keep: int = 3):
+    """Opens `workdir`; the newest `keep` checkpoints are kept."""
+    self._workdir = os.path.abspath(workdir)
+    self._keep = keep
+    self._manager = self._open()
+
+  def _open(self) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=preservation_policy.LatestN(self._keep), enable_async_checkpointing=True,
+        step_prefix=None, create=True)
+    return ocp.CheckpointManager(
+        os.path.join(self._workdir, _FOLDER), options=options, item_names=('generator', 'training'))
+
+  def steps(self) -> list[int]:
+    """The steps of which there are checkpoints, in rising order."""
+    return sorted(self._manager.all_steps())
+
+  def save(self, step: int, state: TrainState) -> None:
+    """Begins to save a replicated state; a save of the same step does nothing."""
+    if step in self._manager.all_steps():
+      return
+    items = {item: ocp.args.StandardSave(parallel.to_host(tree)) for item, tree in _items(state).items()}
+    self._manager.save(step, args=ocp.args.Composite(**items))
+
+  def wait(self) -> None:
+    """Returns when everything is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits, then lets go of the files."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+  def restore(self, like: TrainState) -> TrainState | None:
+    """The newest state that can be read, as NumPy, or None where there is no checkpoint.
+
+    A damaged checkpoint is named in the log and moved to `damaged_checkpoints/`, and the one before is taken.
+
+    Args:
+      like: a state of the same structure and shapes, for instance from `jax.eval_shape`.
+
+    Raises:
+      InputError: if there are checkpoints but none can be read.
+    """
+    steps = self.steps()
+    for step in reversed(steps):
+      try:
+        return self._restore(step, like)
+      except Exception as error:  # Orbax and tensorstore raise many kinds for damaged files
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        _log.warning('checkpoint %d of %s is damaged (%s): it is put aside in %s', step, self._workdir, reason,
+                     _DAMAGED_FOLDER)
+        self._put_aside(step)
+    if steps:
+      raise InputError(f'no checkpoint in {self._workdir} can be read: they are damaged or another net\'s; '
+                       f'see {_DAMAGED_FOLDER}/ there, or train in another workdir')
+    return None
+
+  def _restore(self, step: int, like: TrainState) -> TrainState:
+    wanted = {item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+              for item, tree in _items(like).items()}
+    restored = self._manager.restore(step, args=ocp.args.Composite(
+        **{item: ocp.args.StandardRestore(tree) for item, tree in wanted.items()}))
+    fields = {**restored['generator'], **restored['training']}
+    jax.tree.map(_check_shape, {name: getattr(like, name) for name in fields}, fields)
+    return like.replace(**fields)
+
+  def _put_aside(self, step: int) -> None:
+    if parallel.is_main_process():
+      aside = os.path.join(self._workdir, _DAMAGED_FOLDER)
+      os.makedirs(aside, exist_ok=True)
+      target = os.path.join(aside, str(step))
+      shutil.rmtree(target, ignore_errors=True)
+      os.rename(os.path.join(self._workdir, _FOLDER, str(step)), target)
+    self._manager.close()
+    self._manager = self._open()
+
+
+def _check_shape(wanted: Any, found: Any) -> None:
+  if wanted.shape != found.shape:
+    raise ValueError(f'an array has the shape {found.shape}, not {wanted.shape}')
+
+
+def has_checkpoint(workdir: str) -> bool:
+  """Whether a workdir holds a finished checkpoint."""
+  folder = os.path.join(workdir, _FOLDER)
+  return os.path.isdir(folder) and any(re.fullmatch(r'\d+', name) for name in os.listdir(folder))
+
+
+def restore_generator(workdir: str) -> tuple[int, dict[str, Any]]:
+  """The newest readable generator of a workdir: (step, {'g_params', 'g_batch_stats', 'g_ema_params'?}), as NumPy.
+
+  Raises:
+    InputError: if the workdir holds no checkpoint that can be read.
+  """
+  if not has_checkpoint(workdir):
+    raise InputError(f'{workdir} holds no checkpoint: train there first (atvg train --workdir={workdir} ...)')
+  folder = os.path.join(os.path.abspath(workdir), _FOLDER)
+  steps = sorted((int(name) for name in os.listdir(folder) if re.fullmatch(r'\d+', name)), reverse=True)
+  for step in steps:
+    try:
+      with ocp.CheckpointManager(
+          folder, options=ocp.CheckpointManagerOptions(read_only=True),
+          item_handlers={'generator': ocp.StandardCheckpointHandler()}) as manager:
+        restored = manager.restore(step, args=ocp.args.Composite(generator=ocp.args.StandardRestore()))
+      return step, {'g_batch_stats': {}, **restored['generator']}
+    except Exception as error:  # as above
+      _log.warning('checkpoint %d of %s cannot be read (%s): trying the one before', step, workdir,
+                   str(error).strip().splitlines()[:1])
+  raise InputError(f'no checkpoint in {workdir} can be read: they are damaged')

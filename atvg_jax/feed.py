@@ -1,0 +1,124 @@
+"""The bridge from tf.data to devices: batches arrive sharded and ahead of time.
+
+This is the only file of this package through which TensorFlow is met, and only where it is called.
+"""
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from atvg_jax import parallel
+from data_pipelines import features
+
+NumpyBatch = Mapping[str, np.ndarray]
+
+
+class FedBatch(NamedTuple):
+  """A batch on the devices, and the names of its clips, which stay on the host."""
+  arrays: dict[str, jax.Array]
+  clip_ids: tuple[str, ...]
+
+
+def _input_pipeline() -> Any:
+  """The module, imported when it is needed: TensorFlow takes seconds, and would take the accelerators' memory."""
+  from data_pipelines import input_pipeline
+  import tensorflow as tf
+
+  tf.config.set_visible_devices([], 'GPU')
+  return input_pipeline
+
+
+def landmark_statistics(dirs: Sequence[str]) -> Mapping[str, np.ndarray]:
+  """The landmark statistics of converted data sets, summed; what `landmarks.fit` takes."""
+  return _input_pipeline().landmark_statistics(tuple(dirs))
+
+
+def train_batches(config: Any, start_step: int) -> Iterator[NumpyBatch]:
+  """This process' endless batches from the config's data sets, from a step on."""
+  input_pipeline, data = _input_pipeline(), config.data
+  dataset = input_pipeline.train_batches(
+      tuple(data.dirs), split=data.split, window=data.window, batch_size=parallel.per_process(data.batch_size),
+      seed=config.seed, process_index=jax.process_index(), process_count=jax.process_count(),
+      start_step=start_step, weights=tuple(data.weights) or None, augment=tuple(data.augment),
+      with_video=config.task == 'vg')
+  return input_pipeline.iterate(dataset)
+
+
+def eval_batches(config: Any, directory: str) -> Iterator[NumpyBatch]:
+  """This process' share of a pass over a data set's held-out split; equally many batches on every process."""
+  input_pipeline, settings = _input_pipeline(), config.evaluation
+  batches = input_pipeline.iterate(input_pipeline.eval_batches(
+      (directory,), split=settings.split, batch_size=parallel.per_process(settings.batch_size),
+      window=settings.window, with_video=config.task == 'vg', process_index=jax.process_index(),
+      process_count=jax.process_count()))
+  stop = None if settings.batches is None else settings.batches * settings.stride
+  return itertools.islice(batches, 0, stop, settings.stride)
+
+
+def place(batch: NumpyBatch) -> FedBatch:
+  """One batch onto the devices. Text stays on the host."""
+  clip_ids = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in batch.get(features.CLIP_ID, ()))
+  arrays = {name: np.asarray(array) for name, array in batch.items() if name != features.CLIP_ID}
+  return FedBatch(parallel.shard_batch(arrays), clip_ids)
+
+
+class Feed:
+  """Iterates over `FedBatch`es that a thread has read and placed ahead of time.
+
+  An error in the thread is raised where the batch would have come. `wait_seconds` sums up the time for
+  which the consumer stood still. Close it, or use it in a `with`, so that the thread ends.
+  """
+
+  def __init__(self, batches: Callable[[], Iterable[NumpyBatch]], *, depth: int = 2):
+    self.wait_seconds = 0.0
+    self._queue: queue.Queue[Any] = queue.Queue(depth)
+    self._closed = threading.Event()
+    self._thread = threading.Thread(target=self._fill, args=(batches,), daemon=True, name='feed')
+    self._thread.start()
+
+  def _fill(self, batches: Callable[[], Iterable[NumpyBatch]]) -> None:
+    try:
+      for batch in batches():
+        if not self._put(place(batch)):
+          return
+      self._put(StopIteration())
+    except BaseException as error:  # whatever it is, the consumer must see it
+      self._put(error)
+
+  def _put(self, item: Any) -> bool:
+    while not self._closed.is_set():
+      try:
+        self._queue.put(item, timeout=0.2)
+        return True
+      except queue.Full:
+        continue
+    return False
+
+  def __iter__(self) -> Iterator[FedBatch]:
+    return self
+
+  def __next__(self) -> FedBatch:
+    start = time.perf_counter()
+    item = self._queue.get()
+    self.wait_seconds += time.perf_counter() - start
+    if isinstance(item, BaseException):
+      self._put(item)
+      raise item
+    return item
+
+  def __enter__(self) -> 'Feed':
+    return self
+
+  def __exit__(self, *unused: Any) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Ends the thread and lets go of the batches it holds."""
+    self._closed.set()
+    self._thread.join()

@@ -1,0 +1,75 @@
+"""Numbers and pictures of a run: metrics.jsonl for programs, TensorBoard and pictures/ for people."""
+
+import json
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+from tensorboardX import SummaryWriter
+
+METRICS_FILE = 'metrics.jsonl'
+
+
+class MetricWriter:
+  """Writes into a workdir; on processes other than the main one it does nothing.
+
+  A run that goes on from a checkpoint takes back what was written after it, so that a killed run's
+  curve is the curve of the run that was never killed.
+  """
+
+  def __init__(self, workdir: str, *, start_step: int = 0, enabled: bool = True):
+    """Opens the files of `workdir`; rows of steps beyond `start_step` are dropped."""
+    self._enabled = enabled
+    self._workdir = workdir
+    if not enabled:
+      return
+    os.makedirs(os.path.join(workdir, 'pictures'), exist_ok=True)
+    self._path = os.path.join(workdir, METRICS_FILE)
+    _drop_after(self._path, start_step)
+    self._file = open(self._path, 'a', encoding='utf-8')
+    self._board = SummaryWriter(os.path.join(workdir, 'tensorboard'), purge_step=start_step + 1)
+
+  def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    """One row of numbers; names look like 'train/g_loss'."""
+    if not self._enabled:
+      return
+    row = {'step': step, **{name: float(value) for name, value in values.items()}}
+    self._file.write(json.dumps(row) + '\n')
+    self._file.flush()
+    for name, value in values.items():
+      self._board.add_scalar(name, float(value), step)
+    self._board.flush()
+
+  def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+    """One picture, uint8 [H, W, 3], as pictures/<name>_<step>.png and on the board."""
+    if not self._enabled:
+      return
+    path = os.path.join(self._workdir, 'pictures', f'{name.replace("/", "_")}_{step:07d}.png')
+    Image.fromarray(picture).save(path + '.partial', format='PNG')
+    os.replace(path + '.partial', path)
+    self._board.add_image(name, picture, step, dataformats='HWC')
+
+  def close(self) -> None:
+    """Flushes and closes the files."""
+    if self._enabled:
+      self._file.close()
+      self._board.close()
+
+
+def _drop_after(path: str, step: int) -> None:
+  """Removes from a metrics file the rows beyond a step, and a last row that was cut off."""
+  if not os.path.exists(path):
+    return
+  kept = []
+  with open(path, encoding='utf-8') as file:
+    for line in file:
+      try:
+        row = json.loads(line)
+      except json.JSONDecodeError:
+        continue
+      if row['step'] <= step:
+        kept.append(line if line.endswith('\n') else line + '\n')
+  with open(path + '.partial', 'w', encoding='utf-8') as file:
+    file.writelines(kept)
+  os.replace(path + '.partial', path)

@@ -1,0 +1,117 @@
+"""One device's program on many devices. Nothing else knows of `pmap`, meshes or processes.
+
+Every process (host) drives its local devices; a batch is cut into equal parts, one a device; the train
+state is the same everywhere. A step function is written for one device and the axis `task.AXIS`.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from atvg_jax.task import AXIS
+from data_pipelines.errors import InputError
+
+_CACHE_VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
+
+
+def initialize(*, distributed: bool = False) -> None:
+  """Joins the other processes, and turns on the compilation cache.
+
+  Args:
+    distributed: whether this process is one of several. Address, count and index come from the
+      environment: TPU pods, Slurm and Open MPI are known to JAX; elsewhere set JAX_COORDINATOR_ADDRESS,
+      JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+  """
+  use_compilation_cache()
+  if not distributed or jax.distributed.is_initialized():
+    return
+  settings = {name: os.environ.get(variable) for name, variable in (
+      ('coordinator_address', 'JAX_COORDINATOR_ADDRESS'), ('num_processes', 'JAX_NUM_PROCESSES'),
+      ('process_id', 'JAX_PROCESS_ID'))}
+  if settings['coordinator_address'] is None:
+    jax.distributed.initialize()
+  elif None in settings.values():
+    raise InputError('JAX_COORDINATOR_ADDRESS is set, but JAX_NUM_PROCESSES or JAX_PROCESS_ID is not: set all three')
+  else:
+    jax.distributed.initialize(settings['coordinator_address'], int(settings['num_processes']),
+                               int(settings['process_id']))
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs in ~/.cache/atvg_jax, or where JAX_COMPILATION_CACHE_DIR says."""
+  if _CACHE_VARIABLE not in os.environ:
+    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'atvg_jax', 'jax'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def per_process(batch_size: int) -> int:
+  """This process' share of a global batch; raises InputError where it cannot be cut into equal parts."""
+  if batch_size % jax.device_count():
+    raise InputError(f'data.batch_size={batch_size} cannot be divided among {jax.device_count()} devices: '
+                     f'use a multiple of {jax.device_count()}')
+  return batch_size // jax.process_count()
+
+
+@functools.cache
+def _local_mesh() -> Mesh:
+  return Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
+def replicate(tree: Any) -> Any:
+  """The tree's arrays on every local device."""
+  return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec()))
+
+
+def shard_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+  """This process' batch [B, ...] → [local devices, B / local devices, ...], each part on its device."""
+  parts = jax.local_device_count()
+  cut = {name: array.reshape((parts, array.shape[0] // parts) + array.shape[1:]) for name, array in batch.items()}
+  return jax.device_put(cut, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
+
+
+def pmap_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
+  """(state, sharded batch) → (state, metrics), both replicated. The state passed in is used up."""
+  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+
+
+def pmap_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
+  """(state, sharded batch) → replicated sums and counts."""
+  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+
+
+def to_host(tree: Any) -> Any:
+  """Copies of a replicated tree's arrays in NumPy. They stay valid when the tree is donated."""
+  return jax.tree.map(lambda array: np.array(array.addressable_data(0)), tree)
+
+
+def is_main_process() -> bool:
+  """Whether this process writes logs and pictures."""
+  return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+  """Whether the flag is up on any process; all processes must ask."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def assert_replicated(tree: Any) -> None:
+  """Raises AssertionError naming the first array that differs between local devices or processes.
+
+  `pmap` believes a step function that says its output is the same everywhere; a forgotten `pmean` shows here.
+  """
+  for path, array in jax.tree_util.tree_leaves_with_path(tree):
+    copies = [np.asarray(shard.data) for shard in array.addressable_shards]
+    name = jax.tree_util.keystr(path)
+    if any(not np.array_equal(copies[0], copy, equal_nan=True) for copy in copies[1:]):
+      raise AssertionError(f'{name} differs between local devices')
+    if jax.process_count() > 1:
+      multihost_utils.assert_equal(copies[0], f'{name} differs between processes')

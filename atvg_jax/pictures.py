@@ -1,0 +1,76 @@
+"""What a person looks at during training: landmarks over time, and rows of frames. All return uint8 [H, W, 3]."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from atvg_jax import landmarks as lm
+from data_pipelines import features
+
+# Runs of consecutive points that are drawn as one line; True closes it.
+_LINES = ((features.JAW, False), (slice(17, 22), False), (slice(22, 27), False), (slice(27, 31), False),
+          (slice(31, 36), False), (features.RIGHT_EYE, True), (features.LEFT_EYE, True),
+          (slice(48, 60), True), (slice(60, 68), True))
+
+
+def render(sample: Mapping[str, np.ndarray]) -> np.ndarray:
+  """The picture of what a task's `sample_step` returned (as NumPy)."""
+  return video_grid(sample) if 'video' in sample else landmark_plot(sample)
+
+
+def landmark_plot(sample: Mapping[str, np.ndarray], *, clips: int = 3, moments: int = 6) -> np.ndarray:
+  """For each of the first clips: faces at some moments, true and predicted, and the mouth's opening over time.
+
+  Args:
+    sample: 'true_landmarks' and 'landmarks' [B, T, 136], 'frames' [B, T] (0 marks padding).
+    clips: rows to draw at most.
+    moments: faces in a row at most.
+  """
+  from matplotlib.backends.backend_agg import FigureCanvasAgg  # matplotlib takes a second to import
+  from matplotlib.figure import Figure
+
+  rows = min(clips, len(sample['landmarks']))
+  figure = Figure(figsize=(2 * (moments + 2), 2 * rows), dpi=80, layout='constrained')
+  canvas = FigureCanvasAgg(figure)
+  grid = figure.add_gridspec(rows, moments + 2)
+  for row in range(rows):
+    length = max(1, int(sample['frames'][row].sum()))
+    both = ((sample['true_landmarks'][row, :length], 'tab:gray'), (sample['landmarks'][row, :length], 'tab:red'))
+    for column, moment in enumerate(np.linspace(0, length - 1, moments).astype(int)):
+      axes = figure.add_subplot(grid[row, column])
+      for landmarks, colour in both:
+        points = landmarks[moment].reshape(features.NUM_LANDMARKS, 2)
+        for points_of_line, closed in _LINES:
+          line = points[points_of_line]
+          line = np.concatenate([line, line[:1]]) if closed else line
+          axes.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.8)
+      axes.set(xlim=(-1, 1), ylim=(1, -1), aspect='equal', xticks=[], yticks=[])
+      axes.set_title(f'frame {moment}', fontsize=7)
+    axes = figure.add_subplot(grid[row, moments:])
+    for landmarks, colour in both:
+      axes.plot(lm.mouth_gap(landmarks), color=colour, linewidth=1)
+    axes.set_title('mouth opening (grey: true, red: predicted)', fontsize=7)
+    axes.tick_params(labelsize=6)
+  canvas.draw()
+  return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def video_grid(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarray:
+  """Rows of example | truth | frame | attention | colour, one moment of each of the first clips.
+
+  Args:
+    sample: 'example_image' [B, H, W, 3], 'true_video', 'video', 'color' [B, T, H, W, 3] in [-1, 1],
+      'attention' [B, T, H, W, 1] in [0, 1].
+    clips: rows to draw at most.
+  """
+  rows = []
+  for clip in range(min(clips, len(sample['video']))):
+    # The frame that differs most from the example picture shows best what the net can do.
+    difference = np.abs(sample['true_video'][clip] - sample['example_image'][clip]).mean(axis=(1, 2, 3))
+    moment = int(difference.argmax())
+    attention = np.repeat(sample['attention'][clip, moment], 3, axis=-1) * 2 - 1
+    rows.append(np.concatenate([
+        sample['example_image'][clip], sample['true_video'][clip, moment], sample['video'][clip, moment],
+        attention, sample['color'][clip, moment]], axis=1))
+  picture = np.concatenate(rows, axis=0).astype(np.float32)
+  return np.clip(np.round((picture + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -1,0 +1,124 @@
+"""The config of a run: from the command line, into the workdir, and out of it again."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+from ml_collections import config_dict, config_flags
+
+from atvg_jax import feed, parallel
+from atvg_jax import landmarks as lm
+from data_pipelines.errors import InputError
+
+CONFIG_FILE, BASIS_FILE = 'config.json', 'landmark_basis.npz'
+
+# What a checkpoint's arrays depend on: it cannot change while a run goes on.
+_FIXED = ('task', 'model', 'discriminator', 'landmarks')
+
+
+def parse(argv: list[str]) -> tuple[config_dict.ConfigDict, str, bool]:
+  """The flags of `atvg train` → (locked config, workdir, whether this is one of several processes).
+
+  Raises:
+    InputError: where a flag, a field or a value is unknown or missing.
+  """
+  argv = ['atvg train', *argv]
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file(
+      'config', None, 'the config file, such as configs/vg_grid.py or configs/vg_grid.py:smoke; single fields '
+      'follow as --config.field=value', flag_values=values, lock_config=True, sys_argv=argv)
+  flags.DEFINE_string('workdir', None, 'folder for checkpoints, logs and pictures', flag_values=values)
+  flags.DEFINE_boolean('distributed', False, 'whether this is one of several processes', flag_values=values)
+  flags.DEFINE_boolean('help', False, 'show this', short_name='h', flag_values=values)
+  try:
+    rest = values(argv)[1:]
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
+    raise InputError(f"cannot read the command line of 'atvg train': {' '.join(str(error).split())}") from error
+  if values.help:
+    print('usage: atvg train --config=FILE[:smoke] --workdir=DIR [--config.FIELD=VALUE ...] [--distributed]\n')
+    print(values.main_module_help() or values.get_help())
+    raise SystemExit(0)
+  if rest:
+    raise InputError(f"'atvg train' takes flags only: what is {rest[0]!r}?")
+  for name in ('config', 'workdir'):
+    if not values[name].value:
+      raise InputError(f"'atvg train' needs --{name}: for instance "
+                       'atvg train --config=configs/vg_grid.py --workdir=runs/vg_grid')
+  return values.config, values.workdir, values.distributed
+
+
+def plain(config: Any) -> dict[str, Any]:
+  """A ConfigDict as a dict of plain values."""
+  return config.to_dict() if isinstance(config, config_dict.ConfigDict) else dict(config)
+
+
+def claim(config: Any, workdir: str) -> None:
+  """Makes the workdir this run's: writes config.json, or checks that what is there fits.
+
+  Raises:
+    InputError: if the workdir belongs to a run whose net differs, or is no folder.
+  """
+  if os.path.exists(workdir) and not os.path.isdir(workdir):
+    raise InputError(f'--workdir={workdir} is a file: name a folder')
+  wanted = json.loads(json.dumps(plain(config)))
+  path = os.path.join(workdir, CONFIG_FILE)
+  if os.path.exists(path):
+    found = load(workdir)
+    for name in _FIXED:
+      differing = sorted(_differences(wanted[name], json.loads(json.dumps(found[name])), name))
+      if differing:
+        raise InputError(f'{workdir} holds a run with another {", ".join(differing)}: use another --workdir, or '
+                         'that run\'s config')
+  if parallel.is_main_process():
+    os.makedirs(workdir, exist_ok=True)
+    with open(path + '.partial', 'w', encoding='utf-8') as file:
+      json.dump(wanted, file, indent=2)
+      file.write('\n')
+    os.replace(path + '.partial', path)
+
+
+def _differences(left: Any, right: Any, name: str) -> list[str]:
+  """The names of fields in which two configs differ."""
+  if isinstance(left, Mapping) and isinstance(right, Mapping):
+    return [difference for key in {*left, *right}
+            for difference in _differences(left.get(key), right.get(key), f'{name}.{key}')]
+  return [] if left == right else [name]
+
+
+def load(workdir: str) -> dict[str, Any]:
+  """config.json of a workdir as a dict, lists as tuples; raises InputError where there is none."""
+  path = os.path.join(workdir, CONFIG_FILE)
+  try:
+    with open(path, encoding='utf-8') as file:
+      return tupled(json.load(file))
+  except (OSError, json.JSONDecodeError) as error:
+    raise InputError(f'{workdir} is no training workdir: its {CONFIG_FILE} cannot be read ({error})') from error
+
+
+def tupled(value: Any) -> Any:
+  """JSON's lists as tuples, as the nets' hyper-parameters are."""
+  if isinstance(value, dict):
+    return {name: tupled(item) for name, item in value.items()}
+  return tuple(map(tupled, value)) if isinstance(value, list) else value
+
+
+def landmark_basis(config: Any, workdir: str, basis: lm.LandmarkBasis | None = None) -> lm.LandmarkBasis | None:
+  """The workdir's landmark basis; a new run of AT-net gets the given one, or one fitted to its data sets.
+
+  VG-net learns from landmarks themselves and has none: None.
+  """
+  if config.task != 'at':
+    return None
+  path = os.path.join(workdir, BASIS_FILE)
+  if os.path.exists(path):
+    return lm.load(path)
+  if basis is None:
+    settings = config.landmarks
+    basis = lm.fit(feed.landmark_statistics(config.data.dirs), settings.num_components, points=settings.points,
+                   symmetric=settings.symmetric)
+  if parallel.is_main_process():
+    lm.save(path + '.partial', basis)
+    os.replace(path + '.partial', path)
+  return basis

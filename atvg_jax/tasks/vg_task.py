@@ -1,0 +1,162 @@
+"""Landmarks → video: VG-net, alone or against the regression-based discriminator.
+
+With a discriminator a step has the published order: D learns from a real and a generated clip and is
+updated; then G generates again, with fresh dropout, and learns against the updated D.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from atvg_jax import losses, metrics, optimizers, rng
+from atvg_jax.models import discriminator, vg_net
+from atvg_jax.task import AXIS, Batch, Task, frame_weights
+from atvg_jax.train_state import TrainState, update_ema
+from data_pipelines import features
+
+
+def make_net(config: Any, axis_name: str | None = None) -> vg_net.VgNet:
+  """VG-net by a config's fields `model` (keywords) and `dtype`."""
+  return vg_net.VgNet(**config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
+
+
+def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
+  return discriminator.RegressionDiscriminator(
+      **config.discriminator, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
+
+
+def _to_float(images: jax.Array) -> jax.Array:
+  """uint8 → [-1, 1]."""
+  return images.astype(jnp.float32) / 127.5 - 1
+
+
+def _variables(params: Any, batch_stats: Any) -> dict[str, Any]:
+  return {'params': params, 'batch_stats': batch_stats}
+
+
+def make(config: Any, basis: Any = None) -> Task:
+  """The task; the landmarks it learns from are the true ones, so it needs no `basis`."""
+  del basis
+  axis_name = AXIS if config.sync_batch_norm else None
+  net = make_net(config, axis_name)
+  adversarial = config.discriminator is not None
+  d_net = _make_discriminator(config, axis_name) if adversarial else None
+  g_optimizer = optimizers.make(config.optimizer, config.num_steps)
+  d_optimizer = optimizers.make(config.optimizer, config.num_steps)
+  weights = config.loss
+
+  def init(key: jax.Array) -> TrainState:
+    size = config.data.image_size
+    image, landmarks = jnp.zeros((1, size, size, 3)), jnp.zeros((1, features.LANDMARK_SIZE))
+    variables = make_net(config).init(key, image, landmarks, landmarks[:, None], train=False)
+    params = variables['params']
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32), g_params=params, g_batch_stats=variables.get('batch_stats', {}),
+        g_opt_state=g_optimizer.init(params),
+        g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None)
+    if not adversarial:
+      return state
+    d_variables = _make_discriminator(config).init(jax.random.fold_in(key, 1), image[:, None], landmarks, train=False)
+    return state.replace(
+        d_params=d_variables['params'], d_batch_stats=d_variables.get('batch_stats', {}),
+        d_opt_state=d_optimizer.init(d_variables['params']))
+
+  def generate(state: TrainState, params: Any, batch: Batch, stream: str) -> tuple[dict[str, jax.Array], Any]:
+    """Frames in training mode → (outputs, batch-norm statistics)."""
+    key = rng.stream_key(config.seed, stream, state.step, jax.lax.axis_index(AXIS))
+    outputs, updates = net.apply(
+        _variables(params, state.g_batch_stats), _to_float(batch[features.EXAMPLE_IMAGE]),
+        batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], train=True,
+        rngs={'dropout': key}, mutable=['batch_stats'])
+    return outputs, updates.get('batch_stats', {})
+
+  def discriminate(params: Any, batch_stats: Any, video: jax.Array, batch: Batch) -> tuple[dict[str, jax.Array], Any]:
+    outputs, updates = d_net.apply(
+        _variables(params, batch_stats), video, batch[features.EXAMPLE_LANDMARKS], train=True, mutable=['batch_stats'])
+    return outputs, updates.get('batch_stats', {})
+
+  def d_loss_fn(d_params: Any, state: TrainState, batch: Batch, fake: jax.Array) -> tuple[jax.Array, Any]:
+    real_out, d_batch_stats = discriminate(d_params, state.d_batch_stats, _to_float(batch[features.VIDEO]), batch)
+    fake_out, d_batch_stats = discriminate(d_params, d_batch_stats, fake, batch)
+    true = batch[features.LANDMARKS]
+    terms = {
+        'd_real_loss': losses.bce_with_logits(real_out['logits'], 1.0),
+        'd_fake_loss': losses.bce_with_logits(fake_out['logits'], 0.0),
+        'd_landmark_real_loss': losses.landmark_loss(real_out['landmarks'], true),
+        'd_landmark_fake_loss': losses.landmark_loss(fake_out['landmarks'], true)}
+    total = (weights.adversarial * (terms['d_real_loss'] + terms['d_fake_loss'])
+             + weights.landmark * (terms['d_landmark_real_loss'] + terms['d_landmark_fake_loss']))
+    return total, (d_batch_stats, terms | {'d_loss': total})
+
+  def g_loss_fn(g_params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, Any]:
+    outputs, g_batch_stats = generate(state, g_params, batch, 'g_dropout')
+    fake, real = outputs['video'].astype(jnp.float32), _to_float(batch[features.VIDEO])
+    weight = None
+    if weights.mouth_weight != 1:
+      weight = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], weights.mouth_weight)
+    terms = {'g_pixel_loss': losses.dynamic_pixel_loss(fake, real, outputs['attention'], weight)}
+    total = weights.pixel * terms['g_pixel_loss']
+    if weights.gradient:
+      terms['g_gradient_loss'] = losses.gradient_loss(fake, real, weight)
+      total += weights.gradient * terms['g_gradient_loss']
+    d_batch_stats = state.d_batch_stats
+    if adversarial:
+      d_out, d_batch_stats = discriminate(state.d_params, state.d_batch_stats, fake, batch)
+      terms['g_adversarial_loss'] = losses.bce_with_logits(d_out['logits'], 1.0)
+      terms['g_landmark_loss'] = losses.landmark_loss(d_out['landmarks'], batch[features.LANDMARKS])
+      total += weights.adversarial * terms['g_adversarial_loss'] + weights.landmark * terms['g_landmark_loss']
+    return total, (g_batch_stats, d_batch_stats, terms | {'g_loss': total})
+
+  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    reported = {}
+    if adversarial:
+      outputs, g_batch_stats = generate(state, state.g_params, batch, 'd_dropout')
+      fake = jax.lax.stop_gradient(outputs['video'].astype(jnp.float32))
+      grads, (d_batch_stats, terms) = jax.grad(d_loss_fn, has_aux=True)(state.d_params, state, batch, fake)
+      grads, g_batch_stats, d_batch_stats, terms = jax.lax.pmean((grads, g_batch_stats, d_batch_stats, terms), AXIS)
+      updates, d_opt_state = d_optimizer.update(grads, state.d_opt_state, state.d_params)
+      state = state.replace(g_batch_stats=g_batch_stats, d_batch_stats=d_batch_stats, d_opt_state=d_opt_state,
+                            d_params=optax.apply_updates(state.d_params, updates))
+      reported = terms | {'d_grad_norm': optax.tree.norm(grads)}
+    grads, aux = jax.grad(g_loss_fn, has_aux=True)(state.g_params, state, batch)
+    grads, (g_batch_stats, d_batch_stats, terms) = jax.lax.pmean((grads, aux), AXIS)
+    updates, g_opt_state = g_optimizer.update(grads, state.g_opt_state, state.g_params)
+    params = optax.apply_updates(state.g_params, updates)
+    reported |= terms | {'g_grad_norm': optax.tree.norm(grads)}
+    return state.replace(
+        step=state.step + 1, g_params=params, g_batch_stats=g_batch_stats, d_batch_stats=d_batch_stats,
+        g_opt_state=g_opt_state,
+        g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step)), reported
+
+  def predict(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    return net.apply(
+        _variables(state.inference_params, state.g_batch_stats), _to_float(batch[features.EXAMPLE_IMAGE]),
+        batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], train=False)
+
+  def eval_step(state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+    real = batch[features.VIDEO].astype(jnp.float32) / 255
+    fake = predict(state, batch)['video'].astype(jnp.float32) / 2 + 0.5
+    still = jnp.broadcast_to(batch[features.EXAMPLE_IMAGE][:, None].astype(jnp.float32) / 255, real.shape)
+    frames = frame_weights(batch, real.shape[1])
+    sums = {'pixel_l1': (jnp.sum(jnp.abs(fake - real).mean(axis=(2, 3, 4)) * frames), jnp.sum(frames))}
+    for suffix, video in (('', fake), ('_still', still)):
+      for region, box in (('', (slice(None), slice(None))), ('_mouth', _mouth_box(real.shape[2]))):
+        ours, true = (images[:, :, *box].reshape(-1, *images[0, 0, *box].shape) for images in (video, real))
+        for name, metric in (('psnr', metrics.psnr), ('ssim', metrics.ssim)):
+          score = metric(ours, true).reshape(frames.shape)
+          sums[f'{name}{region}{suffix}'] = (jnp.sum(score * frames), jnp.sum(frames))
+    return jax.lax.psum(sums, AXIS)
+
+  def sample_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    outputs = predict(state, batch)
+    return {'example_image': _to_float(batch[features.EXAMPLE_IMAGE]), 'true_video': _to_float(batch[features.VIDEO]),
+            **{name: outputs[name] for name in ('video', 'attention', 'color')}}
+
+  return Task(init, train_step, eval_step, sample_step)
+
+
+def _mouth_box(size: int) -> tuple[slice, slice]:
+  """Rows and columns of an aligned crop in which mouth and chin move."""
+  return slice(size // 2, size - size // 16), slice(size // 4, size - size // 4)

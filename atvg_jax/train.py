@@ -1,0 +1,149 @@
+"""The training loop, one for all nets: `train(config, workdir)` returns the state and a summary.
+
+A workdir holds config.json, landmark_basis.npz, checkpoints/, metrics.jsonl, tensorboard/ and
+pictures/. Training in a workdir that holds a checkpoint goes on from it.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from atvg_jax import feed, optimizers, parallel, pictures, rng, run_config
+from atvg_jax.checkpoints import Checkpoints
+from atvg_jax.landmarks import LandmarkBasis
+from atvg_jax.metric_writers import MetricWriter
+from atvg_jax.step_log import StepLog, StopSignals
+from atvg_jax.tasks import make_task
+from atvg_jax.train_state import TrainState
+from atvg_jax.validation import EvalSets, Validation, sets_of
+
+_log = logging.getLogger(__name__)
+
+BatchFactory = Callable[[int], Iterable[feed.NumpyBatch]]
+
+
+def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eval_sets: EvalSets | None = None,
+          basis: LandmarkBasis | None = None) -> tuple[TrainState, dict[str, Any]]:
+  """Trains the net of a config, or goes on where the workdir's newest checkpoint stands.
+
+  Args:
+    config: a locked ConfigDict, see `configs/common.py`.
+    workdir: folder for everything that is written; made where it is missing.
+    batches: step → endless NumPy batches of this process from that step on; by default those of the config's
+      data sets.
+    eval_sets: name → factory of held-out batches; by default those of the config's data sets.
+    basis: landmark basis of a new AT-net; by default fitted to the data sets.
+
+  Returns:
+    The replicated state, and a summary: 'step', 'interrupted', 'steps_per_second', 'data_wait_share' and
+    the last 'train/...' and 'eval_.../...' numbers.
+
+  Raises:
+    InputError: if config, data or workdir are unfit; NonFiniteLossError names the term, step and clips.
+  """
+  # 1. The run: its config, its landmark basis, its state (new or restored).
+  run_config.claim(config, workdir)
+  task = make_task(config, run_config.landmark_basis(config, workdir, basis))
+  with contextlib.ExitStack() as stack:
+    def closing(thing: Any) -> Any:
+      return stack.enter_context(contextlib.closing(thing))
+
+    stop = stack.enter_context(StopSignals(config.log_every))
+    checkpoints = closing(Checkpoints(workdir, keep=config.keep_checkpoints))
+    state, start_step = _initial_state(config, task, checkpoints)
+
+    # 2. What surrounds the step: batches, held-out sets, logs, the compiled step itself.
+    batches = batches or functools.partial(feed.train_batches, config)
+    writer = closing(MetricWriter(workdir, start_step=start_step, enabled=parallel.is_main_process()))
+    validation = Validation(task, sets_of(config) if eval_sets is None else eval_sets)
+    train_step = parallel.pmap_train_step(task.train_step)
+    schedule = optimizers.schedule(config.optimizer, config.num_steps)
+    log = StepLog(frames_per_step=config.data.batch_size * config.data.window)
+    summary: dict[str, Any] = {'interrupted': False}
+    step = start_step
+    if step < config.num_steps:
+      source = closing(feed.Feed(lambda: batches(start_step)))
+      progress = closing(tqdm(
+          total=config.num_steps, initial=step, unit='step', disable=not parallel.is_main_process(), mininterval=1,
+          desc=os.path.basename(os.path.normpath(workdir)), dynamic_ncols=True))
+
+    # 3. The loop. In a step's order: update, log, evaluate, draw, save.
+    while step < config.num_steps:
+      batch = next(source)
+      with jax.transfer_guard('disallow'):
+        state, metrics = train_step(state, batch.arrays)
+      step += 1
+      log.add(step, batch.clip_ids, metrics)
+      progress.update()
+      last = step == config.num_steps
+      if last or step % config.log_every == 0:
+        row = log.flush(source.wait_seconds)
+        summary |= row
+        writer.scalars(step, row | {'train/learning_rate': schedule(step - 1)})
+        progress.set_postfix_str(_postfix(row), refresh=False)
+      if last or step % config.eval_every == 0:
+        with log.pause():
+          scores = validation.scores(state)
+        summary |= scores
+        if scores:
+          writer.scalars(step, scores)
+          progress.write(f'step {step}: ' + ', '.join(f'{name} {value:.4g}' for name, value in scores.items()))
+      if parallel.is_main_process() and (last or step % config.picture_every == 0):
+        with log.pause():
+          for name, sample in validation.samples(state).items():
+            writer.picture(step, name, pictures.render(sample))
+      stopped = stop.asked(step)
+      if last or stopped or step % config.checkpoint_every == 0:
+        log.check()  # only finite states are saved
+        checkpoints.save(step, state)
+      if stopped and not last:
+        _log.warning('asked to stop: saved at step %d, the same command goes on from there', step)
+        summary['interrupted'] = True
+        break
+
+    # 4. The end: everything is on disk before anything is said.
+    checkpoints.wait()
+  return state, {'step': step, **log.totals(), **summary}
+
+
+def _initial_state(config: Any, task: Any, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+  """The newest checkpoint's state or a new one, on all local devices, and its step."""
+  init = jax.jit(task.init)
+  key = rng.stream_key(config.seed, 'init')
+  restored = checkpoints.restore(jax.eval_shape(init, key))
+  if restored is None:
+    state, step = init(key), 0
+  else:
+    state, step = restored, int(restored.step)
+    _log.info('goes on from the checkpoint of step %d', step)
+  for name, params in (('generator', state.g_params), ('discriminator', state.d_params)):
+    if params is not None:
+      _log.info('%s: %.2f M parameters', name, sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6)
+  return parallel.replicate(state), step
+
+
+def _postfix(row: dict[str, float]) -> str:
+  return f"loss {row['train/g_loss']:.4g}, waiting for data {row['time/data_wait_share']:.0%}"
+
+
+def run(argv: list[str]) -> None:
+  """The command `atvg train`: trains by `--config=configs/....py[:smoke]`, `--workdir=...` and `--config.field=value`.
+
+  Raises:
+    InputError: one sentence about whatever is wrong with the flags, the config or the data.
+  """
+  logging.basicConfig(format='%(message)s')
+  logging.getLogger('atvg_jax').setLevel(logging.INFO)
+  config, workdir, distributed = run_config.parse(argv)
+  parallel.initialize(distributed=distributed)
+  _, summary = train(config, workdir)
+  if parallel.is_main_process():
+    width = max(map(len, summary))
+    for name, value in summary.items():
+      print(f'{name:<{width}}  {value:.5g}' if isinstance(value, float) else f'{name:<{width}}  {value}')

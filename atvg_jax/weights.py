@@ -1,0 +1,142 @@
+"""Weights to generate with: from a training workdir, or packed into one .npz file that runs no code when read.
+
+A packed file holds the arrays under '/'-joined paths (`params/...` in float16, `batch_stats/...` and
+`basis/...` in float32) and `metadata`, a JSON text with the kind of net, the config that it was trained
+with, and where it comes from.
+"""
+
+import json
+import os
+import zipfile
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from atvg_jax import landmarks as lm
+from atvg_jax import run_config
+from data_pipelines.errors import InputError
+
+_FORMAT = 1
+
+
+class Bundle(NamedTuple):
+  """One trained net.
+
+  Attributes:
+    kind: 'at' (audio → landmarks) or 'vg' (landmarks → video).
+    config: the config of its training as a plain dict; `config['model']` are the net's keywords.
+    params: parameters, a dict of dicts of float32 NumPy arrays.
+    batch_stats: batch-norm statistics likewise, {} where there are none.
+    basis: the landmark basis that an AT-net's coefficients refer to, else None.
+    provenance: step, licence, scores and the like.
+  """
+  kind: str
+  config: dict[str, Any]
+  params: Any
+  batch_stats: Any
+  basis: lm.LandmarkBasis | None
+  provenance: dict[str, Any]
+
+
+def save(path: str, bundle: Bundle, *, half: bool = True) -> None:
+  """Packs a net into an .npz file; `half` rounds the parameters to float16.
+
+  Raises:
+    InputError: if a parameter does not fit into float16.
+  """
+  arrays = {}
+  for name, array in _flatten('params', bundle.params).items():
+    arrays[name] = np.asarray(array, np.float16 if half else np.float32)
+    if not np.isfinite(arrays[name]).all():
+      raise InputError(f'{name} holds numbers that are not finite in {arrays[name].dtype}: these weights cannot be '
+                       'packed')
+  arrays |= {name: np.asarray(array, np.float32) for name, array in _flatten('batch_stats', bundle.batch_stats).items()}
+  if bundle.basis is not None:
+    arrays |= {f'basis/{name}': np.asarray(array, np.float32) for name, array in bundle.basis._asdict().items()}
+  metadata = {'format': _FORMAT, 'kind': bundle.kind, 'config': bundle.config, 'provenance': bundle.provenance}
+  folder = os.path.dirname(os.path.abspath(path))
+  os.makedirs(folder, exist_ok=True)
+  with open(path + '.partial', 'wb') as file:
+    np.savez_compressed(file, metadata=np.array(json.dumps(metadata)), **arrays)
+  os.replace(path + '.partial', path)
+
+
+def load(path: str) -> Bundle:
+  """The net in an .npz file, or in a training workdir: its newest checkpoint, the moving average if there is one.
+
+  Raises:
+    InputError: if there is nothing at `path`, or it is neither.
+  """
+  if os.path.isdir(path):
+    return _load_workdir(path)
+  if not os.path.exists(path):
+    raise InputError(f'there are no weights at {path}: name an .npz file or a training workdir')
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      metadata = json.loads(str(file['metadata']))
+      arrays = {name: file[name] for name in file.files if name != 'metadata'}
+    if metadata['format'] != _FORMAT:
+      raise InputError(f'{path} is of format {metadata["format"]}, this version reads {_FORMAT}: update atvg_jax')
+    groups = _unflatten({name: np.asarray(array, np.float32) for name, array in arrays.items()})
+    basis = lm.LandmarkBasis(**groups['basis']) if 'basis' in groups else None
+    return Bundle(metadata['kind'], run_config.tupled(metadata['config']), groups['params'],
+                  groups.get('batch_stats', {}), basis, metadata['provenance'])
+  except InputError:
+    raise
+  except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    raise InputError(f'{path} holds no weights of atvg_jax ({str(error).splitlines()[0] if str(error) else "unreadable"}'
+                     '): name an .npz file written by \'atvg release\', or a training workdir') from error
+
+
+def _load_workdir(workdir: str) -> Bundle:
+  from atvg_jax import checkpoints  # Orbax takes seconds to import; packed files do without
+
+  config = run_config.load(workdir)
+  step, generator = checkpoints.restore_generator(workdir)
+  basis = lm.load(os.path.join(workdir, run_config.BASIS_FILE)) if config['task'] == 'at' else None
+  provenance = {'step': step, 'licence': config.get('licence', ''), 'scores': _last_scores(workdir, step)}
+  return Bundle(config['task'], config, generator.get('g_ema_params', generator['g_params']),
+                generator['g_batch_stats'], basis, provenance)
+
+
+def _last_scores(workdir: str, step: int) -> dict[str, float]:
+  """The newest 'eval_...' numbers of metrics.jsonl up to a step."""
+  scores: dict[str, float] = {}
+  path = os.path.join(workdir, 'metrics.jsonl')
+  if os.path.exists(path):
+    with open(path, encoding='utf-8') as file:
+      for line in file:
+        row = json.loads(line) if line.endswith('\n') else {'step': step + 1}
+        if row['step'] <= step:
+          scores |= {name: value for name, value in row.items() if name.startswith('eval_')}
+  return scores
+
+
+def release(workdir: str, out: str) -> None:
+  """The command `atvg release`: packs a workdir's newest weights into the file `out` and says what it holds."""
+  if not out.endswith('.npz'):
+    raise InputError(f'--out={out} must end in .npz')
+  if os.path.isdir(out):
+    raise InputError(f'--out={out} is a folder: name a file')
+  bundle = load(workdir)
+  save(out, bundle)
+  size = sum(array.size for array in _flatten('params', bundle.params).values())
+  print(f'{out}: {bundle.kind}-net of {size / 1e6:.2f} M parameters, step {bundle.provenance.get("step")}, '
+        f'{os.path.getsize(out) / 1e6:.1f} MB')
+
+
+def _flatten(prefix: str, tree: Any) -> dict[str, Any]:
+  if not hasattr(tree, 'items'):
+    return {prefix: tree}
+  return {path: leaf for name, subtree in tree.items() for path, leaf in _flatten(f'{prefix}/{name}', subtree).items()}
+
+
+def _unflatten(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+  tree: dict[str, Any] = {}
+  for path, array in arrays.items():
+    *parents, name = path.split('/')
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[name] = array
+  return tree

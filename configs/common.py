@@ -1,0 +1,114 @@
+"""What all configs share: every field with its default and its meaning, and what `:smoke` makes of them.
+
+A config file calls `base(task)`, changes fields, and ends with `finish(config, arg)`. Fields that do not
+exist here cannot be set: a typing error ends the run before it begins. On the command line a field is set
+by `--config.optimizer.learning_rate=1e-4`.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from data_pipelines.errors import InputError
+
+
+def base(task: str) -> ConfigDict:
+  """The published training of a task, 'at' (audio → landmarks) or 'vg' (landmarks → video), without data."""
+  config = ConfigDict()
+  config.task = task
+  config.seed = 2019
+
+  config.data = ConfigDict()
+  config.data.dirs = ()  # folders that `atvg prepare` wrote; clips of all of them are mixed
+  config.data.weights = ()  # how often to draw from each of them; () draws by their number of clips
+  config.data.split = 'train'
+  config.data.batch_size = 16 if task == 'at' else 10  # clips, over all devices
+  config.data.window = 16  # frames of a clip
+  config.data.image_size = 128  # side of the crops
+  config.data.augment = ()  # names of ops, see data_pipelines/preprocess_ops.py
+
+  config.landmarks = ConfigDict()  # the linear model of how faces move, see atvg_jax/landmarks.py
+  config.landmarks.num_components = 6
+  config.landmarks.points = 'mouth_jaw'
+  config.landmarks.symmetric = True
+
+  config.model = ConfigDict()  # keywords of AtNet or VgNet; an empty one means published sizes
+  config.discriminator = None  # keywords of RegressionDiscriminator, an empty ConfigDict for the published one; None: none
+  config.published = False  # generate with the published code's quirks, see docs/fidelity.md
+  config.licence = ''  # of weights trained on this data; goes into released files
+  config.dtype = 'float32'  # of the computation; parameters and statistics are float32
+  config.sync_batch_norm = False  # batch statistics over all devices instead of each device's
+
+  config.loss = ConfigDict()  # weights of the terms
+  if task == 'at':
+    config.loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
+  else:
+    config.loss.pixel = 10.0  # dynamic pixel-wise loss
+    config.loss.adversarial = 1.0  # with a discriminator: real or fake
+    config.loss.landmark = 1.0  # with a discriminator: the landmarks that it sees
+    config.loss.gradient = 0.0  # differences of neighbouring pixels
+    config.loss.mouth_weight = 1.0  # how much more a pixel of the mouth counts in the pixel and gradient terms
+
+  config.optimizer = ConfigDict()  # Adam, for each net
+  config.optimizer.learning_rate = 2e-4
+  config.optimizer.schedule = 'constant'  # or 'cosine'
+  config.optimizer.warmup_steps = 0
+  config.optimizer.b1 = 0.5
+  config.optimizer.b2 = 0.999
+  config.optimizer.clip_norm = config_dict.placeholder(float)  # None: gradients are not clipped
+  config.ema_decay = 0.0  # of the moving average of the parameters; 0: none
+
+  config.num_steps = 1000
+  config.log_every = 20
+  config.eval_every = 500
+  config.picture_every = 500
+  config.checkpoint_every = 500
+  config.keep_checkpoints = 3
+
+  config.evaluation = ConfigDict()  # during training, on each data set's held-out split
+  config.evaluation.split = 'validation'
+  config.evaluation.batch_size = 8
+  config.evaluation.batches = config_dict.placeholder(int)  # a process; None: the whole split
+  config.evaluation.stride = 1  # take every nth batch, so that few batches see all of a split's speakers
+  config.evaluation.window = config_dict.placeholder(int)  # frames of a clip; None: all
+  config.evaluation.batches = 4
+  if task == 'vg':
+    config.evaluation.window = 16
+  return config
+
+
+def finish(config: ConfigDict, arg: str) -> ConfigDict:
+  """Applies a config's colon argument: '' or 'smoke'."""
+  if arg not in ('', 'smoke'):
+    raise InputError(f"a config's argument is 'smoke' or nothing, not {arg!r}: --config=configs/....py:smoke")
+  return _smoke(config) if arg else config
+
+
+def _smoke(config: ConfigDict) -> ConfigDict:
+  """The same code with tiny nets for a few steps: about a minute on two cores."""
+  config.num_steps = 8
+  config.log_every = 2
+  config.eval_every = config.picture_every = config.checkpoint_every = 4
+  config.data.batch_size = config.evaluation.batch_size = 2
+  config.data.window = 5
+  config.evaluation.batches = 1
+  config.evaluation.window = 5
+  config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, 2)
+  upsample_features = (8,) * len(config.model.get('upsample_features', (8, 8)))
+  config.model.update(_TINY[config.task])
+  if config.task == 'vg':
+    config.model.upsample_features = upsample_features
+  if config.model.get('name') == 'at_single':
+    for name in ('landmark_features', 'recurrent_features'):
+      del config.model[name]
+  if config.discriminator is not None:
+    config.discriminator.update(features=(4, 8, 8), image_head_features=8, landmark_features=(8, 8),
+                                recurrent_features=8)
+  return config
+
+
+_TINY = {
+    'at': {'audio_features': ((4, 8), (8, 8, 8)), 'audio_head_features': (16, 8), 'landmark_features': (8, 8),
+           'recurrent_features': 8},
+    'vg': {'encoder_features': (4, 4, 8), 'deep_features': (8, 8), 'stem_kernel': 3, 'landmark_features': (8, 8),
+           'landmark_attention_features': (8, 8), 'bottleneck_features': 8, 'recurrent_features': 8,
+           'residual_blocks': 1, 'decoder_features': (8, 8), 'head_kernel': 3},
+}

@@ -1,0 +1,33 @@
+"""The packaged AT-net: small, on GRID and LRW-AR together.
+
+  atvg train --config=configs/release_at.py --workdir=runs/release_at
+
+TIME
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """The config; `arg` may be 'smoke'."""
+  config = common.base('at')
+  config.data.dirs = ('data/grid', 'data/lrw_ar')
+  config.data.weights = (0.35, 0.65)
+  config.data.batch_size = 16
+  config.data.window = 24
+  config.data.augment = ('mfcc_noise(0.1)', 'mfcc_shift(0.3)', 'mfcc_band_mask(2)')
+  config.model.update(
+      audio_features=((16, 32), (48, 64)), audio_head_features=(256, 128), landmark_features=(64, 64),
+      recurrent_features=128, recurrent_layers=2, dropout_rate=0.3, norm='group', init_stddev=None)
+  config.loss.velocity = 0.5
+  config.optimizer.learning_rate = 1e-3
+  config.optimizer.schedule = 'cosine'
+  config.optimizer.warmup_steps = 200
+  config.optimizer.b1 = 0.9
+  config.optimizer.clip_norm = 1.0
+  config.ema_decay = 0.999
+  config.num_steps = 3000
+  config.evaluation.batches = None
+  return common.finish(config, arg)

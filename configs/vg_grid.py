@@ -1,0 +1,19 @@
+"""VG-net of the published size against its discriminator on GRID: landmarks → video.
+
+  atvg train --config=configs/vg_grid.py --workdir=runs/vg_grid
+
+TIME_VG
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """The config; `arg` may be 'smoke'."""
+  config = common.base('vg')
+  config.data.dirs = ('data/grid',)
+  config.discriminator = ConfigDict()
+  config.num_steps = 20_000
+  return common.finish(config, arg)
