@@ -11,8 +11,12 @@ from PIL import Image
 
 from data_pipelines import features
 
+# Weights over time for `smooth`.
+# Savitzky-Golay, five frames, second order: takes a third of the mesh's trembling and leaves the lips their full
+# reach, where a Gaussian of the same effect takes 8 % of it.
+LIGHT = np.array([-3, 12, 17, 12, -3]) / 35
 # A Gaussian of two frames for the matrices: the crop itself must be still.
-_STRONG = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
+STRONG = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
 _REST_SHARE = 0.3
 
 # Point i of a mirrored face is point MIRROR[i] of the face.
@@ -84,7 +88,7 @@ def alignment(landmarks: np.ndarray) -> np.ndarray:
 
 def align_track(landmarks: np.ndarray) -> np.ndarray:
   """[T, 68, 2] pixels -> [T, 2, 3], from points smoothed over time: the crop must not tremble with them."""
-  return alignment(smooth(np.asarray(landmarks), _STRONG))
+  return alignment(smooth(np.asarray(landmarks), STRONG))
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE) -> np.ndarray:
@@ -103,24 +107,21 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE)
   scale = float(np.hypot(inverse[0, 0], inverse[1, 0]))  # picture pixels in a crop pixel
   low = np.floor(corners.min(axis=0)).astype(int) - 2
   high = np.ceil(corners.max(axis=0)).astype(int) + 2
-  limits = np.array([image.shape[1], image.shape[0]])
-  start, stop = np.clip(low, 0, limits - 1), np.clip(high, 1, limits)
-  part = image[start[1]:stop[1], start[0]:stop[0]]
-  before, after = start - low, high - stop
-  if before.any() or after.any():
-    part = np.pad(part, [(before[1], after[1]), (before[0], after[0]), (0, 0)], mode='edge')
-  picture = Image.fromarray(part)
+  height, width = image.shape[:2]
+  if low.min() >= 0 and high[0] <= width and high[1] <= height:
+    part = image[low[1]:high[1], low[0]:high[0]]
+  else:
+    rows, columns = (np.clip(np.arange(start, stop), 0, length - 1)
+                     for start, stop, length in ((low[1], high[1], height), (low[0], high[0], width)))
+    part = image[rows[:, None], columns]
+  picture = Image.fromarray(np.ascontiguousarray(part))
   inverse[:, 2] -= low
-  shrink = int(scale / 2)
-  if shrink > 1:
-    picture = picture.reduce(shrink)
-    inverse /= shrink
-  # Four or more samples a pixel where it is shrunk, one where it is enlarged.
-  times = 2 if scale > 1.1 else 1
-  inverse[:, :2] /= times
-  crop = picture.transform((times * size, times * size), Image.Transform.AFFINE, tuple(inverse.reshape(-1)),
-                           Image.Resampling.BILINEAR if times > 1 else Image.Resampling.BICUBIC)
-  return np.asarray(crop.reduce(times) if times > 1 else crop)
+  if scale > 1:  # a transform picks single places: bring the picture to the scale of the crop first
+    smaller = tuple(max(1, round(side / scale)) for side in picture.size)
+    inverse *= (np.array(smaller) / picture.size)[:, None]
+    picture = picture.resize(smaller, Image.Resampling.HAMMING)
+  crop = picture.transform((size, size), Image.Transform.AFFINE, tuple(inverse.reshape(-1)), Image.Resampling.BICUBIC)
+  return np.asarray(crop)
 
 
 def normalise(points: np.ndarray) -> np.ndarray:

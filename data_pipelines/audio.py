@@ -34,8 +34,8 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
   try:
     container = av.open(path, metadata_errors='ignore')
   except (av.FFmpegError, OSError, ValueError) as error:
-    raise InputError(
-        f'{path} cannot be read as sound or video, it is damaged or of an unknown format ({_reason(error)}).') from error
+    raise InputError(f'{path} cannot be read as sound or video, it is damaged or of an unknown format '
+                     f'({_reason(error)}).') from error
   with container:
     if container.format.name in _NOT_MEDIA:
       raise InputError(f'{path} is not sound or video but text or drawings.')

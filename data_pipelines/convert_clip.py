@@ -30,6 +30,7 @@ MIN_FRAMES = 16  # the published training window
 MAX_MISSING = 0.2  # share of frames without a face; below it the gaps are bridged by straight lines
 MIN_EYE_DISTANCE = 16.0  # source pixels between the eyes' centres, which the crop shows 40 pixels apart
 MAX_MOUTH_OUTSIDE = 0.1  # share of frames whose mouth leaves the crop
+_MOUTH_LIMIT = 1.0  # half crops from the middle: the edge
 MIN_PEAK = 1e-3  # of full scale: below it a sound track is silent
 
 
@@ -98,7 +99,7 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
 
   matrices = faces.align_track(track.landmarks)  # [T, 2, 3]
   landmarks = faces.normalise(faces.apply(matrices, track.landmarks)).astype(np.float32)  # [T, 136]
-  outside = (np.abs(landmarks.reshape(num_frames, -1, 2)[:, features.MOUTH]) > 1).any(axis=(1, 2))
+  outside = (np.abs(landmarks.reshape(num_frames, -1, 2)[:, features.MOUTH]) > _MOUTH_LIMIT).any(axis=(1, 2))
   if outside.mean() > MAX_MOUTH_OUTSIDE:
     return Rejection('mouth outside crop', f'in {int(outside.sum())} of {num_frames} frames: the face is turned too far')
 
@@ -211,7 +212,7 @@ def load(path: str | os.PathLike, keys: Sequence[str] | None = None) -> Record |
     InputError: the file is damaged.
   """
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as file:
       header = json.loads(file['header'].tobytes())
       if 'rejection' in header:
         return Rejection(*header['rejection'])

@@ -18,10 +18,42 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import features
-from data_pipelines.alignment import (  # noqa: F401: offered from here
-    MIRROR, TEMPLATE, align_track, alignment, apply, denormalise, invert, mouth_opening, normalise, rest_landmarks,
-    similarity, smooth, warp)
+from data_pipelines.alignment import (
+  LIGHT,
+  MIRROR,
+  TEMPLATE,
+  align_track,
+  alignment,
+  apply,
+  denormalise,
+  invert,
+  mouth_opening,
+  normalise,
+  rest_landmarks,
+  similarity,
+  smooth,
+  warp,
+)
 from data_pipelines.errors import InputError
+
+__all__ = [
+  'MIRROR',
+  'TEMPLATE',
+  'Face',
+  'FaceLandmarker',
+  'Shape',
+  'Track',
+  'align_track',
+  'alignment',
+  'apply',
+  'denormalise',
+  'invert',
+  'mouth_opening',
+  'normalise',
+  'rest_landmarks',
+  'similarity',
+  'warp',
+]
 
 _ASSETS = pathlib.Path(__file__).parent / 'assets'
 
@@ -35,10 +67,6 @@ _MESH_MARGIN = 1.5
 _PRESENCE_THRESHOLD = 0.5
 _EYE_CORNERS = [33, 263]  # of the mesh: the outer ones
 _CHEEKS = [234, 454]  # of the mesh: left and right edge of the face, in front of the ears
-
-# Savitzky-Golay, five frames, second order: takes a third of the mesh's trembling and leaves the lips their full
-# reach, where a Gaussian of the same effect takes 8 % of it.
-_LIGHT = np.array([-3, 12, 17, 12, -3]) / 35
 
 
 class Face(NamedTuple):
@@ -61,7 +89,7 @@ class Shape(NamedTuple):
 class Track(NamedTuple):
   """One face's points through a video."""
 
-  landmarks: np.ndarray  # float32 [T, 68, 2] in pixels, smoothed; frames without a face are filled from their neighbours
+  landmarks: np.ndarray  # float32 [T, 68, 2] in pixels, smoothed; frames without a face filled from their neighbours
   presence: np.ndarray  # float32 [T] in [0, 1]: below 0.5 no face was found in the frame
   yaw: np.ndarray  # float32 [T] in degrees
   faces_seen: int  # the most faces found in a frame that was searched (the first, and after a loss)
@@ -83,14 +111,14 @@ class FaceLandmarker:
     """
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
-    faces = self._detect_tile(picture, (0, 0, max(height, width)))
+    found = self._detect_tile(picture, (0, 0, max(height, width)))
     side = min(height, width)
     if _SMALLEST_TILE <= side < 0.75 * max(height, width):  # padding to a square wastes much of it
-      faces += self._detect_tiles(picture, side)
+      found += self._detect_tiles(picture, side)
+    faces = self._confirmed(picture, found)
     while small and not faces and side >= 2 * _SMALLEST_TILE:
       side //= 2
-      faces += self._detect_tiles(picture, side)
-    faces = _merge(faces)
+      faces = self._confirmed(picture, self._detect_tiles(picture, side))
     return sorted(faces, key=lambda face: -(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
 
   def landmarks(self, image: np.ndarray) -> Shape:
@@ -139,7 +167,7 @@ class FaceLandmarker:
       raise InputError('The video holds no frame.')
     if np.isnan(yaws).all():
       raise InputError('No face was found in any frame of the video.')
-    return Track(smooth(_fill(np.stack(points)), _LIGHT), np.asarray(presences, np.float32),
+    return Track(smooth(_fill(np.stack(points)), LIGHT), np.asarray(presences, np.float32),
                  _fill(np.asarray(yaws, np.float32)), faces_seen)
 
   def _detect_tiles(self, picture: Image.Image, side: int) -> list[Face]:
@@ -171,6 +199,11 @@ class FaceLandmarker:
     probabilities = 1 / (1 + np.exp(-scores[keep]))
     return [Face(box, float(score), eyes)
             for box, score, eyes in zip(boxes, probabilities, values[:, 2:4] + (left, top))]
+
+  def _confirmed(self, picture: Image.Image, faces: list[Face]) -> list[Face]:
+    """One detection a face, and only those in which the mesh sees a face too."""
+    return [face for face in _merge(faces)
+            if self._run_mesh(picture, _square_of_face(face))[1] >= _PRESENCE_THRESHOLD]
 
   def _settle(self, picture: Image.Image, face: Face) -> tuple[np.ndarray, float]:
     """The mesh from the detector's square, then once more from its own, which is the one that tracking uses."""
@@ -311,7 +344,7 @@ def _to_68(mesh: np.ndarray) -> np.ndarray:
 
 
 def _jaw(oval: np.ndarray) -> np.ndarray:
-  """The lower oval [23, 2], ear to chin to ear -> 17 points at equal steps from ear to chin, and on to the other ear."""
+  """The lower oval [23, 2] -> 17 points at equal steps from ear to chin, and on to the other ear."""
   chin = len(oval) // 2
   return np.concatenate([_along(oval[:chin + 1], 9), _along(oval[chin:], 9)[1:]])
 

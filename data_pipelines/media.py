@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import av
 import numpy as np
@@ -251,7 +251,7 @@ class VideoWriter:
       self._discard()
       raise
 
-  def __enter__(self) -> 'VideoWriter':
+  def __enter__(self) -> Self:
     return self
 
   def __exit__(self, kind, value, traceback) -> None:

@@ -53,14 +53,14 @@ class Color:
     # Contrast about middle grey, gain of each channel, then brightness: one line for each channel.
     gain = (1 + draws[0]) * (1 + draws[1:4])
     offset = 127.5 * (1 - (1 + draws[0])) + 127.5 * draws[4]
-    # A table of the 256 values is a tenth of the work of arithmetic on each pixel.
-    table = tf.cast(tf.clip_by_value(tf.round(tf.range(256.0)[:, None] * gain + offset), 0, 255), tf.uint8)  # [256, 3]
-    table = tf.transpose(table)
+    # Whole rows of pixels at once: an innermost axis of three would be five times slower.
+    gain, offset = (tf.tile(values, [features.IMAGE_SIZE]) for values in (gain, offset + tf.zeros([3])))
     out = dict(example)
     for name in _PICTURES:
       if name in example:
-        pixels = tf.cast(example[name], tf.int32)
-        out[name] = tf.stack([tf.gather(table[channel], pixels[..., channel]) for channel in range(3)], axis=-1)
+        rows = tf.cast(tf.reshape(example[name], [-1, 3 * features.IMAGE_SIZE]), tf.float32)
+        rows = tf.cast(tf.clip_by_value(tf.round(rows * gain + offset), 0, 255), tf.uint8)
+        out[name] = tf.reshape(rows, example[name].shape)
     return out
 
 
@@ -76,12 +76,7 @@ class Shift:
     out = dict(example)
     for name in _PICTURES:
       if name in example:
-        picture = example[name]
-        size = tf.shape(picture)
-        lead = [[0, 0]] * (picture.shape.rank - 3)
-        padded = tf.pad(picture, [*lead, [n, n], [n, n], [0, 0]], 'SYMMETRIC')
-        begin = tf.concat([tf.zeros([len(lead)], tf.int32), [n - move[1], n - move[0], 0]], 0)
-        out[name] = tf.ensure_shape(tf.slice(padded, begin, size), picture.shape)
+        out[name] = tf.reshape(_window(example[name], -move[0], -move[1], features.IMAGE_SIZE, n), example[name].shape)
     offset = tf.cast(move, tf.float32) / (features.IMAGE_SIZE / 2)
     for name in _LANDMARKS:
       out[name] = _flat(_points(example[name]) + offset)
@@ -90,27 +85,25 @@ class Shift:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-  """Enlarges or shrinks the face about the middle by up to `amount` (0.05 = 5 %); bilinear, the edge mirrored."""
+  """Enlarges or shrinks the face about the middle by up to `amount` (0.05 = 5 %); bilinear, the edge mirrored.
+
+  In steps of one pixel at each edge, so that landmarks and pixels move alike to the last bit.
+  """
 
   amount: float = 0.05
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
-    factor = 1 + tf.random.stateless_uniform([], seed, -self.amount, self.amount)
-    middle = (features.IMAGE_SIZE - 1) / 2  # the transform counts from the first pixel's middle
-    zero, inverse = tf.zeros([]), 1 / factor
-    offset = middle * (1 - inverse)
-    transform = tf.stack([inverse, zero, offset, zero, inverse, offset, zero, zero])[None]
+    size = features.IMAGE_SIZE
+    n = round(self.amount * size / 2)
+    border = tf.random.stateless_uniform([], seed, -n, n + 1, dtype=tf.int32)
+    side = size + 2 * border
     out = dict(example)
     for name in _PICTURES:
       if name in example:
-        picture = example[name]
-        batch = picture if picture.shape.rank == 4 else picture[None]
-        moved = tf.raw_ops.ImageProjectiveTransformV3(
-            images=batch, transforms=transform, output_shape=tf.shape(batch)[1:3], fill_value=0.0,
-            interpolation='BILINEAR', fill_mode='REFLECT')
-        out[name] = tf.ensure_shape(tf.reshape(moved, tf.shape(picture)), picture.shape)
+        resized = tf.image.resize(_window(example[name], -border, -border, side, n), [size, size])
+        out[name] = tf.reshape(tf.cast(tf.round(resized), tf.uint8), example[name].shape)
     for name in _LANDMARKS:
-      out[name] = example[name] * factor
+      out[name] = example[name] * (size / tf.cast(side, tf.float32))
     return out
 
 
@@ -201,6 +194,23 @@ def apply(ops: Sequence[Any], example: Example, seed: tf.Tensor) -> Example:
   for number, op in enumerate(ops):
     example = op(example, tf.random.experimental.stateless_fold_in(seed, number))
   return example
+
+
+def _window(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, side: tf.Tensor | int, margin: int) -> tf.Tensor:
+  """A square of `picture` [..., 128, 128, 3], uint8, mirrored up to `margin` pixels beyond its edges.
+
+  As `tf.pad(mode='SYMMETRIC')` and a slice, which take six times as long.
+  """
+  size = features.IMAGE_SIZE
+  picture = tf.reshape(picture, [-1, size, size, 3])
+  count = picture.shape[0]
+  y = top + tf.range(side)
+  y = tf.where(y < 0, -1 - y, y)
+  picture = tf.gather(picture, tf.where(y >= size, 2 * size - 1 - y, y), axis=1)
+  parts = [tf.reverse(picture[:, :, :margin], [2]), picture, tf.reverse(picture[:, :, size - margin:], [2])]
+  rows = tf.concat([tf.reshape(part, [count, side, 3 * part.shape[2]]) for part in parts], axis=2)
+  rows = tf.slice(rows, tf.stack([0, 0, 3 * (margin + left)]), tf.stack([count, side, 3 * side]))
+  return tf.reshape(rows, tf.stack([count, side, side, 3]))
 
 
 def _points(landmarks: tf.Tensor) -> tf.Tensor:
