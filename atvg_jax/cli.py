@@ -1,0 +1,140 @@
+"""The `atvg` command: one function a subcommand, each importing only what it runs.
+
+Bad input ends in one sentence on standard error and exit status 2; an interrupt in exit status 130.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import atvg_jax
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+_WEIGHTS_HELP = ('weights of AT-net and of VG-net, in either order: training workdirs or .npz files '
+                 '(default: the packaged ones)')
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+  from data_pipelines import prepare
+  prepare.prepare(arguments.dataset, arguments.source, arguments.out, workers=arguments.workers)
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+  from atvg_jax import generate
+  if arguments.audio is None and arguments.driving is None:
+    raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
+  _report(generate.generate_video(
+      arguments.image, arguments.out, audio=arguments.audio, driving=arguments.driving, nets=arguments.weights))
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+  from atvg_jax import demo
+  _report(demo.run(arguments.out))
+
+
+def _report(result) -> None:
+  """Says where a video is."""
+  print(f'{result.path}: {result.num_frames} frames, {result.num_frames / features.FPS:.1f} seconds of video, made in '
+        f'{result.seconds:.1f} s ({result.num_frames / result.seconds:.0f} frames/s)')
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+  from atvg_jax import evaluate
+  print(evaluate.run(
+      arguments.data, arguments.split, nets=arguments.weights, batch_size=arguments.batch_size,
+      max_clips=arguments.max_clips, out=arguments.out))
+
+
+def _import_torch(arguments: argparse.Namespace) -> None:
+  from atvg_jax import convert
+  convert.import_torch(
+      at=arguments.at, vg=arguments.vg, at_single=arguments.at_single,
+      discriminator=arguments.discriminator, basics=arguments.basics, out=arguments.out)
+
+
+def _release(arguments: argparse.Namespace) -> None:
+  from atvg_jax import weights
+  weights.release(arguments.workdir, arguments.out)
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+      prog='atvg', description='A talking face from one picture and a recording of speech.')
+  parser.add_argument('--version', action='version', version=f'atvg {atvg_jax.__version__}')
+  commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+
+  def command(name, function, summary):
+    sub = commands.add_parser(name, help=summary, description=summary)
+    sub.set_defaults(function=function)
+    return sub
+
+  sub = command('demo', _demo, 'make a video with what is packaged: nothing to download')
+  sub.add_argument('--out', default='demo.mp4', help='the video to write (default: demo.mp4)')
+
+  sub = command('generate', _generate, 'make a face speak: one picture and a recording → a video')
+  sub.add_argument('--image', required=True, help='picture of a face')
+  sub.add_argument('--audio', help='recording of speech, of any length (a video will do)')
+  sub.add_argument('--driving', metavar='VIDEO',
+                   help='follow the mouth of the face in this video instead of the sound')
+  sub.add_argument('--out', required=True, help='the video to write, e.g. talking.mp4')
+  sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
+
+  sub = command('prepare', _prepare, 'convert clips to training data')
+  sub.add_argument('dataset', choices=('grid', 'lrw_ar'))
+  sub.add_argument('--source', required=True, help="folder of the data set, in the corpus' own layout")
+  sub.add_argument('--out', required=True, help='folder to write')
+  sub.add_argument('--workers', type=int, default=None, help='processes (default: one a core)')
+
+  # Its flags are absl's and belong to the loop: they are passed on untouched.
+  commands.add_parser('train', add_help=False, help='train a net: --config=configs/….py --workdir=…')
+
+  sub = command('evaluate', _evaluate, 'score weights on a converted split, beside the still picture')
+  sub.add_argument('--data', required=True, nargs='+', metavar='DIR', help='folders that prepare wrote')
+  sub.add_argument('--split', default='validation', help='default: validation')
+  sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
+  sub.add_argument('--batch-size', type=int, default=4, help='clips at a time (default: 4)')
+  sub.add_argument('--max-clips', type=int, default=None, help='score the first so many clips only')
+  sub.add_argument('--out', metavar='DIR', help='folder for evaluation.json and evaluation.md')
+
+  sub = command('import-torch', _import_torch, "convert the published networks' weights (.pth)")
+  sub.add_argument('--at', metavar='PTH', help='AT-net, e.g. atnet_lstm_18.pth')
+  sub.add_argument('--vg', metavar='PTH', help='VG-net, e.g. generator_23.pth')
+  sub.add_argument('--at-single', metavar='PTH', help='the frame-wise AT-net')
+  sub.add_argument('--discriminator', metavar='PTH')
+  sub.add_argument('--basics', metavar='DIR', help='PCA bases and mean shapes that came with the weights')
+  sub.add_argument('--out', required=True, metavar='DIR', help='folder to write')
+
+  sub = command('release', _release, "pack a training workdir's weights into one small file")
+  sub.add_argument('--workdir', required=True)
+  sub.add_argument('--out', required=True, metavar='FILE', help='the .npz to write')
+  return parser
+
+
+def run(argv: Sequence[str]) -> None:
+  """Runs one command line (without the program's name); raises InputError on bad input."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length
+  if argv and argv[0] == 'train':
+    from atvg_jax import train
+    train.run(list(argv[1:]))
+    return
+  arguments = _parser().parse_args(argv)
+  arguments.function(arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Entry point of the console script: runs the command and returns the exit status."""
+  try:
+    run(sys.argv[1:] if argv is None else argv)
+  except InputError as error:
+    print(f'atvg: {error}', file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('atvg: interrupted; no unfinished file is left under a final name', file=sys.stderr)
+    return 130
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
