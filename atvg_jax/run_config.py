@@ -34,8 +34,13 @@ def parse(argv: list[str]) -> tuple[config_dict.ConfigDict, str, bool]:
   flags.DEFINE_boolean('help', False, 'show this', short_name='h', flag_values=values)
   try:
     rest = values(argv)[1:]
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-    raise InputError(f"cannot read the command line of 'atvg train': {' '.join(str(error).split())}") from error
+  except (AttributeError, KeyError) as error:
+    inner = error.args[0]  # ml_collections wraps its own, which ends in a question if it has a guess
+    text = _one_line(str(inner.args[0] if isinstance(inner, Exception) else inner))
+    raise InputError(f'the config has no field {text.replace(" Did", ": did", 1)}') from error
+  except Exception as error:  # a config file is a program: it can fail in any way
+    # absl wraps what happened there as text, traceback and all; its last part says it.
+    raise InputError(f"'atvg train': {_one_line(str(error).rpartition('InputError:')[2])}") from error
   if values.help:
     print('usage: atvg train --config=FILE[:smoke] --workdir=DIR [--config.FIELD=VALUE ...] [--distributed]\n')
     print(values.main_module_help() or values.get_help())
@@ -46,7 +51,13 @@ def parse(argv: list[str]) -> tuple[config_dict.ConfigDict, str, bool]:
     if not values[name].value:
       raise InputError(f"'atvg train' needs --{name}: for instance "
                        'atvg train --config=configs/vg_grid.py --workdir=runs/vg_grid')
+  if not isinstance(values.config, config_dict.ConfigDict):  # what ml_collections puts where it found no file
+    raise InputError(f'there is no config file {config_flags.get_config_filename(values["config"])}: see configs/')
   return values.config, values.workdir, values.distributed
+
+
+def _one_line(text: str) -> str:
+  return ' '.join(text.split())
 
 
 def plain(config: Any) -> dict[str, Any]:

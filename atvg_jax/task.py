@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from atvg_jax.train_state import TrainState
+from data_pipelines.errors import InputError
 
 AXIS = 'batch'
 
@@ -33,6 +34,14 @@ class Task(NamedTuple):
   train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
   eval_step: Callable[[TrainState, Batch], dict[str, tuple[jax.Array, jax.Array]]]
   sample_step: Callable[[TrainState, Batch], dict[str, jax.Array]]
+
+
+def build(net: Callable[..., Any], keywords: Mapping[str, Any], **more: Any) -> Any:
+  """A net from a config's keywords; raises InputError where it does not know one."""
+  try:
+    return net(**keywords, **more)
+  except TypeError as error:
+    raise InputError(f'config.model or config.discriminator does not fit the net: {error}') from error
 
 
 def frame_weights(batch: Batch, num_frames: int) -> jax.Array:

@@ -72,9 +72,9 @@ def load(path: str) -> Bundle:
   if not os.path.exists(path):
     raise InputError(f'there are no weights at {path}: name an .npz file or a training workdir')
   try:
-    with np.load(path, allow_pickle=False) as file:
-      metadata = json.loads(str(file['metadata']))
-      arrays = {name: file[name] for name in file.files if name != 'metadata'}
+    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as content:
+      metadata = json.loads(str(content['metadata']))
+      arrays = {name: content[name] for name in content.files if name != 'metadata'}
     if metadata['format'] != _FORMAT:
       raise InputError(f'{path} is of format {metadata["format"]}, this version reads {_FORMAT}: update atvg_jax')
     groups = _unflatten({name: np.asarray(array, np.float32) for name, array in arrays.items()})

@@ -17,6 +17,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.weights = (0.35, 0.65)
   config.data.batch_size = 16
   config.data.window = 24
+  config.data.augment = ('mfcc_noise(0.2)', 'mfcc_shift(0.3)', 'mfcc_band_mask(2)', 'mfcc_mask(8)')
   config.data.augment = ('mfcc_noise(0.1)', 'mfcc_shift(0.3)', 'mfcc_band_mask(2)')
   config.model.update(
       audio_features=((16, 32), (48, 64)), audio_head_features=(256, 128), landmark_features=(64, 64),

@@ -9,7 +9,7 @@ import optax
 from atvg_jax import landmarks as lm
 from atvg_jax import losses, optimizers, rng
 from atvg_jax.models import at_net
-from atvg_jax.task import AXIS, Batch, Task, frame_weights
+from atvg_jax.task import AXIS, Batch, Task, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 
@@ -17,7 +17,7 @@ from data_pipelines import features
 def make_net(config: Any, axis_name: str | None = None) -> at_net.AtNet | at_net.AtSingle:
   """The net by a config's fields `model` (keywords; its `name` may be 'at_single') and `dtype`."""
   net = at_net.AtSingle if config.model.get('name') == 'at_single' else at_net.AtNet
-  return net(**config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
+  return build(net, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
 
 
 def _inputs(net: Any, batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array, ...]:

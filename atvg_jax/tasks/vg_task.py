@@ -12,19 +12,19 @@ import optax
 
 from atvg_jax import losses, metrics, optimizers, rng
 from atvg_jax.models import discriminator, vg_net
-from atvg_jax.task import AXIS, Batch, Task, frame_weights
+from atvg_jax.task import AXIS, Batch, Task, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 
 
 def make_net(config: Any, axis_name: str | None = None) -> vg_net.VgNet:
   """VG-net by a config's fields `model` (keywords) and `dtype`."""
-  return vg_net.VgNet(**config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
+  return build(vg_net.VgNet, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
 
 
 def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
-  return discriminator.RegressionDiscriminator(
-      **config.discriminator, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
+  return build(discriminator.RegressionDiscriminator, config.discriminator, dtype=jnp.dtype(config.dtype),
+               axis_name=axis_name)
 
 
 def _to_float(images: jax.Array) -> jax.Array:

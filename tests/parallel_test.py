@@ -1,0 +1,65 @@
+"""The same global batch gives the same training, however many devices share it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from atvg_jax import parallel
+from data_pipelines.errors import InputError
+
+_TESTS = pathlib.Path(__file__).resolve().parent
+
+
+def start(*arguments: str) -> subprocess.Popen:
+  """Starts tests/parallel_worker.py."""
+  environment = os.environ | {'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]), 'XLA_FLAGS': ''}
+  return subprocess.Popen([sys.executable, str(_TESTS / 'parallel_worker.py'), *arguments], env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(*workers: subprocess.Popen) -> None:
+  """Waits for workers; a failure shows what they said."""
+  for worker in workers:
+    said, _ = worker.communicate(timeout=600)
+    assert worker.returncode == 0, said[-4000:]
+
+
+def compare(left: pathlib.Path, right: pathlib.Path, tolerance: float = 1e-5) -> None:
+  """Asserts that two workers' states and numbers agree."""
+  with np.load(left) as first, np.load(right) as second:
+    assert first.files == second.files and len(first.files) > 20
+    for name in first.files:
+      scale = 1 if name.startswith('.') else max(1.0, float(np.abs(first[name]).max()))
+      np.testing.assert_allclose(second[name], first[name], atol=tolerance * scale, err_msg=name)
+
+
+@pytest.mark.parametrize('task', ['at', 'vg'])
+def test_eight_devices_and_one_train_alike(task, tmp_path):
+  files = [tmp_path / f'{devices}.npz' for devices in (1, 8)]
+  finish(*[start(task, file.stem, str(file)) for file in files])
+  compare(*files)
+
+
+def test_batches_are_cut_into_one_part_a_device():
+  batch = {'x': np.arange(12, dtype=np.float32).reshape(4, 3)}
+  placed = parallel.shard_batch(batch)['x']
+  assert placed.shape == (jax.local_device_count(), 4 // jax.local_device_count(), 3)
+  np.testing.assert_array_equal(np.asarray(placed).reshape(4, 3), batch['x'])
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
+  monkeypatch.setattr(jax, 'device_count', lambda: 3)
+  with pytest.raises(InputError, match='multiple of 3'):
+    parallel.per_process(16)
+
+
+def test_host_copies_outlive_the_state():
+  tree = parallel.replicate({'x': np.ones(3, np.float32)})
+  copy = parallel.to_host(tree)['x']
+  jax.block_until_ready(jax.jit(lambda tree: {'x': tree['x'] + 1}, donate_argnums=0)(tree))
+  np.testing.assert_array_equal(copy, 1)

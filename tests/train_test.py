@@ -1,0 +1,149 @@
+"""The loop: what it writes, that a run goes on as if it had never stopped, and what stops it."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+import synthetic
+
+from atvg_jax import checkpoints, train
+from atvg_jax.step_log import NonFiniteLossError
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+
+def _curve(workdir):
+  """metrics.jsonl without the clock's part."""
+  with open(workdir / 'metrics.jsonl', encoding='utf-8') as file:
+    return [{name: value for name, value in json.loads(line).items() if not name.startswith('time/')} for line in file]
+
+
+def _assert_same(left, right):
+  jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+@pytest.fixture(scope='module')
+def whole_run(tmp_path_factory):
+  """A VG run against a discriminator that nothing disturbs: (config, workdir, state, summary)."""
+  config = synthetic.config('vg_grid', data__window=3, ema_decay=0.9)
+  workdir = tmp_path_factory.mktemp('whole')
+  return config, workdir, *train.train(config, str(workdir), **synthetic.arguments(config))
+
+
+def test_a_run_writes_its_config_numbers_pictures_and_checkpoints(whole_run):
+  config, workdir, state, summary = whole_run
+  assert summary['step'] == int(state.step) == config.num_steps
+  assert not summary['interrupted']
+  assert summary['steps_per_second'] > 0 and 0 <= summary['data_wait_share'] <= 1
+  with open(workdir / 'config.json', encoding='utf-8') as file:
+    assert json.load(file)['data']['window'] == 3
+  names = {name for row in _curve(workdir) for name in row}
+  assert {'train/g_pixel_loss', 'train/d_real_loss', 'train/g_grad_norm', 'train/learning_rate', 'eval_fake/ssim_mouth',
+          'eval_fake/ssim_mouth_still'} <= names
+  assert os.listdir(workdir / 'tensorboard')
+  assert sorted(os.listdir(workdir / 'pictures')) == ['fake_0000004.png', 'fake_0000008.png']
+  assert sorted(os.listdir(workdir / 'checkpoints')) == ['4', '8']
+  moved = jax.tree.map(lambda ema, params: float(abs(ema - params).max()), state.g_ema_params, state.g_params)
+  assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
+  config, whole_workdir, whole_state, _ = whole_run
+  arguments = synthetic.arguments(config)
+
+  def stopping(start_step):
+    for step, batch in enumerate(synthetic.batches(config, start_step), start_step):
+      if step == 5:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  state, summary = train.train(config, str(tmp_path), **arguments | {'batches': stopping})
+  assert summary['interrupted'] and summary['step'] == int(state.step) < config.num_steps
+  # What a kill would have left behind after the checkpoint: a row of a later step, and half a row.
+  with open(tmp_path / 'metrics.jsonl', 'a', encoding='utf-8') as file:
+    file.write(json.dumps({'step': 100, 'train/g_loss': 1.0}) + '\n{"step": 101, "tr')
+  state, summary = train.train(config, str(tmp_path), **arguments)
+  assert not summary['interrupted']
+  _assert_same(state, whole_state)
+  assert [row for row in _curve(tmp_path) if 'eval_fake/psnr' in row] == [
+      row for row in _curve(whole_workdir) if 'eval_fake/psnr' in row]
+  assert _curve(tmp_path)[-1] == _curve(whole_workdir)[-1]
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_path, caplog):
+  config, whole_workdir, whole_state, _ = whole_run
+  train.train(config, str(tmp_path), **synthetic.arguments(config))
+  newest = tmp_path / 'checkpoints' / '8'
+  for folder, _, names in os.walk(newest):
+    for name in names:
+      if os.path.basename(folder) == 'd':
+        with open(os.path.join(folder, name), 'r+b') as file:
+          file.truncate(10)
+  state, _ = train.train(config, str(tmp_path), **synthetic.arguments(config))
+  assert 'checkpoint 8' in caplog.text and 'damaged' in caplog.text
+  assert os.listdir(tmp_path / 'damaged_checkpoints') == ['8']
+  assert sorted(os.listdir(tmp_path / 'checkpoints')) == ['4', '8']
+  _assert_same(state, whole_state)
+  assert _curve(tmp_path) == _curve(whole_workdir)
+
+
+def test_a_finished_run_has_nothing_left_to_do(whole_run):
+  config, workdir, whole_state, _ = whole_run
+  state, summary = train.train(config, str(workdir), **synthetic.arguments(config))
+  _assert_same(state, whole_state)
+  assert summary['step'] == config.num_steps
+
+
+def test_a_number_that_is_not_finite_stops_the_run_by_name(tmp_path):
+  config = synthetic.config('at_grid', checkpoint_every=1, log_every=4)
+
+  def poisoned(start_step):
+    for step, batch in enumerate(synthetic.batches(config, start_step), start_step):
+      if step == 2:
+        batch[features.LANDMARKS][0, 0, 100] = np.nan
+      yield batch
+
+  with pytest.raises(NonFiniteLossError, match=r'g_coefficient_loss is nan at step 3 \(clips 2-0, 2-1\)'):
+    train.train(config, str(tmp_path), **synthetic.arguments(config) | {'batches': poisoned})
+  step, generator = checkpoints.restore_generator(str(tmp_path))
+  assert step == 2
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(generator))
+
+
+def test_an_error_in_the_feed_reaches_the_caller(tmp_path):
+  config = synthetic.config('at_grid')
+
+  def broken(start_step):
+    yield synthetic.batch(start_step, config)
+    raise InputError('the shard is torn')
+
+  with pytest.raises(InputError, match='the shard is torn'):
+    train.train(config, str(tmp_path), **synthetic.arguments(config) | {'batches': broken})
+
+
+def test_a_workdir_of_another_net_is_refused(whole_run):
+  _, workdir, _, _ = whole_run
+  with pytest.raises(InputError, match='model.norm'):
+    train.train(synthetic.config('vg_grid', **{'model__norm': 'group'}), str(workdir))
+
+
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
+@pytest.mark.parametrize('argv, sentence', [
+    ([], 'needs --config'),
+    (['--config=configs/at_grid.py'], 'needs --workdir'),
+    (['--config=configs/no_such.py', '--workdir={}'], 'no_such'),
+    (['--config=configs/at_grid.py:smoek', '--workdir={}'], 'smoek'),
+    (['--config=configs/at_grid.py', '--config.data.batchsize=3', '--workdir={}'], 'batchsize'),
+    (['--config=configs/at_grid.py', '--config.num_steps=many', '--workdir={}'], 'many'),
+    (['--config=configs/at_grid.py', '--wrokdir={}'], 'wrokdir'),
+    (['--config=configs/at_grid.py', '--workdir={}', 'extra'], "'extra'"),
+    (['--config=configs/at_grid.py', '--workdir={}', "--config.data.dirs=('no/such/folder',)"], 'no/such/folder'),
+])
+def test_a_bad_command_line_is_one_sentence(argv, sentence, tmp_path):
+  with pytest.raises(InputError) as caught:
+    train.run([flag.replace('{}', str(tmp_path / 'run')) for flag in argv])
+  assert sentence in str(caught.value) and '\n' not in str(caught.value)
+  assert not (tmp_path / 'run' / 'checkpoints' / '0').exists()

@@ -1,0 +1,76 @@
+"""Packed weights come back as they were, run no code, and say clearly when they are something else."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import synthetic
+
+from atvg_jax import train, weights
+from atvg_jax.tasks import make_net
+from data_pipelines.errors import InputError
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  path = tmp_path_factory.mktemp('run')
+  config = synthetic.config('at_grid', num_steps=2, ema_decay=0.9, licence='research use')
+  state, _ = train.train(config, str(path), **synthetic.arguments(config))
+  return path, state
+
+
+def test_a_workdir_gives_the_moving_average_and_its_landmark_basis(workdir):
+  path, state = workdir
+  bundle = weights.load(str(path))
+  assert bundle.kind == 'at' and bundle.provenance['step'] == 2
+  assert bundle.provenance['scores']['eval_fake/lmd'] > 0
+  jax.tree.map(np.testing.assert_array_equal, bundle.params, jax.device_get(state.g_ema_params))
+  jax.tree.map(np.testing.assert_array_equal, bundle.batch_stats, jax.device_get(state.g_batch_stats))
+  np.testing.assert_array_equal(bundle.basis.components, synthetic.basis().components)
+
+
+def test_released_weights_are_the_same_net_to_half_precision(workdir, tmp_path, capsys):
+  path, _ = workdir
+  weights.release(str(path), str(tmp_path / 'out' / 'at.npz'))
+  assert 'at-net' in capsys.readouterr().out
+  original, packed = weights.load(str(path)), weights.load(str(tmp_path / 'out' / 'at.npz'))
+  assert packed.kind == original.kind and packed.config == original.config
+  assert packed.provenance['licence'] == 'research use'
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7), packed.params, original.params)
+  jax.tree.map(np.testing.assert_array_equal, packed.batch_stats, original.batch_stats)
+  assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(packed.params))
+  np.testing.assert_array_equal(packed.basis.components, original.basis.components)
+
+  example, mfcc = np.zeros((1, 6), np.float32), np.ones((1, 3, 28, 12), np.float32)
+  first, second = (make_net(bundle.config).apply(
+      {'params': bundle.params, 'batch_stats': bundle.batch_stats}, example, mfcc, train=False)['coefficients']
+      for bundle in (original, packed))
+  np.testing.assert_allclose(first, second, rtol=1e-2, atol=1e-6)
+  assert [file.name for file in (tmp_path / 'out').iterdir()] == ['at.npz']
+
+
+def test_weights_too_large_for_half_precision_are_refused(workdir, tmp_path):
+  bundle = weights.load(str(workdir[0]))._replace(params={'dense': {'kernel': np.full((2, 2), 1e6)}})
+  with pytest.raises(InputError, match='params/dense/kernel'), np.errstate(over='ignore'):
+    weights.save(str(tmp_path / 'at.npz'), bundle)
+  weights.save(str(tmp_path / 'at.npz'), bundle, half=False)
+  assert weights.load(str(tmp_path / 'at.npz')).params['dense']['kernel'][0, 0] == 1e6
+
+
+def test_what_is_no_weights_is_one_sentence(workdir, tmp_path):
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'text.npz').write_text('no weights')
+  (tmp_path / 'nothing.npz').write_bytes(b'')
+  np.savez(tmp_path / 'other.npz', array=np.zeros(3))
+  np.savez(tmp_path / 'pickle.npz', metadata=np.array([{'kind': 'at'}], object))
+  np.savez(tmp_path / 'newer.npz', metadata=np.array(json.dumps({'format': 2})))
+  weights.save(str(tmp_path / 'whole.npz'), weights.load(str(workdir[0])))
+  whole = (tmp_path / 'whole.npz').read_bytes()
+  (tmp_path / 'torn.npz').write_bytes(whole[:len(whole) // 2])
+  for name in ('missing.npz', 'empty', 'text.npz', 'nothing.npz', 'other.npz', 'pickle.npz', 'newer.npz', 'torn.npz'):
+    with pytest.raises(InputError) as caught:
+      weights.load(str(tmp_path / name))
+    assert name in str(caught.value) and '\n' not in str(caught.value)
+  with pytest.raises(InputError, match='npz'):
+    weights.release(str(workdir[0]), str(tmp_path / 'weights.bin'))
