@@ -74,9 +74,14 @@ class SoundCollector:
 
   def __init__(self):
     self.start: float | None = None  # seconds, on the file's clock
-    self._resampler = av.AudioResampler(format='flt', layout='mono', rate=features.SAMPLE_RATE)
+    self._resampler = self._new_resampler()
     self._chunks: list[np.ndarray] = []
     self._expected = 0.0  # seconds: when the next frame of sound is due
+
+  @staticmethod
+  def _new_resampler() -> av.AudioResampler:
+    # The channels are averaged here, not by the resampler: its sum of both is 3 dB too loud, and clips.
+    return av.AudioResampler(format='fltp', rate=features.SAMPLE_RATE)
 
   def add(self, frame: av.AudioFrame) -> None:
     time = frame.time
@@ -98,12 +103,12 @@ class SoundCollector:
     return np.clip(np.nan_to_num(joined), -1.0, 1.0)
 
   def _take(self, frames: list[av.AudioFrame]) -> None:
-    self._chunks += [frame.to_ndarray().reshape(-1) for frame in frames]
+    self._chunks += [frame.to_ndarray().mean(axis=0) for frame in frames]
 
   def _flush(self) -> None:
     if self.start is not None:
       self._take(self._resampler.resample(None))
-      self._resampler = av.AudioResampler(format='flt', layout='mono', rate=features.SAMPLE_RATE)
+      self._resampler = self._new_resampler()
 
 
 def read_audio(path: str | os.PathLike) -> np.ndarray:

@@ -124,6 +124,7 @@ def test_any_format_becomes_16_khz_mono(tmp_path, name, codec, sample_format, ra
   assert np.abs(samples).max() <= 1
   spectrum = np.abs(np.fft.rfft(samples[2_000:14_000] * np.hanning(12_000)))
   assert abs(np.argmax(spectrum) * 16_000 / 12_000 - 440) < 3
+  assert abs(np.abs(samples).max() - 0.5) < 0.05  # as loud as each of its channels
   if channels < 6:
     expected = tone(1.0)[2_000:14_000]
     lags = [np.dot(samples[2_000 + lag:14_000 + lag], expected) for lag in range(-17, 18)]
