@@ -22,12 +22,6 @@ _SPEAKING_POINTS = {
     'mouth_jaw': [*range(2, 15), *range(48, 68)],
 }
 
-# The point that each point becomes in a mirror.
-MIRROR = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
-     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-     *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65])
-
 
 class LandmarkBasis(NamedTuple):
   """A linear model of how faces move.
@@ -68,7 +62,7 @@ def mouth_gap(landmarks):
 def mirror(landmarks: np.ndarray) -> np.ndarray:
   """The landmarks of the picture flipped left to right: [..., 136] → [..., 136]."""
   points = landmarks.reshape(landmarks.shape[:-1] + (features.NUM_LANDMARKS, 2))
-  return (points[..., MIRROR, :] * np.array([-1, 1], landmarks.dtype)).reshape(landmarks.shape)
+  return (points[..., features.MIRROR, :] * np.array([-1, 1], landmarks.dtype)).reshape(landmarks.shape)
 
 
 def fit(statistics: Mapping[str, np.ndarray], num_components: int, *, points: str = 'mouth_jaw',

@@ -19,12 +19,6 @@ LIGHT = np.array([-3, 12, 17, 12, -3]) / 35
 STRONG = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
 _REST_SHARE = 0.3
 
-# Point i of a mirrored face is point MIRROR[i] of the face.
-MIRROR = np.array([
-    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
-    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
-
 
 def _load_template() -> np.ndarray:
   path = pathlib.Path(__file__).parent / 'assets' / 'face_template.json'

@@ -20,7 +20,6 @@ from PIL import Image
 from data_pipelines import features
 from data_pipelines.alignment import (
   LIGHT,
-  MIRROR,
   TEMPLATE,
   align_track,
   alignment,
@@ -37,7 +36,6 @@ from data_pipelines.alignment import (
 from data_pipelines.errors import InputError
 
 __all__ = [
-  'MIRROR',
   'TEMPLATE',
   'Face',
   'FaceLandmarker',

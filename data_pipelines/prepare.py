@@ -11,6 +11,7 @@ The work happens in `<out>.partial`, beside the final folder:
 import contextlib
 import fcntl
 import importlib
+import io
 import json
 import os
 import pathlib
@@ -187,6 +188,7 @@ def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[cl
 def _write_records(dataset: str, source: pathlib.Path, data_dir: pathlib.Path, clips: list[clip_source.ClipSource],
                    tasks: list[convert_clip.StagingTask]) -> pathlib.Path:
   """Has the TFDS builder write the records; returns the folder with the TFRecord files."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow tells what this processor can do, at length
   import tensorflow_datasets as tfds
 
   module = importlib.import_module(f'data_pipelines.{dataset}.{dataset}_dataset_builder')
@@ -195,6 +197,7 @@ def _write_records(dataset: str, source: pathlib.Path, data_dir: pathlib.Path, c
   builder = module.Builder(data_dir=data_dir, config=tasks[0].image_format)
   builder.staging_dir = str(pathlib.Path(tasks[0].path).parent)
   builder.clips = clips
-  builder.download_and_prepare(download_dir=data_dir / 'downloads',
-                               download_config=tfds.download.DownloadConfig(manual_dir=source))
+  with contextlib.redirect_stdout(io.StringIO()):  # TFDS greets and takes leave
+    builder.download_and_prepare(download_dir=data_dir / 'downloads',
+                                 download_config=tfds.download.DownloadConfig(manual_dir=source))
   return pathlib.Path(builder.data_dir)

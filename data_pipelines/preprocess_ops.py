@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_pipelines import faces, features
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 Example = dict[str, tf.Tensor]
@@ -36,7 +36,7 @@ class Flip:
       if name in example:
         mirrored[name] = tf.reverse(example[name], [-2])
     for name in _LANDMARKS:
-      points = tf.gather(_points(example[name]), faces.MIRROR, axis=-2)
+      points = tf.gather(_points(example[name]), features.MIRROR, axis=-2)
       mirrored[name] = _flat(points * [-1.0, 1.0])
     chosen = tf.random.stateless_uniform([], seed) < 0.5
     return tf.cond(chosen, lambda: mirrored, lambda: dict(example))

@@ -5,6 +5,7 @@ import pytest
 
 from data_pipelines import alignment, features
 
+MIRROR = np.array(features.MIRROR)
 TEMPLATE = alignment.TEMPLATE
 
 
@@ -25,14 +26,14 @@ def test_the_template_leaves_room_for_an_open_mouth():
   assert 38 < right[0] - left[0] < 42 and 40 < left[1] < 44
   assert 80 < TEMPLATE[features.MOUTH, 1].mean() < 88
   assert TEMPLATE[8, 1] < 114
-  mirrored = TEMPLATE[alignment.MIRROR] * [-1, 1] + [128, 0]
+  mirrored = TEMPLATE[MIRROR] * [-1, 1] + [128, 0]
   np.testing.assert_allclose(mirrored, TEMPLATE, atol=0.01)
 
 
 def test_mirror_undoes_itself_and_keeps_the_parts():
-  np.testing.assert_array_equal(alignment.MIRROR[alignment.MIRROR], np.arange(68))
+  np.testing.assert_array_equal(MIRROR[MIRROR], np.arange(68))
   for part in (features.JAW, features.BROWS, features.NOSE, features.EYES, features.MOUTH):
-    assert set(alignment.MIRROR[part]) == set(range(68)[part])
+    assert set(MIRROR[part]) == set(range(68)[part])
 
 
 def test_similarity_finds_turn_scale_and_shift_again():

@@ -84,7 +84,8 @@ def test_bad_input_ends_in_one_sentence_and_leaves_nothing(inputs, monkeypatch, 
 @pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='there is no folder here that nobody can write to')
 def test_an_unwritable_folder_is_told(inputs, monkeypatch, capsys):
   monkeypatch.chdir(inputs)
-  assert cli.main(['generate', '--image', demo.portrait(), '--audio', demo.speech(), '--out', '/proc/self/out.mp4']) == 2
+  assert cli.main(['generate', '--image', demo.portrait(), '--audio', demo.speech(), '--out', '/proc/self/out.mp4',
+                   '--weights', 'at.npz', 'vg.npz']) == 2
   assert '/proc/self/out.mp4 cannot be written' in capsys.readouterr().err
 
 

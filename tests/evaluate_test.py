@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from atvg_jax import demo, evaluate, generate
+from atvg_jax import demo, evaluate
+from atvg_jax.generator import Generator, find_face
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -15,7 +16,7 @@ _FRAMES = 6  # of each clip; the batch is padded to 8
 
 @pytest.fixture(scope='module')
 def portrait():
-  return generate.find_face(media.read_image(demo.portrait()))
+  return find_face(media.read_image(demo.portrait()))
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +41,7 @@ def batch(portrait):
 
 @pytest.fixture(scope='module')
 def scores(batch, tmp_path_factory):
-  generator = generate.Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
+  generator = Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
   return evaluate.evaluate(generator, iter([batch]))
 
 
@@ -63,7 +64,8 @@ def test_landmark_scores(portrait, batch):
   true = batch[features.LANDMARKS][0]
   assert evaluate.landmark_scores(true, true) == {'lmd': 0.0, 'opening_r': pytest.approx(1, abs=1e-5)}
   moved = faces.normalise(faces.denormalise(true) + [3, 4])  # every point by five pixels
-  assert evaluate.landmark_scores(moved, true) == {'lmd': pytest.approx(5, rel=1e-4), 'opening_r': pytest.approx(1, abs=1e-3)}
+  assert evaluate.landmark_scores(moved, true) == {
+      'lmd': pytest.approx(5, rel=1e-4), 'opening_r': pytest.approx(1, abs=1e-3)}
   unseen = evaluate.landmark_scores(None, true)
   assert np.isnan(unseen['lmd']) and unseen['opening_r'] == 0
   assert np.isnan(evaluate.landmark_scores(true, true[:1].repeat(8, axis=0))['opening_r'])
@@ -82,7 +84,7 @@ def test_the_table_and_the_files(scores, tmp_path, monkeypatch):
   assert '| still | 100.00 | 1.0000 |' in text and 'here' in text and '1 clips' not in text
   unseen = [{**scores[0], 'sound': {**scores[0]['sound'], 'lmd': float('nan')}}]
   assert evaluate.summary(unseen)['rows']['sound']['lmd'] is None
-  monkeypatch.setattr(generate, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
+  monkeypatch.setattr(evaluate, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
   monkeypatch.setattr(evaluate, '_clips', lambda *_: iter(()))
   monkeypatch.setattr(evaluate, 'evaluate', lambda *_: unseen)
   out = tmp_path / 'out'

@@ -110,7 +110,7 @@ def test_points_move_with_the_picture(landmarker, portrait, points, degrees, sca
 
 def test_a_mirrored_face_has_mirrored_points(landmarker, portrait, points):
   shape = landmarker.landmarks(np.ascontiguousarray(portrait[:, ::-1]))
-  back = shape.points[faces.MIRROR] * [-1, 1] + [portrait.shape[1], 0]
+  back = shape.points[list(features.MIRROR)] * [-1, 1] + [portrait.shape[1], 0]
   assert np.hypot(*(back - points).T).mean() < 0.03 * eye_distance(points)
 
 

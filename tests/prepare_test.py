@@ -45,7 +45,7 @@ def test_what_is_made(tmp_path):
   assert again['new_clips'] == 0 and again['kept'] == 4
   assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').iterdir()}
   # And something else is not written over it.
-  with pytest.raises(InputError, match='image_format differ'):
+  with pytest.raises(InputError, match='holds another conversion .image_format'):
     prepare.prepare('lrw_ar', source, tmp_path / 'out', image_format='png', progress=False)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from atvg_jax import demo, generate, published
+from atvg_jax import demo, published
+from atvg_jax.generator import Generator
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -74,7 +75,7 @@ def test_the_template_is_chosen_by_the_eyes(basics):
 
 
 def test_generation_obeys_the_checkpoint(basics):
-  generator = generate.Generator(*_bundles(basics))
+  generator = Generator(*_bundles(basics))
   image = media.read_image(demo.portrait())
   portrait = generator.find_face(image)
   assert np.abs(portrait.matrix - faces.alignment(faces.FaceLandmarker().landmarks(image).points)).max() > 1
@@ -94,7 +95,7 @@ def test_generation_obeys_the_checkpoint(basics):
 def test_published_and_other_weights_do_not_mix(basics):
   at, _ = _bundles(basics)
   with pytest.raises(InputError, match='belong together'):
-    generate.Generator(at, random_nets.bundle('vg'))
+    Generator(at, random_nets.bundle('vg'))
 
 
 def test_an_incomplete_folder_is_told(basics_folder, tmp_path):

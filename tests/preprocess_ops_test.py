@@ -1,0 +1,130 @@
+"""Augmentations move pixels and landmarks together, all frames alike, and depend on their seed only."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_pipelines import faces, features, preprocess_ops
+from data_pipelines.errors import InputError
+
+
+def dots(landmarks: np.ndarray) -> np.ndarray:
+  """[136] → uint8 [128, 128, 3]: a soft dot at the tip of the nose, which is what the tests look for."""
+  x, y = faces.denormalise(landmarks)[30]
+  columns, rows = np.meshgrid(np.arange(128) + 0.5, np.arange(128) + 0.5)
+  dot = 200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18)
+  return np.repeat(dot[..., None], 3, axis=-1).round().astype(np.uint8)
+
+
+def centre(picture: np.ndarray) -> np.ndarray:
+  weight = picture[..., 0].astype(float)
+  rows, columns = np.mgrid[:128, :128] + 0.5
+  return np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+
+
+@pytest.fixture(scope='module')
+def example() -> dict[str, tf.Tensor]:
+  rng = np.random.default_rng(0)
+  base = faces.normalise(faces.TEMPLATE)
+  landmarks = np.stack([base + rng.normal(size=136).astype(np.float32) * 0.05 for _ in range(3)]).astype(np.float32)
+  other = (base + 0.04).astype(np.float32)
+  return {
+      features.LANDMARKS: tf.constant(landmarks),
+      features.EXAMPLE_LANDMARKS: tf.constant(other),
+      features.REST_LANDMARKS: tf.constant(base.astype(np.float32)),
+      features.VIDEO: tf.constant(np.stack([dots(frame) for frame in landmarks])),
+      features.EXAMPLE_IMAGE: tf.constant(dots(other)),
+      features.MFCC_ROWS: tf.constant(rng.normal(2, 5, size=(36, 12)).astype(np.float32)),
+  }
+
+
+def call(op, example, seed) -> dict[str, np.ndarray]:
+  out = tf.function(lambda fields: op(fields, tf.constant([seed, 7])))(example)
+  return {name: value.numpy() for name, value in out.items()}
+
+
+@pytest.mark.parametrize('op', [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08)])
+@pytest.mark.parametrize('seed', range(4))
+def test_pixels_and_landmarks_move_together(example, op, seed):
+  out = call(op, example, seed)
+  pictures = [*out[features.VIDEO], out[features.EXAMPLE_IMAGE]]
+  landmarks = [*out[features.LANDMARKS], out[features.EXAMPLE_LANDMARKS]]
+  for picture, points in zip(pictures, landmarks):
+    np.testing.assert_allclose(centre(picture), faces.denormalise(points)[30], atol=0.15)
+  assert out[features.VIDEO].shape == (3, 128, 128, 3) and out[features.VIDEO].dtype == np.uint8
+  np.testing.assert_array_equal(out[features.MFCC_ROWS], example[features.MFCC_ROWS])
+
+
+@pytest.mark.parametrize('op', [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08)])
+def test_the_seed_decides(example, op):
+  outs = [call(op, example, seed)[features.LANDMARKS] for seed in range(12)]
+  assert len({out.tobytes() for out in outs}) > 1
+  np.testing.assert_array_equal(call(op, example, 3)[features.VIDEO], call(op, example, 3)[features.VIDEO])
+
+
+def test_flip_twice_is_nothing_and_sides_change_names(example):
+  seed = next(seed for seed in range(20) if (call(preprocess_ops.Flip(), example, seed)[features.LANDMARKS]
+                                             != example[features.LANDMARKS]).any())
+  once = call(preprocess_ops.Flip(), example, seed)
+  twice = call(preprocess_ops.Flip(), {name: tf.constant(value) for name, value in once.items()}, seed)
+  for name in example:
+    np.testing.assert_array_equal(twice[name], example[name])
+  rest = faces.denormalise(once[features.REST_LANDMARKS])
+  assert rest[36, 0] < 64 < rest[45, 0]  # the eye on the left of the picture is still called the right one
+
+
+def test_shift_is_the_padded_picture_cut_elsewhere(example):
+  picture = np.random.default_rng(1).integers(0, 255, (2, 128, 128, 3)).astype(np.uint8)
+  padded = np.pad(picture, [(0, 0), (5, 5), (5, 5), (0, 0)], mode='symmetric')
+  for left, top in ((-5, 5), (3, -2), (0, 0)):
+    window = preprocess_ops._window(tf.constant(picture), tf.constant(left), tf.constant(top), 128, 5)
+    np.testing.assert_array_equal(window, padded[:, 5 + top:133 + top, 5 + left:133 + left])
+
+
+def test_color_is_one_change_for_all_frames(example):
+  grey = example | {features.VIDEO: tf.fill([3, 128, 128, 3], tf.constant(100, tf.uint8)),
+                    features.EXAMPLE_IMAGE: tf.fill([128, 128, 3], tf.constant(100, tf.uint8))}
+  outs = [call(preprocess_ops.Color(0.1), grey, seed) for seed in range(5)]
+  for out in outs:
+    color = out[features.EXAMPLE_IMAGE][0, 0]
+    assert (out[features.VIDEO] == color).all() and (out[features.EXAMPLE_IMAGE] == color).all()
+    assert (np.abs(color.astype(int) - 100) < 35).all()
+    np.testing.assert_array_equal(out[features.LANDMARKS], example[features.LANDMARKS])
+  assert len({out[features.VIDEO].tobytes() for out in outs}) == 5
+
+
+def test_mfcc_ops_change_what_they_say(example):
+  rows = example[features.MFCC_ROWS].numpy()
+  deviation = rows.std(axis=0)
+  noise = call(preprocess_ops.MfccNoise(0.5), example, 0)[features.MFCC_ROWS] - rows
+  np.testing.assert_allclose(noise.std(axis=0) / deviation, 0.5, rtol=0.4)
+  shift = call(preprocess_ops.MfccShift(0.5), example, 0)[features.MFCC_ROWS] - rows
+  np.testing.assert_allclose(shift, np.broadcast_to(shift[:1], shift.shape), atol=1e-5)
+  assert np.abs(shift[0]).max() > 0
+  for op, axis, longest in ((preprocess_ops.MfccMask(10), 0, 10), (preprocess_ops.MfccBandMask(2), 1, 2)):
+    lengths = []
+    for seed in range(15):
+      out = call(op, example, seed)[features.MFCC_ROWS]
+      hidden = (out != rows).all(axis=1 - axis)
+      lengths.append(int(hidden.sum()))
+      mean = np.broadcast_to(rows.mean(axis=0), rows.shape)
+      np.testing.assert_allclose(np.compress(hidden, out, axis), np.compress(hidden, mean, axis), rtol=1e-4, atol=1e-4)
+      np.testing.assert_array_equal(np.compress(~hidden, out, axis), np.compress(~hidden, rows, axis))
+      places = np.flatnonzero(hidden)
+      assert not len(places) or places[-1] - places[0] + 1 == len(places)  # one stretch
+    assert max(lengths) <= longest and len(set(lengths)) > 1
+
+
+def test_ops_without_pictures(example):
+  bare = {name: value for name, value in example.items() if name not in (features.VIDEO, features.EXAMPLE_IMAGE)}
+  ops = preprocess_ops.parse(['flip', 'color', 'shift', 'scale', 'mfcc_noise'])
+  out = preprocess_ops.apply(ops, bare, tf.constant([1, 2]))
+  assert out.keys() == bare.keys()
+
+
+def test_texts_become_ops():
+  assert preprocess_ops.parse(['flip', 'color(0.2)', ' shift( 3 ) ']) == [
+      preprocess_ops.Flip(), preprocess_ops.Color(0.2), preprocess_ops.Shift(3)]
+  for text in ('turn', 'flip(2)', 'color(a)', 'shift(1.2.3)', 'color 0.1'):
+    with pytest.raises(InputError):
+      preprocess_ops.parse([text])
