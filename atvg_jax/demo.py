@@ -1,4 +1,4 @@
-"""A talking face from what is installed anyway: a portrait that matplotlib carries, a packaged recording and weights."""
+"""A talking face from what is installed anyway: matplotlib's portrait, the packaged recording and weights."""
 
 import importlib.resources
 

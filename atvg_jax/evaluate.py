@@ -9,7 +9,8 @@ Rows of the table:
 
 Columns are means over clips of means over frames: PSNR (dB) and SSIM of the whole 128x128 crop and of the mouth's
 part of it; LMD, the mean distance in pixels of the 20 mouth points, found again in the frames, from the
-recorded ones; and r, the correlation over time of the mouth's opening with the recorded one.
+recorded ones; r, the correlation over time of the mouth's opening with the recorded one; and range, how much it
+opens and shuts (standard deviation) as a share of what was recorded.
 """
 
 import json
@@ -22,12 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from atvg_jax import generate, metrics, streaming
+from atvg_jax import metrics, streaming
+from atvg_jax.generator import Generator, load_nets
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 
 ROWS = ('still', 'true landmarks', 'sound', 'real')
-COLUMNS = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'lmd', 'opening_r')
+COLUMNS = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'lmd', 'opening_r', 'opening_range')
 
 # Rows and columns of a crop in which mouth and chin move.
 MOUTH_BOX = (slice(64, 120), slice(32, 96))
@@ -42,7 +44,7 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, b
   Args:
     dirs: folders that `atvg prepare` wrote.
     split: name of the split.
-    nets: see `generate.load_nets`.
+    nets: see `generator.load_nets`.
     batch_size: clips at a time.
     max_clips: score the first so many of each folder only.
     out: folder for evaluation.json and evaluation.md, or None.
@@ -52,7 +54,7 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, b
   """
   if out is not None and os.path.exists(out) and not os.path.isdir(out):
     raise InputError(f'--out {out} is a file: name a folder')
-  generator = generate.Generator(*generate.load_nets(nets))
+  generator = Generator(*load_nets(nets))
   if generator.published:
     batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
   scores = {directory: evaluate(generator, _clips(directory, split, batch_size, max_clips)) for directory in dirs}
@@ -82,7 +84,7 @@ def _clips(directory: str, split: str, batch_size: int, max_clips: int | None) -
         return
 
 
-def evaluate(generator: generate.Generator,
+def evaluate(generator: Generator,
              batches: Iterator[Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
   """Scores of every clip: dicts with 'clip_id' and, for each of ROWS, a dict of COLUMNS.
 
@@ -110,7 +112,7 @@ def evaluate(generator: generate.Generator,
   return scores
 
 
-def _videos(generator: generate.Generator, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _videos(generator: Generator, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """uint8 [B, T, H, W, 3] for each of ROWS."""
   image, true, real = (batch[key] for key in (features.EXAMPLE_IMAGE, features.LANDMARKS, features.VIDEO))
   conditions, length = generator.conditions(batch[features.EXAMPLE_LANDMARKS]), real.shape[1]
@@ -151,17 +153,19 @@ def redetect(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> np.ndarray 
 
 
 def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:
-  """LMD and the correlation of the mouth's opening, of landmarks [T, 136]; NaN where there is nothing to say.
+  """LMD, correlation and range of the mouth's opening, of landmarks [T, 136]; NaN where there is nothing to say.
 
   Where no face was found there is no LMD, and the correlation is 0: a mouth that nobody sees does not follow. It is 0
   for a mouth that stands still, too.
   """
   if found is None:
-    return {'lmd': float('nan'), 'opening_r': 0.0}
+    return {'lmd': float('nan'), 'opening_r': 0.0, 'opening_range': 0.0}
   opening, true_opening = faces.mouth_opening(found), faces.mouth_opening(true)
-  moves = np.std(true_opening) > 1e-6
-  return {'lmd': float(np.mean(metrics.lmd(found, true))),
-          'opening_r': float(metrics.correlation(opening, true_opening)) if moves else float('nan')}
+  scores = {'lmd': float(np.mean(metrics.lmd(found, true))), 'opening_r': float('nan'), 'opening_range': float('nan')}
+  if np.std(true_opening) > 1e-6:
+    scores['opening_r'] = float(metrics.correlation(opening, true_opening))
+    scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
+  return scores
 
 
 def summary(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -176,9 +180,10 @@ def summary(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def markdown(results: Mapping[str, Any]) -> str:
   """The tables of `run`'s results."""
-  header = ('| | PSNR | SSIM | PSNR mouth | SSIM mouth | LMD | r of mouth opening |\n'
-            '|---|---|---|---|---|---|---|\n')
-  formats = {'psnr': '.2f', 'ssim': '.4f', 'psnr_mouth': '.2f', 'ssim_mouth': '.4f', 'lmd': '.2f', 'opening_r': '.3f'}
+  header = ('| | PSNR | SSIM | PSNR mouth | SSIM mouth | LMD | mouth opening: r | range |\n'
+            '|---|---|---|---|---|---|---|---|\n')
+  formats = {'psnr': '.2f', 'ssim': '.4f', 'psnr_mouth': '.2f', 'ssim_mouth': '.4f', 'lmd': '.2f', 'opening_r': '.3f',
+             'opening_range': '.2f'}
   text = []
   for directory, data in results['data'].items():
     text.append(f"**{directory}**, split {results['split']}, clips: {data['clips']}\n\n{header}")

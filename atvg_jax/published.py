@@ -60,7 +60,8 @@ def read_basics(folder: str) -> tuple[dict[str, Any], lm.LandmarkBasis]:
       raise InputError(f'{path} cannot be read: --basics is the folder of arrays that comes with the published '
                        'weights') from error
     if array.size != np.prod(shape):
-      raise InputError(f'{path} has the shape {list(array.shape)}, not {list(shape)}: it is not of the published weights')
+      raise InputError(f'{path} has the shape {list(array.shape)}, not {list(shape)}: it is not of the published '
+                       'weights')
     arrays[name] = array.reshape(shape).astype(np.float64)
   mean, components = arrays.pop('mean'), arrays.pop('components')[:, :_NUM_COEFFICIENTS].T
   arrays |= {'pca_mean': mean, 'pca_components': components}

@@ -21,13 +21,13 @@ from data_pipelines.clip_source import ClipSource
 from data_pipelines.errors import InputError
 
 # Part of every staged file's name: raise it when the same source would give another record.
-VERSION = 1
+VERSION = 2
 
 IMAGE_FORMATS = ('jpeg', 'png')
 _JPEG_QUALITY = 95
 
 MIN_FRAMES = 16  # the published training window
-MAX_MISSING = 0.2  # share of frames without a face; below it the gaps are bridged by straight lines
+MAX_MISSING = 0.2  # share of frames without a face; below it ends are trimmed and gaps bridged by straight lines
 MIN_EYE_DISTANCE = 16.0  # source pixels between the eyes' centres, which the crop shows 40 pixels apart
 MAX_MOUTH_OUTSIDE = 0.1  # share of frames whose mouth leaves the crop
 _MOUTH_LIMIT = 1.0  # half crops from the middle: the edge
@@ -85,28 +85,36 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
   if peak < MIN_PEAK:
     return Rejection('silent', f'the sound never exceeds {peak:.5f} of full scale')
 
-  frames = clip.frames[:num_frames]
   try:
-    track = _landmarker().track(frames)
+    track = _landmarker().track(clip.frames[:num_frames])
   except InputError as error:
     return Rejection('no face', str(error))
-  missing = int((track.presence < 0.5).sum())
+  found = np.flatnonzero(track.presence >= 0.5)
+  missing = num_frames - len(found)
   if missing > MAX_MISSING * num_frames:
     return Rejection('face missing', f'no face in {missing} of {num_frames} frames')
-  eye_distance = float(np.median(_eye_distance(track.landmarks)))
+  # Clips that begin or end with lost frames are cut to what shows the face; nobody could tell the lips there.
+  start, stop = int(found[0]), int(found[-1]) + 1
+  num_frames = stop - start
+  if num_frames < MIN_FRAMES:
+    return Rejection('too short', f'{num_frames} frames with a face, {MIN_FRAMES} are needed')
+  frames, points = clip.frames[start:stop], track.landmarks[start:stop]
+  samples = samples[start * features.SAMPLES_PER_FRAME:stop * features.SAMPLES_PER_FRAME]
+  eye_distance = float(np.median(_eye_distance(points)))
   if eye_distance < MIN_EYE_DISTANCE:
-    return Rejection('face too small', f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
+    return Rejection('face too small',
+                     f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
 
-  matrices = faces.align_track(track.landmarks)  # [T, 2, 3]
-  landmarks = faces.normalise(faces.apply(matrices, track.landmarks)).astype(np.float32)  # [T, 136]
+  matrices = faces.align_track(points)  # [T, 2, 3]
+  landmarks = faces.normalise(faces.apply(matrices, points)).astype(np.float32)  # [T, 136]
   outside = (np.abs(landmarks.reshape(num_frames, -1, 2)[:, features.MOUTH]) > _MOUTH_LIMIT).any(axis=(1, 2))
   if outside.mean() > MAX_MOUTH_OUTSIDE:
-    return Rejection('mouth outside crop', f'in {int(outside.sum())} of {num_frames} frames: the face is turned too far')
+    return Rejection('mouth outside crop',
+                     f'in {int(outside.sum())} of {num_frames} frames: the face is turned too far')
 
   crops = [faces.warp(frame, matrix) for frame, matrix in zip(frames, matrices)]
   sound = np.round(samples * 32767).astype(np.int16)
   opening = faces.mouth_opening(landmarks)
-  points = landmarks.reshape(num_frames, -1, 2)
   fields = {
       features.CLIP_ID: source.clip_id,
       features.SPEAKER: source.speaker,
@@ -117,8 +125,8 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
       # Of the stored sound, so that a record agrees with itself.
       features.MFCC_ROWS: audio.frame_rows(sound / np.float32(32767), num_frames),
       'words': list(source.words),
-      'starts': list(source.starts),
-      'ends': list(source.ends),
+      'starts': _times(source.starts, start, num_frames),
+      'ends': _times(source.ends, start, num_frames),
   }
   facts = {
       'frames': num_frames,
@@ -126,14 +134,19 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
       'source_size': f'{frames[0].shape[1]}x{frames[0].shape[0]}',
       'faces_seen': int(track.faces_seen),
       'frames_without_face': missing,
+      'frames_trimmed': len(track.presence) - num_frames,
       'eye_distance': round(eye_distance, 1),
       'yaw': round(float(np.median(track.yaw)), 1),
       'sound_peak': round(peak, 3),
       'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
       'chin_lowest': round(float(faces.denormalise(landmarks)[:, 8, 1].max()), 1),
-      'steady_jitter': round(float(np.abs(np.diff(points[:, features.STEADY], axis=0)).mean()) * 64, 3),
   }
   return Record(fields, facts)
+
+
+def _times(seconds: Sequence[float], start: int, num_frames: int) -> list[float]:
+  """Times in a clip → times in its frames from `start` on, held within them."""
+  return [round(min(max(time - start / features.FPS, 0.0), num_frames / features.FPS), 5) for time in seconds]
 
 
 def _eye_distance(landmarks: np.ndarray) -> np.ndarray:

@@ -150,7 +150,8 @@ def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
     except tf.errors.OpError as error:
       if _MARK in error.message:
         raise InputError(error.message.split(_MARK, 1)[1].split('\n', 1)[0].strip()) from error
-      raise InputError(f'A record could not be decoded, convert the data again ({error.message.splitlines()[0]}).') from error
+      reason = error.message.split('\n', 1)[0]
+      raise InputError(f'A record could not be decoded, convert the data again ({reason}).') from error
     yield batch
 
 

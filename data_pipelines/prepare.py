@@ -124,7 +124,8 @@ def _is_done(out: pathlib.Path, head: dict[str, Any]) -> bool:
     raise InputError(f'{out} is not empty and no data set of this program: choose another folder.') from None
   changed = [name for name, value in head.items() if report.get(name) != value]
   if changed:
-    raise InputError(f'{out} holds another conversion ({", ".join(changed)} differ): remove it or choose another folder.')
+    raise InputError(f'{out} holds another conversion ({", ".join(changed)} differ): remove it or choose another '
+                     'folder.')
   return True
 
 

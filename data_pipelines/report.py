@@ -24,6 +24,7 @@ _MEASURES = {
     'eye_distance': 'source pixels',
     'yaw': 'degrees, median of the clip',
     'frames_without_face': 'frames',
+    'frames_trimmed': 'frames, at the ends',
     'mouth_opening_range': 'eye distances',
     'chin_lowest': 'crop pixels of 128',
     'sound_peak': 'of full scale',

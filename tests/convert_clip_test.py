@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import drawn_clips
-from data_pipelines import audio, convert_clip, faces, features
+from data_pipelines import audio, convert_clip, faces, features, media
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.convert_clip import Record, Rejection
 from data_pipelines.errors import InputError
@@ -79,6 +79,20 @@ def test_a_few_frames_without_a_face_are_bridged(tmp_path):
   assert record.facts['frames_without_face'] == 3
   landmarks = record.fields[features.LANDMARKS]
   assert np.isfinite(landmarks).all() and np.abs(np.diff(landmarks, axis=0)).max() < 0.2
+
+
+def test_ends_without_a_face_are_trimmed_with_their_sound(tmp_path):
+  pictures = drawn_clips.frames(26)
+  for t in (0, 1, 25):
+    pictures[t] = np.full_like(pictures[0], 90)
+  path = drawn_clips.write(tmp_path / 'a.mp4', pictures)
+  trimmed = convert_clip.convert(source(path, words=('bin',), starts=(0.02,), ends=(0.5,)))
+  frames = 23
+  assert trimmed.facts['frames_trimmed'] == trimmed.facts['frames_without_face'] == 3
+  assert [len(trimmed.fields[name]) for name in (features.VIDEO, features.LANDMARKS)] == [frames] * 2
+  assert (trimmed.fields['starts'], trimmed.fields['ends']) == ([0.0], [0.42])
+  sound = media.read_video(path).samples[2 * 640:][:frames * 640]
+  np.testing.assert_array_equal(trimmed.fields[features.AUDIO], np.round(sound * 32767))
 
 
 BLANK = np.full((96, 96, 3), 90, np.uint8)

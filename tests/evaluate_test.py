@@ -21,7 +21,7 @@ def portrait():
 
 @pytest.fixture(scope='module')
 def batch(portrait):
-  """Two clips of a still face; the second is padding."""
+  """Two clips of a still face; the second one is there to fill a batch."""
   rng = np.random.default_rng(0)
   length = 8
   landmarks = np.tile(portrait.landmarks, (2, length, 1))
@@ -42,7 +42,8 @@ def batch(portrait):
 @pytest.fixture(scope='module')
 def scores(batch, tmp_path_factory):
   generator = Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
-  return evaluate.evaluate(generator, iter([batch]))
+  clips = [{key: value[clip:clip + 1] for key, value in batch.items()} for clip in range(2)]
+  return evaluate.evaluate(generator, iter(clips))
 
 
 def test_truth_against_truth_is_perfect_and_padding_counts_nothing(scores):
@@ -62,12 +63,16 @@ def test_random_nets_are_worse_than_the_still_frame(scores):
 
 def test_landmark_scores(portrait, batch):
   true = batch[features.LANDMARKS][0]
-  assert evaluate.landmark_scores(true, true) == {'lmd': 0.0, 'opening_r': pytest.approx(1, abs=1e-5)}
+  assert evaluate.landmark_scores(true, true) == {
+      'lmd': 0.0, 'opening_r': pytest.approx(1, abs=1e-5), 'opening_range': pytest.approx(1)}
   moved = faces.normalise(faces.denormalise(true) + [3, 4])  # every point by five pixels
   assert evaluate.landmark_scores(moved, true) == {
-      'lmd': pytest.approx(5, rel=1e-4), 'opening_r': pytest.approx(1, abs=1e-3)}
+      'lmd': pytest.approx(5, rel=1e-4), 'opening_r': pytest.approx(1, abs=1e-3),
+      'opening_range': pytest.approx(1, abs=1e-3)}
   unseen = evaluate.landmark_scores(None, true)
   assert np.isnan(unseen['lmd']) and unseen['opening_r'] == 0
+  closing = true[:1] + (true - true[:1]) / 2
+  assert evaluate.landmark_scores(closing, true)['opening_range'] == pytest.approx(0.5, abs=1e-3)
   assert np.isnan(evaluate.landmark_scores(true, true[:1].repeat(8, axis=0))['opening_r'])
 
 

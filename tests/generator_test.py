@@ -1,5 +1,7 @@
 """One picture and one recording give frames of the right number and shape; bad input gives a sentence."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -78,6 +80,7 @@ def test_a_driving_face_moves_this_one_by_its_own_deviation(generator, portrait)
 
 def test_weights_in_either_order_and_bad_ones(nets, tmp_path):
   assert [bundle.kind for bundle in load_nets(nets[::-1])] == ['at', 'vg']
+  assert [bundle.kind for bundle in load_nets([os.path.dirname(nets[0])])] == ['at', 'vg']
   with pytest.raises(InputError, match='both weights of AT-net'):
     load_nets([nets[0], nets[0]])
   with pytest.raises(InputError, match='VG-net'):

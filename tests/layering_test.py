@@ -15,7 +15,7 @@ _FLOORS = (
     {'models'},
     {'tasks'},
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights'},
-    {'validation', 'train', 'streaming', 'published', 'generate', 'evaluate', 'convert', 'demo'},
+    {'validation', 'train', 'streaming', 'published', 'generator', 'generate', 'evaluate', 'convert', 'demo'},
     {'cli', '__main__'},
 )
 

@@ -37,8 +37,7 @@ def _bundles(basics):
   arrays, basis = basics
   at, vg = random_nets.bundle('at'), random_nets.bundle('vg')
   config = {'published': True, 'basics': arrays}
-  return (at._replace(config=at.config | config, basis=basis),
-          vg._replace(config=vg.config | config | {'model': vg.config['model'] | {'recurrence': 'batch'}}))
+  return at._replace(config=at.config | config, basis=basis), vg._replace(config=vg.config | config)
 
 
 def test_normalising_one_frame_is_a_constant_and_a_clip_is_not(basics):

@@ -19,7 +19,8 @@ def folder(tmp_path) -> pathlib.Path:
 
 def test_records_are_those_that_tensorflow_reads(folder):
   index = record_index.load(folder, 'train')
-  records = [bytes(content.numpy()) for content in tf.data.TFRecordDataset(list(map(str, record_index.shards(folder, 'train'))))]
+  shards = [str(path) for path in record_index.shards(folder, 'train')]
+  records = [bytes(content.numpy()) for content in tf.data.TFRecordDataset(shards)]
   assert [index.read(i) for i in range(len(index))] == records
   assert sorted(index.clip_id) == ['c01_00000', 'c01_00003', 'c02_00002']
   assert dict(zip(index.clip_id, index.num_frames))['c01_00003'] == 26  # 27 drawn, 60 ms without sound

@@ -11,8 +11,9 @@ from data_pipelines import report
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.convert_clip import Record, Rejection
 
-FACTS = {'frames': 20, 'eye_distance': 40.0, 'yaw': 1.0, 'frames_without_face': 0, 'mouth_opening_range': 0.2,
-         'chin_lowest': 118.0, 'sound_peak': 0.5, 'source_fps': 25.0, 'source_size': '256x256', 'faces_seen': 1}
+FACTS = {'frames': 20, 'eye_distance': 40.0, 'yaw': 1.0, 'frames_without_face': 0, 'frames_trimmed': 0,
+         'mouth_opening_range': 0.2, 'chin_lowest': 118.0, 'sound_peak': 0.5, 'source_fps': 25.0,
+         'source_size': '256x256', 'faces_seen': 1}
 
 
 def clip(i: int, speaker: str = 's1', split: str = 'train') -> ClipSource:

@@ -25,7 +25,7 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
   """
   root = pathlib.Path(source)
   if not root.is_dir():
-    raise InputError(f'{source} is not a folder: give the folder that holds LRW-AR (video/, transcripts/, speakers.csv).')
+    raise InputError(f'{source} is not a folder: give the one that holds LRW-AR (video/, transcripts/, speakers.csv).')
   if not any((root / 'video').glob('*.mp4')):
     raise InputError(f'{source} holds no LRW-AR video: expected files such as video/00139.mp4.')
   speakers = _read_speakers(root / 'speakers.csv')

@@ -1,0 +1,156 @@
+"""Published state dicts → our weights: every key in its place, every mistake named, no code run."""
+
+import functools
+import sys
+
+import golden_recipe as golden
+import jax
+import numpy as np
+import pytest
+
+from atvg_jax import published, tasks, weights
+from atvg_jax.convert import import_torch, torch_weights
+from atvg_jax.models.at_net import AtNet, AtSingle
+from atvg_jax.models.discriminator import RegressionDiscriminator
+from atvg_jax.models.vg_net import VgNet
+from data_pipelines import faces
+from data_pipelines.errors import InputError
+
+_PUBLISHED = {'at_net': AtNet(), 'at_single': AtSingle(), 'vg_net': VgNet(), 'discriminator': RegressionDiscriminator()}
+_AUDIO = {'audio_features': ((4, 4), (8, 8, 8)), 'audio_head_features': (16, 8)}
+_AT = {**_AUDIO, 'landmark_features': (8, 8), 'recurrent_features': 8}
+_SMALL = {
+    'at_net': AtNet(**_AT),
+    'at_single': AtSingle(**_AUDIO),
+    'vg_net': VgNet(
+        encoder_features=(4, 6, 8), deep_features=(8, 10), landmark_features=(4, 6), landmark_attention_features=(6, 4),
+        bottleneck_features=6, recurrent_features=8, residual_blocks=2, decoder_features=(8, 8),
+        upsample_features=(6, 5)),
+    'discriminator': RegressionDiscriminator(
+        features=(4, 4, 8, 8), image_head_features=8, landmark_features=(8, 8), recurrent_features=8),
+}
+
+
+def _wanted(net):
+  """Key → shape of the state dict that a net is made of."""
+  shapes = torch_weights.our_shapes(net)
+  return {key: shape for rule in torch_weights.rules(net)
+          for key, shape in zip(rule.keys, rule.shapes(shapes[rule.path]), strict=True)}
+
+
+def _state_dict(net, seed=0):
+  rng = np.random.default_rng(seed)
+  return {key: np.abs(rng.normal(size=shape)).astype(np.float32) for key, shape in _wanted(net).items()}
+
+
+@pytest.mark.parametrize('name', _PUBLISHED)
+def test_published_keys_and_shapes_are_just_those_wanted(name):
+  published_keys = {key: tuple(shape) for key, (shape, _) in golden.read_json('state_dicts.json')[name].items()
+                    if not key.endswith('num_batches_tracked') and not key.startswith('decoder.')}
+  assert _wanted(_PUBLISHED[name]) == published_keys
+
+
+@pytest.mark.parametrize('name', _SMALL)
+def test_every_parameter_and_statistic_is_filled(name):
+  net = _SMALL[name]
+  variables = torch_weights.convert(net, {f'module.{key}': value for key, value in _state_dict(net).items()})
+  flat = torch_weights.traverse_util.flatten_dict(variables, sep='/')
+  assert {path: value.shape for path, value in flat.items()} == torch_weights.our_shapes(net)
+  assert all(value.dtype == np.float32 for value in flat.values())
+
+
+def test_all_mistakes_are_named_at_once():
+  net = _SMALL['at_net']
+  entries = _state_dict(net)
+  del entries['lmark_encoder.0.bias'], entries['lstm.bias_hh_l1']
+  entries['lstm_fc.0.weight'] = entries['lstm_fc.0.weight'][:, :5]
+  entries |= {'extra.weight': np.zeros(3), 'audio_eocder.0.1.num_batches_tracked': np.zeros(())}
+  with pytest.raises(InputError) as caught:
+    torch_weights.convert(net, entries, 'weights.pth')
+  assert str(caught.value) == (
+      'weights.pth does not hold the weights of the published AtNet (2 missing: lmark_encoder.0.bias, lstm.bias_hh_l1; '
+      '1 unexpected: extra.weight; 1 misshapen: lstm_fc.0.weight [6, 5] instead of [6, 8])')
+
+
+def test_the_discriminators_unused_decoder_may_be_there():
+  net = _SMALL['discriminator']
+  torch_weights.convert(net, _state_dict(net) | {'decoder.0.weight': np.zeros((4, 4))})
+
+
+def test_without_torch_it_says_how_to_get_it(monkeypatch, tmp_path):
+  monkeypatch.setitem(sys.modules, 'torch', None)
+  with pytest.raises(InputError, match=r"pip install 'atvg_jax\[torch\]'"):
+    torch_weights.load_state_dict(str(tmp_path / 'at.pth'))
+
+
+class _Malicious:
+  def __reduce__(self):
+    return (pytest.fail, ('code of the file was run',))
+
+
+def test_files_that_are_no_tensors_are_refused_and_never_run(tmp_path):
+  torch = pytest.importorskip('torch')
+  with pytest.raises(InputError, match='there is no file'):
+    torch_weights.load_state_dict(str(tmp_path / 'missing.pth'))
+  torch.save({'weight': _Malicious()}, tmp_path / 'malicious.pth')
+  (tmp_path / 'text.pth').write_text('not weights')
+  (tmp_path / 'empty.pth').write_bytes(b'')
+  for name in ('malicious', 'text', 'empty'):
+    with pytest.raises(InputError, match='cannot be read as a file of tensors alone'):
+      torch_weights.load_state_dict(str(tmp_path / f'{name}.pth'))
+  for name, content in (('list', [torch.zeros(2)]), ('nested', {'state_dict': {'weight': torch.zeros(2)}})):
+    torch.save(content, tmp_path / f'{name}.pth')
+    with pytest.raises(InputError, match='does not hold a state dict'):
+      torch_weights.load_state_dict(str(tmp_path / f'{name}.pth'))
+
+
+@pytest.fixture
+def basics(tmp_path):
+  folder = tmp_path / 'basics'
+  folder.mkdir()
+  template = np.asarray(faces.TEMPLATE)
+  for name, array in (('base_68', template), ('base_68_close', template), ('mean_shape_img', template),
+                      ('mean_shape_norm', np.zeros((1, 136))), ('S', np.eye(136)[:100]), ('U_lrw1', np.eye(136)),
+                      ('mean_lrw1', np.zeros(136))):
+    np.save(folder / f'{name}.npy', array)
+  return str(folder)
+
+
+def test_imported_files_generate(monkeypatch, tmp_path, basics):
+  torch = pytest.importorskip('torch')
+  models = {'at': _AT, 'at_single': {**_AUDIO, 'name': 'at_single'}}
+  nets = {'at': ('at', _SMALL['at_net'], models['at']), 'at_single': ('at', _SMALL['at_single'], models['at_single']),
+          'discriminator': ('discriminator', _SMALL['discriminator'], {})}
+  monkeypatch.setattr(sys.modules['atvg_jax.convert.import_torch'], '_NETS', nets)
+  for name, (_, net, _) in nets.items():
+    entries = {f'module.{key}': torch.tensor(value) for key, value in _state_dict(net).items()}
+    torch.save(entries, tmp_path / f'{name}.pth')
+  out = tmp_path / 'out'
+  paths = {name: str(tmp_path / f'{name}.pth') for name in nets}
+  assert import_torch(**paths, basics=basics, out=str(out)) == [str(out / f'{name}.npz') for name in nets]
+  bundle = weights.load(str(out / 'at.npz'))
+  assert bundle.kind == 'at' and bundle.config['published']
+  assert bundle.basis.components.shape == (6, 136)
+  published.Published(bundle.config['basics'])
+  net = tasks.make_net(bundle.config)
+  inputs = np.ones((1, 6), np.float32), np.ones((1, 2, 28, 12), np.float32)
+  expected = torch_weights.convert(nets['at'][1], _state_dict(nets['at'][1]))
+  apply = jax.jit(functools.partial(net.apply, train=False))
+  imported = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+  np.testing.assert_array_equal(apply(imported, *inputs)['coefficients'], apply(expected, *inputs)['coefficients'])
+  assert isinstance(tasks.make_net(weights.load(str(out / 'at_single.npz')).config), AtSingle)
+
+
+def test_nothing_is_written_where_something_is_wrong(tmp_path, basics):
+  torch = pytest.importorskip('torch')
+  torch.save({'weight': torch.zeros(2)}, tmp_path / 'at.pth')
+  at, out = str(tmp_path / 'at.pth'), str(tmp_path / 'out')
+  with pytest.raises(InputError, match='missing'):
+    import_torch(at=at, basics=basics, out=out)
+  with pytest.raises(InputError, match='--basics'):
+    import_torch(at=at, out=out)
+  with pytest.raises(InputError, match='nothing to convert'):
+    import_torch(basics=basics, out=out)
+  with pytest.raises(InputError, match='is a file'):
+    import_torch(at=at, basics=basics, out=at)
+  assert not (tmp_path / 'out').exists()
