@@ -46,9 +46,10 @@ class Checkpoints:
   def _open(self) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=preservation_policy.LatestN(self._keep), enable_async_checkpointing=True,
-        step_prefix=None, create=True)
+        create=True)
     return ocp.CheckpointManager(
-        os.path.join(self._workdir, _FOLDER), options=options, item_names=('generator', 'training'))
+        os.path.join(self._workdir, _FOLDER), options=options,
+        item_handlers={item: ocp.StandardCheckpointHandler() for item in ('generator', 'training')})
 
   def steps(self) -> list[int]:
     """The steps of which there are checkpoints, in rising order."""
@@ -79,45 +80,60 @@ class Checkpoints:
       like: a state of the same structure and shapes, for instance from `jax.eval_shape`.
 
     Raises:
-      InputError: if there are checkpoints but none can be read.
+      InputError: if there are checkpoints but none can be read, or the newest is of another net.
     """
-    steps = self.steps()
-    for step in reversed(steps):
+    damaged: list[int] = []
+    for step in reversed(self.steps()):
       try:
-        return self._restore(step, like)
+        restored = self._restore(step, like)
+      except InputError:
+        raise
       except Exception as error:  # Orbax and tensorstore raise many kinds for damaged files
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        _log.warning('checkpoint %d of %s is damaged (%s): it is put aside in %s', step, self._workdir, reason,
-                     _DAMAGED_FOLDER)
-        self._put_aside(step)
-    if steps:
-      raise InputError(f'no checkpoint in {self._workdir} can be read: they are damaged or another net\'s; '
-                       f'see {_DAMAGED_FOLDER}/ there, or train in another workdir')
+        _log.warning('checkpoint %d of %s is damaged (%s): taking the one before', step, self._workdir, _reason(error))
+        damaged.append(step)
+        continue
+      if damaged:
+        self._put_aside(damaged)
+      return restored
+    if damaged:
+      raise InputError(f'no checkpoint in {self._workdir} can be read, all {len(damaged)} are damaged: train in another '
+                       'workdir')
     return None
 
   def _restore(self, step: int, like: TrainState) -> TrainState:
     wanted = {item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
               for item, tree in _items(like).items()}
+    found = self._manager.item_metadata(step)
+    for item, tree in wanted.items():
+      if found[item] is None:
+        raise ValueError(f'the metadata of its {item} cannot be read')
+      if _shapes(found[item]) != _shapes(tree):
+        raise InputError(f'checkpoint {step} of {self._workdir} is whole, but of another net or optimizer: go on with '
+                         'the config and the version that it was made with, or use another --workdir')
     restored = self._manager.restore(step, args=ocp.args.Composite(
         **{item: ocp.args.StandardRestore(tree) for item, tree in wanted.items()}))
-    fields = {**restored['generator'], **restored['training']}
-    jax.tree.map(_check_shape, {name: getattr(like, name) for name in fields}, fields)
-    return like.replace(**fields)
+    return like.replace(**restored['generator'], **restored['training'])
 
-  def _put_aside(self, step: int) -> None:
+  def _put_aside(self, steps: list[int]) -> None:
+    """Moves checkpoints out of the way of those that the run will save at the same steps."""
+    self._manager.close()
     if parallel.is_main_process():
       aside = os.path.join(self._workdir, _DAMAGED_FOLDER)
       os.makedirs(aside, exist_ok=True)
-      target = os.path.join(aside, str(step))
-      shutil.rmtree(target, ignore_errors=True)
-      os.rename(os.path.join(self._workdir, _FOLDER, str(step)), target)
-    self._manager.close()
-    self._manager = self._open()
+      for step in steps:
+        shutil.rmtree(os.path.join(aside, str(step)), ignore_errors=True)
+        os.rename(os.path.join(self._workdir, _FOLDER, str(step)), os.path.join(aside, str(step)))
+    self._manager = self._open()  # waits for all processes
 
 
-def _check_shape(wanted: Any, found: Any) -> None:
-  if wanted.shape != found.shape:
-    raise ValueError(f'an array has the shape {found.shape}, not {wanted.shape}')
+def _reason(error: Exception) -> str:
+  """The beginning of what an error says."""
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _shapes(tree: Any) -> list[tuple[int, ...]]:
+  """The shapes of a tree's arrays, or of the arrays that Orbax' metadata tell of, in no order of theirs."""
+  return sorted(tuple(leaf.shape) for leaf in jax.tree.leaves(getattr(tree, 'tree', tree)))
 
 
 def has_checkpoint(workdir: str) -> bool:
@@ -145,5 +161,5 @@ def restore_generator(workdir: str) -> tuple[int, dict[str, Any]]:
       return step, {'g_batch_stats': {}, **restored['generator']}
     except Exception as error:  # as above
       _log.warning('checkpoint %d of %s cannot be read (%s): trying the one before', step, workdir,
-                   str(error).strip().splitlines()[:1])
+                   _reason(error))
   raise InputError(f'no checkpoint in {workdir} can be read: they are damaged')

@@ -37,7 +37,6 @@ def make(config: Any, num_steps: int) -> optax.GradientTransformation:
     config: the fields of `schedule`, and `b1`, `b2`, `clip_norm` (None: no clipping).
     num_steps: steps of the whole run.
   """
-  adam = optax.adam(schedule(config, num_steps), b1=config.b1, b2=config.b2)
-  if config.clip_norm is None:
-    return adam
-  return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+  # A chain even where nothing is clipped, so that a run can go on with another clipping.
+  clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)
+  return optax.chain(clip, optax.adam(schedule(config, num_steps), b1=config.b1, b2=config.b2))

@@ -23,8 +23,9 @@ def test_the_loss_is_the_error_of_the_coefficients_and_of_their_change():
   # Before the state is donated: what the net says in training mode; the smoke net has no dropout.
   net = at_task.make_net(config)
   example = landmarks.to_coefficients(batch['example_landmarks'], batch['rest_landmarks'], basis)
-  outputs, _ = net.apply({'params': state.g_params, 'batch_stats': state.g_batch_stats}, example, batch['mfcc'],
-                         train=True, mutable=['batch_stats'])
+  variables = {'params': state.g_params, 'batch_stats': state.g_batch_stats}
+  outputs, _ = jax.jit(lambda *inputs: net.apply(*inputs, train=True, mutable=['batch_stats']))(
+      variables, example, batch['mfcc'])
   true = landmarks.to_coefficients(batch['landmarks'], batch['rest_landmarks'][:, None], basis)
   error = np.asarray(outputs['coefficients']) - true
   position, velocity = np.mean(error ** 2), np.mean(np.diff(error, axis=1) ** 2)

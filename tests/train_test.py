@@ -73,6 +73,7 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
   assert _curve(tmp_path)[-1] == _curve(whole_workdir)[-1]
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # of Orbax' reading threads
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_path, caplog):
   config, whole_workdir, whole_state, _ = whole_run
   train.train(config, str(tmp_path), **synthetic.arguments(config))

@@ -34,17 +34,18 @@ def _float(images):
 
 
 def _generate(config, state, batch):
-  outputs, _ = vg_task.make_net(config).apply(
-      {'params': state.g_params, 'batch_stats': state.g_batch_stats}, _float(batch['example_image']),
-      batch['example_landmarks'], batch['landmarks'], train=True, mutable=['batch_stats'],
-      rngs={'dropout': jax.random.key(0)})
+  net = vg_task.make_net(config)
+  outputs, _ = jax.jit(lambda *inputs: net.apply(
+      *inputs, train=True, mutable=['batch_stats'], rngs={'dropout': jax.random.key(0)}))(
+          {'params': state.g_params, 'batch_stats': state.g_batch_stats}, _float(batch['example_image']),
+          batch['example_landmarks'], batch['landmarks'])
   return outputs
 
 
 def _discriminate(config, params, batch_stats, video, batch):
-  outputs, updates = discriminator.RegressionDiscriminator(**config.discriminator).apply(
-      {'params': params, 'batch_stats': batch_stats}, video, batch['example_landmarks'], train=True,
-      mutable=['batch_stats'])
+  net = discriminator.RegressionDiscriminator(**config.discriminator)
+  outputs, updates = jax.jit(lambda *inputs: net.apply(*inputs, train=True, mutable=['batch_stats']))(
+      {'params': params, 'batch_stats': batch_stats}, video, batch['example_landmarks'])
   return outputs, updates['batch_stats']
 
 
@@ -108,4 +109,4 @@ def test_the_still_frame_is_scored_beside_and_padding_is_not():
       'psnr', 'psnr_mouth', 'ssim', 'ssim_mouth'}
   sample = jax.jit(task.sample_step)(state, batch)
   assert sample['video'].shape == batch['video'].shape and sample['attention'].shape[-1] == 1
-  assert float(np.abs(sample['true_video']).max()) <= 1
+  assert float(np.abs(sample['true_video']).max()) <= 1.00001
