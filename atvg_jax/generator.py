@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from atvg_jax import landmarks as lm
-from atvg_jax import published, streaming, weights
+from atvg_jax import parallel, published, streaming, weights
 from data_pipelines import audio, faces, features
 from data_pipelines.errors import InputError
 
@@ -85,7 +85,7 @@ class Generator:
 
   def __init__(self, at: weights.Bundle, vg: weights.Bundle):
     """Takes the weights of AT-net and of VG-net."""
-    streaming.enable_compilation_cache()
+    parallel.use_compilation_cache()
     self.published = None
     if at.config.get('published') and vg.config.get('published'):
       self.published = published.Published(at.config['basics'])
@@ -93,6 +93,7 @@ class Generator:
       raise InputError("one net's weights are the published ones, the other's are not, and they do not understand "
                        'each other: give --weights that belong together')
     self.basis = at.basis
+    self.exaggeration = published.EXAGGERATION if self.published else np.float32(at.config.get('exaggeration', 1))
     self.at = streaming.AtStream(at)
     self.vg = streaming.VgStream(vg)
 
@@ -147,8 +148,7 @@ class Generator:
   def spoken(self, conditions: Conditions, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Landmarks [B, W, 136] of B faces, for every window of MFCC [B, W, 28, 12]."""
     for coefficients in self.at(conditions.example_coefficients, windows):
-      if self.published:
-        coefficients = coefficients * published.EXAGGERATION
+      coefficients = coefficients * self.exaggeration
       yield lm.from_coefficients(coefficients, conditions.rest[:, None], self.basis).astype(np.float32)
 
   def speech_landmarks(self, portrait: Portrait, samples: np.ndarray) -> Iterator[np.ndarray]:

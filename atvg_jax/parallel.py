@@ -17,8 +17,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from atvg_jax.task import AXIS
 from data_pipelines.errors import InputError
 
-_CACHE_VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
-
 
 def initialize(*, distributed: bool = False) -> None:
   """Joins the other processes, and turns on the compilation cache.
@@ -45,10 +43,10 @@ def initialize(*, distributed: bool = False) -> None:
 
 def use_compilation_cache() -> None:
   """Keeps compiled programs in ~/.cache/atvg_jax, or where JAX_COMPILATION_CACHE_DIR says."""
-  if _CACHE_VARIABLE not in os.environ:
+  if not jax.config.jax_compilation_cache_dir:
     base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'atvg_jax', 'jax'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+    jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'atvg_jax'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
 def per_process(batch_size: int) -> int:

@@ -4,7 +4,6 @@ Every window has the same number of frames, the last one padded, so each net is 
 size, whatever the length of the speech; and what is in memory at any time is one window, not the video.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 
 import jax
@@ -16,18 +15,6 @@ from atvg_jax.models import at_net
 from data_pipelines import audio, features
 
 WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
-
-
-def enable_compilation_cache() -> None:
-  """Lets JAX keep compiled programs on disk, so that only the first run on a machine waits for them.
-
-  The folder is $JAX_COMPILATION_CACHE_DIR where that is set, else `atvg_jax` in the user's cache folder
-  ($XDG_CACHE_HOME or ~/.cache).
-  """
-  if not jax.config.jax_compilation_cache_dir:
-    caches = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
-    jax.config.update('jax_compilation_cache_dir', os.path.join(caches, 'atvg_jax'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
 class AtStream:

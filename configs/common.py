@@ -40,6 +40,8 @@ def base(task: str) -> ConfigDict:
   config.loss = ConfigDict()  # weights of the terms
   if task == 'at':
     config.loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
+    # At generation the coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
+    config.exaggeration = 1.0
   else:
     config.loss.pixel = 10.0  # dynamic pixel-wise loss
     config.loss.adversarial = 1.0  # with a discriminator: real or fake
@@ -100,8 +102,8 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     for name in ('landmark_features', 'recurrent_features'):
       del config.model[name]
   if config.discriminator is not None:
-    config.discriminator.update(features=(4, 8, 8), image_head_features=8, landmark_features=(8, 8),
-                                recurrent_features=8)
+    config.discriminator.update(features=(4, 8), image_head_features=8, landmark_features=(8, 8),
+                                recurrent_features=8, recurrent_layers=1)
   return config
 
 

@@ -2,7 +2,9 @@
 
   atvg train --config=configs/release_vg.py --workdir=runs/release_vg
 
-TIME
+About 1.2 steps/s on two shared CPU cores, 80 minutes in all. At the end, on speakers of LRW-AR never seen: eval_lrw_ar/ssim_mouth 0.855
+(still picture 0.786), eval_lrw_ar/psnr_mouth 26.6 (24.5); on held-out clips of GRID s1 0.839 (0.730) and 29.2 (26.5). Those numbers
+are of the packaged file, whose mouth_weight was 4 and whose colour changes were 10 % for the first 2,700 steps.
 """
 
 from ml_collections import ConfigDict
@@ -13,6 +15,7 @@ from configs import common
 def get_config(arg: str = '') -> ConfigDict:
   """The config; `arg` may be 'smoke'."""
   config = common.base('vg')
+  config.licence = 'research use only: learnt from LRW-AR, whose own licence is unclear, and GRID (CC BY 4.0)'
   config.data.dirs = ('data/grid', 'data/lrw_ar')
   config.data.weights = (0.2, 0.8)  # GRID here is one speaker: the faces are in LRW-AR
   config.data.batch_size = 3
@@ -31,7 +34,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.optimizer.b1 = 0.9
   config.optimizer.clip_norm = 3.0
   config.ema_decay = 0.999
-  config.num_steps = 6200
+  config.num_steps = 5700
   config.eval_every = 1000
   config.picture_every = 500
   config.checkpoint_every = 250

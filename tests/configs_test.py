@@ -60,7 +60,8 @@ def test_the_packaged_nets_fit_into_twelve_megabytes():
   assert 2 * sum(sizes) < 12e6  # float16
 
 
-@pytest.mark.parametrize('name', ['at_grid', 'release_at', 'vg_grid', 'release_vg'])
+# vg_grid, with its discriminator, is run in train_test; the other data sets' configs differ in data alone.
+@pytest.mark.parametrize('name', ['at_grid', 'release_at', 'release_vg'])
 def test_a_real_step_of_the_smoke_form(name):
   config = synthetic.config(name, data__window=2)
   task = make_task(config, synthetic.basis(config.landmarks.num_components))

@@ -69,3 +69,19 @@ def test_host_copies_outlive_the_state():
   copy = parallel.to_host(tree)['x']
   jax.block_until_ready(jax.jit(lambda tree: {'x': tree['x'] + 1}, donate_argnums=0)(tree))
   np.testing.assert_array_equal(copy, 1)
+
+
+def test_the_compilation_cache_is_the_users_unless_told_otherwise(monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
+  previous = jax.config.jax_compilation_cache_dir
+  seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+  try:
+    jax.config.update('jax_compilation_cache_dir', None)
+    parallel.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == '/somewhere/atvg_jax'
+    jax.config.update('jax_compilation_cache_dir', '/elsewhere')
+    parallel.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == '/elsewhere'
+  finally:
+    jax.config.update('jax_compilation_cache_dir', previous)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', seconds)

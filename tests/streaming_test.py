@@ -83,19 +83,3 @@ def test_split_fills_the_last_window_with_its_last_frame():
   windows = list(streaming.split(values, 3))
   assert [window.shape for window in windows] == [(1, 3, 2), (1, 3, 2)]
   np.testing.assert_array_equal(windows[1][0], [[6, 7], [8, 9], [8, 9]])
-
-
-def test_the_compilation_cache_is_the_users_unless_told_otherwise(monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
-  previous = jax.config.jax_compilation_cache_dir
-  seconds = jax.config.jax_persistent_cache_min_compile_time_secs
-  try:
-    jax.config.update('jax_compilation_cache_dir', None)
-    streaming.enable_compilation_cache()
-    assert jax.config.jax_compilation_cache_dir == '/somewhere/atvg_jax'
-    jax.config.update('jax_compilation_cache_dir', '/elsewhere')
-    streaming.enable_compilation_cache()
-    assert jax.config.jax_compilation_cache_dir == '/elsewhere'
-  finally:
-    jax.config.update('jax_compilation_cache_dir', previous)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', seconds)
