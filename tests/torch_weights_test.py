@@ -68,7 +68,7 @@ def test_all_mistakes_are_named_at_once():
   with pytest.raises(InputError) as caught:
     torch_weights.convert(net, entries, 'weights.pth')
   assert str(caught.value) == (
-      'weights.pth does not hold the weights of the published AtNet (2 missing: lmark_encoder.0.bias, lstm.bias_hh_l1; '
+      'weights.pth does not hold the weights of the published AtNet (2 missing: lstm.bias_hh_l1, lmark_encoder.0.bias; '
       '1 unexpected: extra.weight; 1 misshapen: lstm_fc.0.weight [6, 5] instead of [6, 8])')
 
 

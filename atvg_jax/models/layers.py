@@ -75,19 +75,17 @@ class BatchNorm(nn.Module):
       mean, var = running_mean.value, running_var.value
     dtype = self.dtype or x.dtype
     factor = scale * lax.rsqrt(var + self.epsilon)
-    shift = bias - mean * factor
-    return x.astype(dtype) * factor.astype(dtype) + shift.astype(dtype)
+    return (x.astype(dtype) - mean.astype(dtype)) * factor.astype(dtype) + bias.astype(dtype)
 
   def _statistics(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, int]:
     count = 1
     for axis in axes:
       count *= x.shape[axis]
-    mean = jnp.mean(x, axes)
+    mean = _mean_by_rows(x, axes)
     if self.axis_name is None or self.is_initializing():
       # Centred first: the difference of two large means loses digits.
-      var = jnp.mean(jnp.square(x - jnp.expand_dims(mean, axes)), axes)
-      return mean, var, count
-    square = jnp.mean(jnp.square(x), axes)
+      return mean, _mean_by_rows(jnp.square(x - jnp.expand_dims(mean, axes)), axes), count
+    square = _mean_by_rows(jnp.square(x), axes)
     mean, square = lax.pmean((mean, square), self.axis_name)
     count *= lax.axis_size(self.axis_name)
     return mean, jnp.maximum(square - jnp.square(mean), 0), count
@@ -98,6 +96,11 @@ class BatchNorm(nn.Module):
     steps = values.shape[0]
     weights = (1 - self.momentum) * self.momentum ** jnp.arange(steps - 1, -1, -1, dtype=jnp.float32)
     running.value = self.momentum**steps * running.value + weights @ values
+
+
+def _mean_by_rows(x: Array, axes: tuple[int, ...]) -> Array:
+  """Mean over all of `axes`, of which the last is next to the channels: rows first, so that float32 sums stay short."""
+  return jnp.mean(jnp.mean(x, axes[-1]), axes[:-1])
 
 
 class GroupNorm(nn.Module):
