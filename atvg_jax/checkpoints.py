@@ -96,8 +96,8 @@ class Checkpoints:
         self._put_aside(damaged)
       return restored
     if damaged:
-      raise InputError(f'no checkpoint in {self._workdir} can be read, all {len(damaged)} are damaged: train in another '
-                       'workdir')
+      raise InputError(f'no checkpoint in {self._workdir} can be read, all {len(damaged)} are damaged: use '
+                       'another --workdir')
     return None
 
   def _restore(self, step: int, like: TrainState) -> TrainState:
@@ -155,7 +155,7 @@ def restore_generator(workdir: str) -> tuple[int, dict[str, Any]]:
   for step in steps:
     try:
       with ocp.CheckpointManager(
-          folder, options=ocp.CheckpointManagerOptions(read_only=True),
+          folder, options=ocp.CheckpointManagerOptions(create=False),
           item_handlers={'generator': ocp.StandardCheckpointHandler()}) as manager:
         restored = manager.restore(step, args=ocp.args.Composite(generator=ocp.args.StandardRestore()))
       return step, {'g_batch_stats': {}, **restored['generator']}

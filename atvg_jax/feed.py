@@ -27,8 +27,9 @@ class FedBatch(NamedTuple):
 
 def _input_pipeline() -> Any:
   """The module, imported when it is needed: TensorFlow takes seconds, and would take the accelerators' memory."""
-  from data_pipelines import input_pipeline
   import tensorflow as tf
+
+  from data_pipelines import input_pipeline
 
   tf.config.set_visible_devices([], 'GPU')
   return input_pipeline

@@ -83,8 +83,8 @@ def claim(config: Any, workdir: str) -> None:
         raise InputError(f'{workdir} holds a run with another {", ".join(differing)}: use another --workdir, or '
                          'that run\'s config')
     if bool(found['ema_decay']) != bool(wanted['ema_decay']):
-      raise InputError(f'{workdir} holds a run with ema_decay={found["ema_decay"]}, and a moving average cannot begin or '
-                       'end in the middle: use another --workdir')
+      raise InputError(f'{workdir} holds a run with ema_decay={found["ema_decay"]}, and a moving average cannot begin '
+                       'or end in the middle: use another --workdir')
   if parallel.is_main_process():
     os.makedirs(workdir, exist_ok=True)
     with open(path + '.partial', 'w', encoding='utf-8') as file:

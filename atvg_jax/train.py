@@ -138,7 +138,7 @@ def run(argv: list[str]) -> None:
   Raises:
     InputError: one sentence about whatever is wrong with the flags, the config or the data.
   """
-  logging.basicConfig(format='%(message)s')
+  logging.basicConfig(format='%(message)s', force=True)  # libraries have set up theirs
   logging.getLogger('atvg_jax').setLevel(logging.INFO)
   config, workdir, distributed = run_config.parse(argv)
   parallel.initialize(distributed=distributed)

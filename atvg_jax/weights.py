@@ -84,8 +84,9 @@ def load(path: str) -> Bundle:
   except InputError:
     raise
   except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-    raise InputError(f'{path} holds no weights of atvg_jax ({str(error).splitlines()[0] if str(error) else "unreadable"}'
-                     '): name an .npz file written by \'atvg release\', or a training workdir') from error
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise InputError(f"{path} holds no weights of atvg_jax ({reason}): name an .npz file written by 'atvg release', or a "
+                     'training workdir') from error
 
 
 def _load_workdir(workdir: str) -> Bundle:

@@ -31,7 +31,7 @@ def base(task: str) -> ConfigDict:
   config.landmarks.symmetric = True
 
   config.model = ConfigDict()  # keywords of AtNet or VgNet; an empty one means published sizes
-  config.discriminator = None  # keywords of RegressionDiscriminator, an empty ConfigDict for the published one; None: none
+  config.discriminator = None  # keywords of RegressionDiscriminator (an empty ConfigDict: published sizes), or None
   config.published = False  # generate with the published code's quirks, see docs/fidelity.md
   config.licence = ''  # of weights trained on this data; goes into released files
   config.dtype = 'float32'  # of the computation; parameters and statistics are float32

@@ -1,4 +1,4 @@
-"""VG-net's game: D is updated before G learns from it, terms have their weights, and scores stand beside the still frame's."""
+"""VG-net's game: D is updated before G learns from it, terms have their weights, the still frame is scored beside."""
 
 import jax
 import numpy as np
@@ -102,7 +102,8 @@ def test_the_still_frame_is_scored_beside_and_padding_is_not():
   eval_step, state = parallel.pmap_eval_step(task.eval_step), parallel.replicate(state)
   batch['video'][0] = batch['example_image'][0]  # a face that does not move: the still picture is perfect
   batch['mask'][1] = 0
-  scores = {name: float(total / count) for name, (total, count) in eval_step(state, parallel.shard_batch(batch)).items()}
+  sums = eval_step(state, parallel.shard_batch(batch))
+  scores = {name: float(total / count) for name, (total, count) in sums.items()}
   assert scores['ssim_still'] == pytest.approx(1, abs=1e-3) and scores['ssim_mouth_still'] == pytest.approx(1, abs=1e-3)
   assert scores['ssim'] < 0.9 and scores['psnr'] < scores['psnr_still']
   assert {name.removesuffix('_still') for name in scores if name.endswith('_still')} == {
