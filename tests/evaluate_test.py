@@ -100,6 +100,13 @@ def test_the_table_and_the_files(scores, tmp_path, monkeypatch):
     evaluate.run(['here'], 'validation', out=str(out / 'evaluation.md'))
 
 
+def test_the_example_frame_is_not_scored():
+  video = np.zeros((4, 2, 2, 3), np.uint8)
+  video[1:] = 7
+  np.testing.assert_array_equal(evaluate._other_frames(video, video[0]), [False, True, True, True])
+  np.testing.assert_array_equal(evaluate._other_frames(video[1:], video[1]), [True, True, True])
+
+
 def test_an_empty_split_is_told(tmp_path):
   with pytest.raises(InputError, match='no clip'):
     evaluate.evaluate(None, iter(()))
