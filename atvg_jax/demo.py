@@ -12,7 +12,7 @@ def portrait() -> str:
 
 
 def speech() -> str:
-  """Path of eight seconds of synthetic speech; assets/demo_speech.md says how it was made."""
+  """Path of nine seconds of synthetic speech; assets/demo_speech.md says how it was made."""
   return str(importlib.resources.files('atvg_jax') / 'assets' / 'demo_speech.wav')
 
 
