@@ -31,9 +31,6 @@ from data_pipelines.errors import InputError
 ROWS = ('still', 'true landmarks', 'sound', 'real')
 COLUMNS = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'lmd', 'opening_r', 'opening_range')
 
-# Rows and columns of a crop in which mouth and chin move.
-MOUTH_BOX = (slice(64, 120), slice(32, 96))
-
 _PADDING = 64  # pixels around a crop: the detector wants to see that a face ends
 
 
@@ -140,7 +137,7 @@ def _videos(generator: Generator, batch: Mapping[str, np.ndarray]) -> dict[str, 
 def _score_window(ours, true):
   ours, true = (video.astype(jnp.float32) / 255 for video in (ours, true))
   scores = {}
-  for suffix, (rows, columns) in (('', (slice(None), slice(None))), ('_mouth', MOUTH_BOX)):
+  for suffix, (rows, columns) in (('', (slice(None), slice(None))), ('_mouth', metrics.mouth_box(ours.shape[2]))):
     pair = ours[:, :, rows, columns], true[:, :, rows, columns]
     scores |= {f'psnr{suffix}': metrics.psnr(*pair), f'ssim{suffix}': metrics.ssim(*pair)}
   return scores

@@ -17,6 +17,11 @@ Array = jax.Array | np.ndarray
 _MAX_PSNR = 100.0  # of equal images
 
 
+def mouth_box(size: int) -> tuple[slice, slice]:
+  """Rows and columns of an aligned crop of side `size` in which mouth and chin move."""
+  return slice(size // 2, size - size // 16), slice(size // 4, size - size // 4)
+
+
 def psnr(predicted: Array, true: Array) -> jax.Array:
   """Peak signal to noise ratio in dB, [..., H, W, C] -> [...]; equal images have 100."""
   error = jnp.mean(jnp.square(jnp.asarray(predicted) - jnp.asarray(true)), axis=(-3, -2, -1))

@@ -142,7 +142,7 @@ def make(config: Any, basis: Any = None) -> Task:
     frames = frame_weights(batch, real.shape[1])
     sums = {'pixel_l1': (jnp.sum(jnp.abs(fake - real).mean(axis=(2, 3, 4)) * frames), jnp.sum(frames))}
     for suffix, video in (('', fake), ('_still', still)):
-      for region, box in (('', (slice(None), slice(None))), ('_mouth', _mouth_box(real.shape[2]))):
+      for region, box in (('', (slice(None), slice(None))), ('_mouth', metrics.mouth_box(real.shape[2]))):
         ours, true = (images[:, :, *box].reshape(-1, *images[0, 0, *box].shape) for images in (video, real))
         for name, metric in (('psnr', metrics.psnr), ('ssim', metrics.ssim)):
           score = metric(ours, true).reshape(frames.shape)
@@ -155,8 +155,3 @@ def make(config: Any, basis: Any = None) -> Task:
             **{name: outputs[name] for name in ('video', 'attention', 'color')}}
 
   return Task(init, train_step, eval_step, sample_step)
-
-
-def _mouth_box(size: int) -> tuple[slice, slice]:
-  """Rows and columns of an aligned crop in which mouth and chin move."""
-  return slice(size // 2, size - size // 16), slice(size // 4, size - size // 4)
