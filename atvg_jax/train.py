@@ -14,8 +14,8 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from atvg_jax import feed, optimizers, parallel, pictures, rng, run_config
-from atvg_jax.checkpoints import Checkpoints
+from atvg_jax import feed, optimizers, parallel, pictures, rng, run_config, weights
+from atvg_jax.checkpoints import Checkpoints, has_checkpoint
 from atvg_jax.landmarks import LandmarkBasis
 from atvg_jax.metric_writers import MetricWriter
 from atvg_jax.step_log import StepLog, StopSignals
@@ -49,6 +49,10 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
   """
   # 1. The run: its config, its landmark basis, its state (new or restored).
   run_config.claim(config, workdir)
+  start = None
+  if config.init_from and not has_checkpoint(workdir):
+    start = weights.starting_point(config.init_from, config.task)
+    basis = basis or start.basis
   task = make_task(config, run_config.landmark_basis(config, workdir, basis))
   with contextlib.ExitStack() as stack:
     def closing(thing: Any) -> Any:
@@ -56,7 +60,7 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
 
     stop = stack.enter_context(StopSignals(config.log_every))
     checkpoints = closing(Checkpoints(workdir, keep=config.keep_checkpoints))
-    state, start_step = _initial_state(config, task, checkpoints)
+    state, start_step = _initial_state(config, task, checkpoints, start)
 
     # 2. What surrounds the step: batches, held-out sets, logs, the compiled step itself.
     batches = batches or functools.partial(feed.train_batches, config)
@@ -112,13 +116,16 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
   return state, {'step': step, **log.totals(), **summary}
 
 
-def _initial_state(config: Any, task: Any, checkpoints: Checkpoints) -> tuple[TrainState, int]:
-  """The newest checkpoint's state or a new one, on all local devices, and its step."""
+def _initial_state(config: Any, task: Any, checkpoints: Checkpoints,
+                   start: weights.Bundle | None) -> tuple[TrainState, int]:
+  """The newest checkpoint's state or a new one, with the weights of `start`, on all local devices, and its step."""
   init = jax.jit(task.init)
   key = rng.stream_key(config.seed, 'init')
   restored = checkpoints.restore(jax.eval_shape(init, key))
   if restored is None:
     state, step = init(key), 0
+    if start is not None:
+      state = weights.start_from(state, start, config.init_from)
   else:
     state, step = restored, int(restored.step)
     _log.info('goes on from the checkpoint of step %d', step)

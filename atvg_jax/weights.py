@@ -10,6 +10,8 @@ import os
 import zipfile
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from atvg_jax import landmarks as lm
@@ -98,6 +100,38 @@ def _load_workdir(workdir: str) -> Bundle:
   provenance = {'step': step, 'licence': config.get('licence', ''), 'scores': _last_scores(workdir, step)}
   return Bundle(config['task'], config, generator.get('g_ema_params', generator['g_params']),
                 generator['g_batch_stats'], basis, provenance)
+
+
+def starting_point(path: str, kind: str) -> Bundle:
+  """The weights that a new run of a net of `kind` shall start from.
+
+  Raises:
+    InputError: if there are none at `path`, or they are another kind's.
+  """
+  bundle = load(path)
+  if bundle.kind != kind:
+    raise InputError(f'init_from={path} holds weights of {bundle.kind.upper()}-net: this run trains {kind.upper()}-net')
+  return bundle
+
+
+def start_from(state: Any, bundle: Bundle, path: str) -> Any:
+  """A new `TrainState` with the parameters and statistics of `bundle` in the generator's place.
+
+  Raises:
+    InputError: if the nets differ; names the first arrays that do.
+  """
+  wanted = {'params': state.g_params, 'batch_stats': state.g_batch_stats}
+  given = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+  shapes, found = ({name: np.shape(leaf) for group, tree in groups.items() for name, leaf in _flatten(group, tree).items()
+                    if not hasattr(leaf, 'items')} for groups in (wanted, given))
+  differing = sorted(name for name in {*shapes, *found} if shapes.get(name) != found.get(name))
+  if differing:
+    raise InputError(f'init_from={path} is of a net with other layers or widths ({", ".join(differing[:3])}'
+                     f'{", …" if differing[3:] else ""}): give this config the `model` that it was trained with')
+  # A copy for the moving average: both are donated to the training step.
+  ema = None if state.g_ema_params is None else jax.tree.map(jnp.array, bundle.params)
+  return state.replace(g_params=jax.tree.map(jnp.asarray, bundle.params),
+                       g_batch_stats=jax.tree.map(jnp.asarray, bundle.batch_stats), g_ema_params=ema)
 
 
 def _last_scores(workdir: str, step: int) -> dict[str, float]:

@@ -32,6 +32,7 @@ def base(task: str) -> ConfigDict:
 
   config.model = ConfigDict()  # keywords of AtNet or VgNet; an empty one means published sizes
   config.discriminator = None  # keywords of RegressionDiscriminator (an empty ConfigDict: published sizes), or None
+  config.init_from = ''  # weights that a new run starts from: a training workdir or an .npz file of the same net
   config.published = False  # generate with the published code's quirks, see docs/fidelity.md
   config.licence = ''  # of weights trained on this data; goes into released files
   config.dtype = 'float32'  # of the computation; parameters and statistics are float32

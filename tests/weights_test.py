@@ -74,3 +74,29 @@ def test_what_is_no_weights_is_one_sentence(workdir, tmp_path):
     assert name in str(caught.value) and '\n' not in str(caught.value)
   with pytest.raises(InputError, match='npz'):
     weights.release(str(workdir[0]), str(tmp_path / 'weights.bin'))
+
+
+def test_a_new_run_starts_from_given_weights_and_goes_on_without_them(workdir, tmp_path):
+  path, state = workdir
+  packed = str(tmp_path / 'at.npz')
+  weights.save(packed, weights.load(str(path)), half=False)
+  config = synthetic.config('at_grid', num_steps=1, ema_decay=0.9, init_from=packed, optimizer__learning_rate=0.0)
+  arguments = synthetic.arguments(config)
+  arguments['basis'] = None  # the weights bring theirs
+  started, _ = train.train(config, str(tmp_path / 'run'), **arguments)
+  jax.tree.map(np.testing.assert_array_equal, started.g_params, jax.device_get(state.g_ema_params))
+  np.testing.assert_array_equal(weights.load(str(tmp_path / 'run')).basis.components, synthetic.basis().components)
+  (tmp_path / 'at.npz').unlink()
+  config.num_steps = 2
+  resumed, _ = train.train(config, str(tmp_path / 'run'), **arguments)
+  assert int(resumed.step) == 2
+
+
+def test_a_run_cannot_start_from_another_net(workdir, tmp_path):
+  path, _ = workdir
+  config = synthetic.config('vg_grid', init_from=str(path))
+  with pytest.raises(InputError, match='trains VG-net'):
+    train.train(config, str(tmp_path / 'vg'), **synthetic.arguments(config))
+  config = synthetic.config('at_grid', init_from=str(path), model__recurrent_features=4)
+  with pytest.raises(InputError, match='other layers or widths'):
+    train.train(config, str(tmp_path / 'at'), **synthetic.arguments(config))
