@@ -48,6 +48,7 @@ def base(task: str) -> ConfigDict:
     config.loss.adversarial = 1.0  # with a discriminator: real or fake
     config.loss.landmark = 1.0  # with a discriminator: the landmarks that it sees
     config.loss.gradient = 0.0  # differences of neighbouring pixels
+    config.loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
     config.loss.mouth_weight = 1.0  # how much more a pixel of the mouth counts in the pixel and gradient terms
 
   config.optimizer = ConfigDict()  # Adam, for each net

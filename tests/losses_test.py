@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax import losses
+from atvg_jax import losses, metrics
 from data_pipelines import features
 
 
@@ -70,3 +70,12 @@ def test_mouth_weight_is_highest_on_the_mouth():
   assert abs(column + 0.5 - centre[0]) <= 1 and abs(row + 0.5 - centre[1]) <= 1
   assert weight.max() == pytest.approx(5, rel=0.01)
   assert weight[:, :, 0, 0].max() < 1.2
+
+
+def test_ssim_loss_is_one_minus_the_metric():
+  real = np.random.default_rng(0).uniform(-1, 1, (2, 3, 20, 24, 3)).astype(np.float32)
+  fake = np.clip(real + 0.3 * _normal(2, 3, 20, 24, 3), -1, 1)
+  expected = 1 - float(metrics.ssim(fake / 2 + 0.5, real / 2 + 0.5).mean())
+  assert losses.ssim_loss(fake, real) == pytest.approx(expected, abs=1e-4)
+  assert losses.ssim_loss(real, real) == pytest.approx(0, abs=1e-5)
+  assert np.isfinite(jax.grad(losses.ssim_loss)(jnp.asarray(fake), jnp.asarray(real))).all()

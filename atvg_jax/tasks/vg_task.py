@@ -101,6 +101,10 @@ def make(config: Any, basis: Any = None) -> Task:
     if weights.gradient:
       terms['g_gradient_loss'] = losses.gradient_loss(fake, real, weight)
       total += weights.gradient * terms['g_gradient_loss']
+    if weights.ssim:
+      box = metrics.mouth_box(real.shape[2])
+      terms['g_ssim_loss'] = losses.ssim_loss(fake[:, :, *box], real[:, :, *box])
+      total += weights.ssim * terms['g_ssim_loss']
     d_batch_stats = state.d_batch_stats
     if adversarial:
       d_out, d_batch_stats = discriminate(state.d_params, state.d_batch_stats, fake, batch)
