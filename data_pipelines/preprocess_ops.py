@@ -65,6 +65,58 @@ class Color:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tone:
+  """Another camera and room: saturation by up to twice `amount`, gamma by up to a factor exp(`amount`), and light that
+  falls off to one side by up to `amount`.
+  """
+
+  amount: float = 0.3
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    size = features.IMAGE_SIZE
+    draws = tf.random.stateless_uniform([4], seed, -self.amount, self.amount)
+    # Gamma by table; saturation as a blend of each pixel with its luma (ITU-R BT.601).
+    table = 255 * (tf.range(256, dtype=tf.float32) / 255) ** tf.exp(draws[0])
+    saturation = tf.maximum(1 + 2 * draws[1], 0)
+    mix = saturation * tf.eye(3) + (1 - saturation) * tf.constant([[0.299], [0.587], [0.114]])
+    ramp = (tf.range(size, dtype=tf.float32) + 0.5) * (2 / size) - 1
+    light = 1 + draws[2] * ramp[:, None] + draws[3] * ramp[None, :]  # [H, W]
+    light = tf.reshape(tf.repeat(light, 3, axis=1), [size, 3 * size])
+    out = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        pixels = tf.gather(table, tf.cast(tf.reshape(example[name], [-1, 3]), tf.int32)) @ mix
+        rows = tf.reshape(pixels, [-1, size, 3 * size]) * light
+        out[name] = tf.reshape(tf.cast(tf.clip_by_value(tf.round(rows), 0, 255), tf.uint8), example[name].shape)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharpness:
+  """Blurs by up to half of `amount`, or sharpens by up to `amount`: television is softer than photographs.
+
+  Adds a multiple of the difference to a 3x3 binomial blur.
+  """
+
+  amount: float = 1.0
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    size = features.IMAGE_SIZE
+    strength = tf.random.stateless_uniform([], seed, -self.amount / 2, self.amount)
+    out = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        rows = tf.cast(tf.reshape(example[name], [-1, size, 3 * size]), tf.float32)
+        padded = tf.concat([rows[:, :1], rows, rows[:, -1:]], axis=1)
+        blurred = (padded[:, :-2] + 2 * rows + padded[:, 2:]) / 4
+        padded = tf.concat([blurred[:, :, :3], blurred, blurred[:, :, -3:]], axis=2)
+        blurred = (padded[:, :, :-6] + 2 * blurred + padded[:, :, 6:]) / 4
+        rows = tf.clip_by_value(tf.round(rows + strength * (rows - blurred)), 0, 255)
+        out[name] = tf.reshape(tf.cast(rows, tf.uint8), example[name].shape)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
 class Shift:
   """Moves the crop by up to `pixels` whole pixels each way; what comes in at the edge is mirrored."""
 
@@ -104,6 +156,31 @@ class Scale:
         out[name] = tf.reshape(tf.cast(tf.round(resized), tf.uint8), example[name].shape)
     for name in _LANDMARKS:
       out[name] = example[name] * (size / tf.cast(side, tf.float32))
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+  """Widens or heightens the face by up to `amount` (0.1 = 10 %), each way by itself: longer and rounder faces.
+
+  Bilinear; only enlarges, so that no edge has to be made up.
+  """
+
+  amount: float = 0.1
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    size = features.IMAGE_SIZE
+    most = round(size * self.amount / (1 + self.amount) / 2)
+    cut = tf.random.stateless_uniform([2], seed, 0, most + 1, dtype=tf.int32)  # x, y: pixels lost at each edge
+    out = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        pictures = tf.reshape(example[name], [-1, size, size, 3])
+        part = pictures[:, cut[1]:size - cut[1], cut[0]:size - cut[0]]
+        out[name] = tf.reshape(tf.cast(tf.round(tf.image.resize(part, [size, size])), tf.uint8), example[name].shape)
+    scale = size / tf.cast(size - 2 * cut, tf.float32)
+    for name in _LANDMARKS:
+      out[name] = _flat(_points(example[name]) * scale)
     return out
 
 
@@ -159,8 +236,11 @@ class MfccBandMask:
 OPS = {
     'flip': Flip,
     'color': Color,
+    'tone': Tone,
+    'sharpness': Sharpness,
     'shift': Shift,
     'scale': Scale,
+    'stretch': Stretch,
     'mfcc_noise': MfccNoise,
     'mfcc_shift': MfccShift,
     'mfcc_mask': MfccMask,

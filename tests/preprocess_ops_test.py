@@ -50,7 +50,8 @@ def call(op, example, seed) -> dict[str, np.ndarray]:
   return {name: value.numpy() for name, value in out.items()}
 
 
-@pytest.mark.parametrize('op', [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08)])
+@pytest.mark.parametrize('op', [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08),
+                                preprocess_ops.Stretch(0.1)])
 @pytest.mark.parametrize('seed', range(4))
 def test_pixels_and_landmarks_move_together(example, op, seed):
   out = call(op, example, seed)
@@ -100,6 +101,35 @@ def test_color_is_one_change_for_all_frames(example):
   assert len({out[features.VIDEO].tobytes() for out in outs}) == 5
 
 
+def test_tone_is_one_change_for_all_frames_and_keeps_what_it_is_told_to(example):
+  picture = np.random.default_rng(2).integers(60, 190, (128, 128, 3)).astype(np.uint8)
+  same = example | {features.VIDEO: tf.constant(np.stack([picture] * 3)), features.EXAMPLE_IMAGE: tf.constant(picture)}
+  outs = [call(preprocess_ops.Tone(0.3), same, seed) for seed in range(5)]
+  for out in outs:
+    assert (out[features.VIDEO] == out[features.EXAMPLE_IMAGE]).all()
+  assert len({out[features.VIDEO].tobytes() for out in outs}) == 5
+  unchanged = call(preprocess_ops.Tone(0.0), same, 0)
+  assert np.abs(unchanged[features.EXAMPLE_IMAGE].astype(int) - picture).max() <= 1
+  grey = np.repeat(picture[..., :1], 3, axis=-1)  # no saturation can colour it
+  out = call(preprocess_ops.Tone(0.3), same | {features.EXAMPLE_IMAGE: tf.constant(grey)}, 3)[features.EXAMPLE_IMAGE]
+  assert np.ptp(out.astype(int), axis=-1).max() <= 1
+
+
+def test_sharpness_moves_pixels_away_from_a_blur_or_towards_it(example):
+  picture = np.random.default_rng(3).integers(100, 150, (128, 128, 3)).astype(np.uint8)
+  same = example | {features.EXAMPLE_IMAGE: tf.constant(picture)}
+  padded = np.pad(picture.astype(float), [(1, 1), (1, 1), (0, 0)], mode='edge')
+  taps = [(0.25, 0), (0.5, 1), (0.25, 2)]
+  blurred = sum(v * w * padded[i:i + 128, j:j + 128] for v, i in taps for w, j in taps)
+  strengths = []
+  for seed in range(8):
+    change = call(preprocess_ops.Sharpness(1.0), same, seed)[features.EXAMPLE_IMAGE] - picture.astype(float)
+    strength = (change * (picture - blurred)).sum() / ((picture - blurred) ** 2).sum()
+    np.testing.assert_allclose(change, strength * (picture - blurred), atol=0.6)  # rounding
+    strengths.append(strength)
+  assert -0.5 <= min(strengths) < 0 < max(strengths) <= 1
+
+
 def test_mfcc_ops_change_what_they_say(example):
   rows = example[features.MFCC_ROWS].numpy()
   deviation = rows.std(axis=0)
@@ -124,7 +154,7 @@ def test_mfcc_ops_change_what_they_say(example):
 
 def test_ops_without_pictures(example):
   bare = {name: value for name, value in example.items() if name not in (features.VIDEO, features.EXAMPLE_IMAGE)}
-  ops = preprocess_ops.parse(['flip', 'color', 'shift', 'scale', 'mfcc_noise'])
+  ops = preprocess_ops.parse(['flip', 'color', 'tone', 'sharpness', 'shift', 'scale', 'stretch', 'mfcc_noise'])
   out = preprocess_ops.apply(ops, bare, tf.constant([1, 2]))
   assert out.keys() == bare.keys()
 
