@@ -8,6 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from atvg_jax import metrics
 from data_pipelines import features
 
 Array = jax.Array
@@ -63,30 +64,8 @@ def gradient_loss(fake: Array, real: Array, weight: Array | None = None) -> Arra
 
 
 def ssim_loss(fake: Array, real: Array) -> Array:
-  """1 - SSIM (Wang et al., IEEE Transactions on Image Processing 13, 2004), mean over all windows.
-
-  The Gaussian windows (deviation 1.5, 11x11, none beyond the border) are those of `metrics.ssim`, as two products with banded
-  matrices, whose gradient is fast everywhere.
-
-  Args:
-    fake, real: [..., H, W, C] in [-1, 1], sides of at least 11.
-  """
-  x, y = fake / 2 + 0.5, real / 2 + 0.5
-  down, across = _gaussian_band(x.shape[-3]), _gaussian_band(x.shape[-2])
-  moments = jnp.stack([x, y, x * x, y * y, x * y])
-  moments = jnp.einsum('ph,...hwc->...pwc', down, moments)
-  mean_x, mean_y, xx, yy, xy = jnp.einsum('qw,...pwc->...pqc', across, moments)
-  var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
-  c1, c2 = 0.01**2, 0.03**2
-  numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-  return 1 - jnp.mean(numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
-
-
-def _gaussian_band(size: int) -> Array:
-  """[size - 10, size]: each row a normalised Gaussian of 11 taps, one place further on."""
-  taps = jnp.exp(-0.5 * jnp.square((jnp.arange(11) - 5) / 1.5))
-  offset = jnp.arange(size)[None] - jnp.arange(size - 10)[:, None]
-  return jnp.where((offset >= 0) & (offset < 11), (taps / taps.sum())[jnp.clip(offset, 0, 10)], 0)
+  """1 - SSIM, see `metrics.ssim`; [..., H, W, C] in [-1, 1]."""
+  return 1 - jnp.mean(metrics.ssim(fake / 2 + 0.5, real / 2 + 0.5))
 
 
 def mouth_weight(landmarks: Array, size: int, factor: float) -> Array:
