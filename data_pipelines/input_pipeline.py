@@ -30,6 +30,9 @@ _MARK = 'InputError: '  # how TensorFlow quotes an exception of ours
 
 Paths = Sequence[str | os.PathLike]
 
+# Where the example frame of a clip under evaluation comes from.
+EXAMPLES = ('same-clip', 'first-frame', 'other-clip', 'other-speaker')
+
 
 def train_batches(
     dirs: Paths,
@@ -106,34 +109,41 @@ def eval_batches(
     with_video: bool = True,
     process_index: int = 0,
     process_count: int = 1,
+    example: str = 'same-clip',
 ) -> tf.data.Dataset:
   """One pass over a split, each clip once, in the order of the files.
 
   Args:
     dirs, split, batch_size, with_video, process_index, process_count: as in `train_batches`.
     window: frames T of the window cut out of each clip's middle; None: the whole clip.
+    example: one of `EXAMPLES`. 'same-clip': a frame of the same clip, from outside the window if the clip has any;
+      'first-frame': the clip's first; 'other-clip': of the speaker's next clip; 'other-speaker': of a clip of the next
+      speaker. Frames and clips are chosen once for all, by the clip's name.
 
   Returns:
     The dicts of `train_batches` with `frame_mask` [B, T] added. `mask` is 0 for the repeated clips that fill
     up a last batch, `frame_mask` for the repeated frames that fill up a clip to the window or, for whole
     clips, to a multiple of 16 frames (so T differs between batches, but not within one). All processes get
-    equally many batches of equal shapes. The example is a frame of the same clip, chosen once for all by the
-    clip's name, from outside the window if the clip has any.
+    equally many batches of equal shapes.
 
   Raises:
-    InputError: a data set is missing, not converted or torn, or a bad option.
+    InputError: a data set is missing, not converted or torn, has no other clip or speaker where one is asked for, or
+      a bad option.
   """
   _keep_to_cpu()
   if batch_size < 1 or window is not None and window < 1:
     raise InputError(f'A window of {window} frames and a batch of {batch_size}: both must be 1 or more.')
+  if example not in EXAMPLES:
+    raise InputError(f'There is no example frame {example!r}: choose one of {", ".join(EXAMPLES)}.')
   readers = [_Reader(record_index.load(folder, split)) for folder in _folders(dirs)]
+  examples = [_example_records(reader, example) for reader in readers]
   buckets: dict[int, list[tuple[int, int]]] = {}
   for source, reader in enumerate(readers):
     for record in range(len(reader)):
       length = window or -(-int(reader.num_frames[record]) // _BUCKET) * _BUCKET
       buckets.setdefault(length, []).append((source, record))
   datasets = [
-      _bucket(readers, clips, length, batch_size, with_video, process_index, process_count)
+      _bucket(readers, clips, examples, example, length, batch_size, with_video, process_index, process_count)
       for length, clips in sorted(buckets.items())
   ]
   return functools.reduce(tf.data.Dataset.concatenate, datasets).prefetch(2)
@@ -177,6 +187,8 @@ class _Reader:
     self._checked = np.zeros(len(index), bool)
     self.num_frames = index.num_frames[kept]
     self.clip_id = index.clip_id[kept]
+    self.speaker = index.speaker[kept]
+    self.folder = index.folder
 
   def __len__(self) -> int:
     return len(self._records)
@@ -189,28 +201,58 @@ class _Reader:
     return content
 
 
-def _bucket(readers: list[_Reader], clips: list[tuple[int, int]], length: int, batch_size: int, with_video: bool,
-            process_index: int, process_count: int) -> tf.data.Dataset:
+def _example_records(reader: _Reader, example: str) -> np.ndarray:
+  """For every record the one whose frame is its example, [N]."""
+  if example in ('same-clip', 'first-frame'):
+    return np.arange(len(reader))
+  speakers = np.unique(reader.speaker)
+  clips = {speaker: np.flatnonzero(reader.speaker == speaker) for speaker in speakers}
+  chosen = np.empty(len(reader), np.int64)
+  for number, speaker in enumerate(speakers):
+    theirs = clips[speaker]
+    if example == 'other-clip':
+      if len(theirs) == 1:
+        raise InputError(f'{reader.folder} has one clip only of speaker {speaker}: there is no other to take the example '
+                         'frame from; choose another protocol or split.')
+      chosen[theirs] = np.roll(theirs, -1)
+      continue
+    if len(speakers) == 1:
+      raise InputError(f'{reader.folder} has one speaker only in this split, {speaker}: there is no other to take the '
+                       'example frame from; choose another protocol or split.')
+    others = clips[speakers[(number + 1) % len(speakers)]]
+    chosen[theirs] = [others[zlib.crc32(reader.clip_id[record].encode()) % len(others)] for record in theirs]
+  return chosen
+
+
+def _bucket(readers: list[_Reader], clips: list[tuple[int, int]], examples: list[np.ndarray], example_of: str,
+            length: int, batch_size: int, with_video: bool, process_index: int, process_count: int) -> tf.data.Dataset:
   """Evaluation batches of the clips (source, record) that are padded or cut to `length` frames."""
   batches = -(-len(clips) // (batch_size * process_count))
 
-  def fetch(element: np.int64) -> tuple[bytes, np.int32, np.int32, np.int32, np.float32]:
+  def fetch(element: np.int64) -> tuple[bytes, bytes, np.int32, np.int32, np.int32, np.float32]:
     step, place = divmod(int(element), batch_size)
     n = (step * process_count + process_index) * batch_size + place
     source, record = clips[min(n, len(clips) - 1)]
     reader = readers[source]
     total = int(reader.num_frames[record])
     start, valid = max(0, (total - length) // 2), min(total, length)
-    example = _outside(zlib.crc32(reader.clip_id[record].encode()), total, start, valid)
-    return reader.read(record), np.int32(start), np.int32(valid), np.int32(example), np.float32(n < len(clips))
+    content = example_content = reader.read(record)
+    draw = zlib.crc32(reader.clip_id[record].encode())
+    other = int(examples[source][record])
+    if other != record:
+      example_content = reader.read(other)
+      example = draw % int(reader.num_frames[other])
+    else:
+      example = 0 if example_of == 'first-frame' else _outside(draw, total, start, valid)
+    return (content, example_content, np.int32(start), np.int32(valid), np.int32(example), np.float32(n < len(clips)))
 
-  def finish(content, start, valid, example, mask):
-    fields = _cut(content, start, valid, example, length, with_video, unroll=False)
+  def finish(content, example_content, start, valid, example, mask):
+    fields = _cut(content, start, valid, example, length, with_video, unroll=False, example_content=example_content)
     return _frames(fields, length) | {MASK: mask, FRAME_MASK: tf.cast(tf.range(length) < valid, tf.float32)}
 
   dataset = tf.data.Dataset.range(batches * batch_size)
-  signature = (tf.string, tf.int32, tf.int32, tf.int32, tf.float32)
-  dataset = dataset.map(_python(fetch, signature, [()] * 5), num_parallel_calls=2)
+  signature = (tf.string, tf.string, tf.int32, tf.int32, tf.int32, tf.float32)
+  dataset = dataset.map(_python(fetch, signature, [()] * 6), num_parallel_calls=2)
   return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
 
@@ -224,8 +266,11 @@ def _outside(draw: int, total: int, start: int, window: int) -> int:
 
 
 def _cut(content: tf.Tensor, start: tf.Tensor, valid: tf.Tensor, example: tf.Tensor, length: int, with_video: bool,
-         unroll: bool) -> dict[str, tf.Tensor]:
-  """A record's bytes → the fields of one window of `length` frames, the last of `valid` frames repeated."""
+         unroll: bool, example_content: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+  """A record's bytes → the fields of one window of `length` frames, the last of `valid` frames repeated.
+
+  The example is frame `example` of `example_content`, by default of the same record.
+  """
   spec = {
       CLIP_ID: tf.io.FixedLenFeature([], tf.string),
       LANDMARKS: tf.io.FixedLenSequenceFeature([LANDMARK_SIZE], tf.float32, allow_missing=True),
@@ -235,13 +280,14 @@ def _cut(content: tf.Tensor, start: tf.Tensor, valid: tf.Tensor, example: tf.Ten
   if with_video:
     spec[VIDEO] = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
   record = tf.io.parse_single_example(content, spec)
+  example_record = record if example_content is None else tf.io.parse_single_example(example_content, spec)
   frames = start + tf.minimum(tf.range(length), valid - 1)
   num_rows = MFCC_ROWS_PER_FRAME * length + 2 * MFCC_CONTEXT
   rows = MFCC_ROWS_PER_FRAME * start + tf.range(num_rows)
   fields = {
       CLIP_ID: record[CLIP_ID],
       LANDMARKS: tf.gather(record[LANDMARKS], frames),
-      EXAMPLE_LANDMARKS: record[LANDMARKS][example],
+      EXAMPLE_LANDMARKS: example_record[LANDMARKS][example],
       REST_LANDMARKS: record[REST_LANDMARKS],
       MFCC_ROWS: tf.gather(record[MFCC_ROWS], tf.minimum(rows, tf.shape(record[MFCC_ROWS])[0] - 1)),
   }
@@ -253,7 +299,7 @@ def _cut(content: tf.Tensor, start: tf.Tensor, valid: tf.Tensor, example: tf.Ten
       decoded = tf.map_fn(_decode, record[VIDEO][start:start + valid],
                           fn_output_signature=tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8))
       fields[VIDEO] = tf.gather(decoded, frames - start)
-    fields[EXAMPLE_IMAGE] = _decode(record[VIDEO][example])
+    fields[EXAMPLE_IMAGE] = _decode(example_record[VIDEO][example])
   return fields
 
 

@@ -138,6 +138,36 @@ def test_evaluation_windows_keep_the_example_out(folders, clips):
       assert not start <= example[0] < start + 8
 
 
+def test_evaluation_examples_come_from_where_they_are_told_to(folders, clips):
+  def whose(example):
+    """Clip under test → (clip, frame) of its example."""
+    found = {}
+    batches = input_pipeline.eval_batches(folders[1:], split='train', batch_size=2, example=example)
+    for batch in input_pipeline.iterate(batches):
+      for i in np.flatnonzero(batch['mask']):
+        places = [(name, int(np.flatnonzero((clip['landmarks'] == batch['example_landmarks'][i]).all(axis=1))[0]))
+                  for name, clip in clips.items() if (clip['landmarks'] == batch['example_landmarks'][i]).all(axis=1).any()]
+        (found[batch['clip_id'][i]],) = places
+        name, frame = places[0]
+        assert np.abs(batch['example_image'][i].astype(int) - clips[name]['video'][frame]).max() <= 1
+    return found
+
+  speaker = {name: clip['speaker'] for name, clip in clips.items()}
+  assert all(place == (name, 0) for name, place in whose('first-frame').items())
+  assert all(place[0] == name for name, place in whose('same-clip').items())
+  assert all(speaker[place[0]] != speaker[name] for name, place in whose('other-speaker').items())
+  with pytest.raises(InputError, match='one clip only of speaker'):
+    whose('other-clip')
+  grid = record_index.load(folders[0], 'train')
+  assert len(grid) > 1  # all of one speaker
+  np.testing.assert_array_equal(
+      input_pipeline._example_records(input_pipeline._Reader(grid), 'other-clip'), [*range(1, len(grid)), 0])
+  with pytest.raises(InputError, match='one speaker only'):
+    input_pipeline._example_records(input_pipeline._Reader(grid), 'other-speaker')
+  with pytest.raises(InputError, match='no example frame'):
+    input_pipeline.eval_batches(folders, batch_size=1, example='best')
+
+
 def test_a_torn_record_ends_the_stream_with_the_name_of_its_file(folders, tmp_path):
   folder = shutil.copytree(folders[1], tmp_path / 'data')
   (shard,) = record_index.shards(folder, 'train')
