@@ -42,9 +42,16 @@ def _report(result) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
   from atvg_jax import evaluate
+  if arguments.real or arguments.generated:
+    if not (arguments.real and arguments.generated) or arguments.data:
+      raise InputError('to score videos give --real DIR and --generated DIR, without --data')
+    print(evaluate.run_folders(arguments.real, arguments.generated, out=arguments.out))
+    return
+  if not arguments.data:
+    raise InputError('there is nothing to score: give --data DIR, or --real DIR and --generated DIR')
   print(evaluate.run(
-      arguments.data, arguments.split, nets=arguments.weights, batch_size=arguments.batch_size,
-      max_clips=arguments.max_clips, out=arguments.out))
+      arguments.data, arguments.split, nets=arguments.weights, protocol=arguments.protocol,
+      batch_size=arguments.batch_size, max_clips=arguments.max_clips, out=arguments.out))
 
 
 def _import_torch(arguments: argparse.Namespace) -> None:
@@ -90,13 +97,17 @@ def _parser() -> argparse.ArgumentParser:
   # Its flags are absl's and belong to the loop: they are passed on untouched.
   commands.add_parser('train', add_help=False, help='train a net: --config=configs/….py --workdir=…')
 
-  sub = command('evaluate', _evaluate, 'score weights on a converted split, beside the still picture')
-  sub.add_argument('--data', required=True, nargs='+', metavar='DIR', help='folders that prepare wrote')
+  sub = command('evaluate', _evaluate, 'score weights on a converted split, or videos beside real ones')
+  sub.add_argument('--data', nargs='+', metavar='DIR', help='folders that prepare wrote')
+  sub.add_argument('--real', metavar='DIR', help='folder of real videos')
+  sub.add_argument('--generated', metavar='DIR', help="folder of anybody's generated videos, of the same names")
   sub.add_argument('--split', default='validation', help='default: validation')
   sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
+  sub.add_argument('--protocol', default='same-clip', choices=('same-clip', 'other-clip', 'cross-speaker', 'published'),
+                   help='where the example frame is from (default: same-clip, another moment)')
   sub.add_argument('--batch-size', type=int, default=4, help='clips at a time (default: 4)')
   sub.add_argument('--max-clips', type=int, default=None, help='score the first so many clips only')
-  sub.add_argument('--out', metavar='DIR', help='folder for evaluation.json and evaluation.md')
+  sub.add_argument('--out', metavar='DIR', help='folder for evaluation.json, .md, .csv, .html and the videos')
 
   sub = command('import-torch', _import_torch, "convert the published networks' weights (.pth)")
   sub.add_argument('--at', metavar='PTH', help='AT-net, e.g. atnet_lstm_18.pth')

@@ -1,216 +1,293 @@
-"""Scores on a converted split: both nets, VG-net alone, and the still example frame that each must beat.
+"""Scores: of weights on a converted split, or of a folder of videos beside a folder of real ones.
 
-Rows of the table:
+Rows of a table:
 
-* still: the example frame, repeated.
+* still: the example frame, repeated: what every other row must beat.
 * true landmarks: VG-net driven by the clip's own landmarks.
 * sound: both nets; they see the example frame and the sound, and nothing else of the clip.
-* real: the clip itself, put through the same detector: what re-detection alone costs.
+* generated: the videos of a folder.
+* real: the clip itself, put through the same detector: what finding the landmarks again alone costs.
 
-Columns are means over clips of means over frames: PSNR (dB) and SSIM of the whole 128x128 crop and of the mouth's
-part of it, over all frames but the example; LMD, the mean distance in pixels of the 20 mouth points, found again in the frames, from the
-recorded ones; r, the correlation over time of the mouth's opening with the recorded one; and range, how much it
-opens and shuts (standard deviation) as a share of what was recorded.
+The columns are those of `clip_scores.COLUMNS`: means over frames, then over clips.
+
+Protocols say where the example frame comes from:
+
+* same-clip: another moment of the clip;
+* other-clip: another clip of the speaker;
+* cross-speaker: another speaker, so that there are no true frames: what needs them is left out;
+* published: the clip's first frame, as in the published tables, with the published formulas beside the right ones.
 """
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import concurrent.futures
+import os
+import threading
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from atvg_jax import metrics, streaming
-from atvg_jax.generator import Generator, load_nets
-from data_pipelines import faces, features
+from atvg_jax import clip_scores, score_page, score_tables, streaming
+from atvg_jax.generator import Generator, Portrait, load_nets
+from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 
-ROWS = ('still', 'true landmarks', 'sound', 'real')
-COLUMNS = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'lmd', 'opening_r', 'opening_range')
+# Protocol → where `input_pipeline.eval_batches` takes the example frame from.
+PROTOCOLS = {'same-clip': 'same-clip', 'other-clip': 'other-clip', 'cross-speaker': 'other-speaker',
+             'published': 'first-frame'}
 
-_PADDING = 64  # pixels around a crop: the detector wants to see that a face ends
+_NEEDS_TRUE_FRAMES = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'lmd', 'lmd_face', 'velocity_error')
 
 
-def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, batch_size: int = 4,
-        max_clips: int | None = None, out: str | None = None) -> str:
+class Scored(NamedTuple):
+  """A clip with the videos that were scored."""
+
+  scores: dict[str, Any]  # 'clip_id', 'speaker', 'rows': {row: {column: number}}
+  videos: dict[str, np.ndarray]  # row → uint8 [T, 128, 128, 3]
+
+
+def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, protocol: str = 'same-clip',
+        batch_size: int = 4, max_clips: int | None = None, out: str | None = None) -> str:
   """Scores weights on the split of each folder.
 
   Args:
     dirs: folders that `atvg prepare` wrote.
     split: name of the split.
     nets: see `generator.load_nets`.
+    protocol: one of PROTOCOLS.
     batch_size: clips at a time.
     max_clips: score the first so many of each folder only.
-    out: folder for evaluation.json and evaluation.md, or None.
+    out: folder for evaluation.json, .md, .csv, .html and videos/, or None.
 
   Returns:
     The tables, as Markdown.
   """
-  if out is not None and os.path.exists(out) and not os.path.isdir(out):
-    raise InputError(f'--out {out} is a file: name a folder')
+  from data_pipelines import input_pipeline, record_index  # import TensorFlow, which takes seconds
+
+  if protocol not in PROTOCOLS:
+    raise InputError(f'there is no protocol {protocol!r}: choose one of {", ".join(PROTOCOLS)}')
+  _check_out(out)
   generator = Generator(*load_nets(nets))
   if generator.published:
     batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
-  scores = {directory: evaluate(generator, _clips(directory, split, batch_size, max_clips)) for directory in dirs}
-  results = {'split': split, 'weights': list(map(os.fspath, nets or ('packaged',))),
-             'data': {directory: summary(rows) | {'per_clip': rows} for directory, rows in scores.items()}}
-  text = markdown(results)
-  if out is not None:
-    os.makedirs(out, exist_ok=True)
-    _write(os.path.join(out, 'evaluation.json'), json.dumps(_without_nan(results), indent=2, allow_nan=False) + '\n')
-    _write(os.path.join(out, 'evaluation.md'), text)
-  return text
+  tables = {}
+  for directory in dirs:
+    index = record_index.load(directory, split)
+    speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
+    batches = input_pipeline.iterate(input_pipeline.eval_batches(
+        (directory,), split=split, batch_size=batch_size, example=PROTOCOLS[protocol]))
+    scored = evaluate(generator, _first(batches, max_clips), speakers, protocol)
+    total = min(len(speakers), max_clips or len(speakers))
+    with tqdm(scored, total=total, unit='clip', desc=f'scoring {directory}', dynamic_ncols=True) as progress:
+      tables[directory] = _collect(progress, out, os.path.basename(os.path.normpath(directory)))
+  head = {'split': split, 'protocol': protocol, 'weights': list(map(os.fspath, nets or ('packaged',)))}
+  return _report(tables, head, out)
 
 
-def _clips(directory: str, split: str, batch_size: int, max_clips: int | None) -> Iterator[Mapping[str, np.ndarray]]:
-  """Batches of whole clips, each once, with a progress bar."""
-  from data_pipelines import input_pipeline  # imports TensorFlow, which takes seconds
-  seen = 0
-  with tqdm(unit='clip', desc=f'scoring {directory}', dynamic_ncols=True, total=max_clips) as progress:
-    batches = input_pipeline.eval_batches((directory,), split=split, batch_size=batch_size)
-    for batch in input_pipeline.iterate(batches):
-      if max_clips is not None:
-        batch[features.MASK] = batch[features.MASK] * (seen + np.arange(len(batch[features.MASK])) < max_clips)
-      yield batch
-      seen += int(batch[features.MASK].sum())
-      progress.update(int(batch[features.MASK].sum()))
-      if max_clips is not None and seen >= max_clips:
-        return
+def run_folders(real: str, generated: str, *, out: str | None = None) -> str:
+  """Scores videos beside the real ones of the same names.
+
+  Args:
+    real, generated: folders; files belong together if their names without suffix are equal.
+    out: as in `run`.
+
+  Returns:
+    The table, as Markdown.
+
+  Raises:
+    InputError: a folder is missing, no names agree, or a video cannot be read or shows no face.
+  """
+  _check_out(out)
+  pairs = _pairs(real, generated)
+  with tqdm(pairs, unit='clip', desc=f'scoring {generated}', dynamic_ncols=True) as progress:
+    tables = {generated: _collect((score_pair(*pair) for pair in progress), out, 'videos')}
+  return _report(tables, {'real': real}, out)
 
 
-def evaluate(generator: Generator,
-             batches: Iterator[Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-  """Scores of every clip: dicts with 'clip_id' and, for each of ROWS, a dict of COLUMNS.
+def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], speakers: Mapping[str, str],
+             protocol: str = 'same-clip') -> Iterator[Scored]:
+  """Generates and scores every clip.
 
   Args:
     generator: the nets.
     batches: as `input_pipeline.eval_batches` gives them, whole clips padded to a common length.
+    speakers: clip id → speaker.
+    protocol: one of PROTOCOLS; the batches bring its example frames.
   """
-  landmarker = faces.FaceLandmarker()
-  scores = []
   for batch in batches:
-    videos = _videos(generator, batch)
-    pictures = {name: _picture_scores(video, batch[features.VIDEO]) for name, video in videos.items()}
+    videos = _videos(generator, batch, protocol)
+    likeness = {name: clip_scores.likeness(video, batch[features.VIDEO]) for name, video in videos.items()}
     for clip in np.flatnonzero(batch[features.MASK]):
-      length = int(batch[features.FRAME_MASK][clip].sum())
-      true = batch[features.LANDMARKS][clip, :length]
-      found = {'still': np.repeat(batch[features.EXAMPLE_LANDMARKS][clip][None], length, axis=0)}
-      found |= {name: redetect(landmarker, videos[name][clip, :length]) for name in ROWS if name != 'still'}
-      row = {'clip_id': batch[features.CLIP_ID][clip].decode()}
-      others = _other_frames(batch[features.VIDEO][clip, :length], batch[features.EXAMPLE_IMAGE][clip])
-      for name in ROWS:
-        row[name] = {column: float(values[clip, :length][others].mean()) for column, values in pictures[name].items()}
-        row[name] |= landmark_scores(found[name], true)
-      scores.append(row)
+      frames = slice(int(batch[features.FRAME_MASK][clip].sum()))
+      example = batch[features.EXAMPLE_IMAGE][clip]
+      ours = {name: video[clip, frames] for name, video in videos.items()}
+      rows = _score_rows(ours, batch[features.LANDMARKS][clip, frames], example,
+                         {name: {column: values[clip, frames] for column, values in columns.items()}
+                          for name, columns in likeness.items()}, published=protocol == 'published')
+      if protocol == 'cross-speaker':
+        for name in set(rows) - {'real'}:
+          rows[name] = {column: value for column, value in rows[name].items() if column not in _NEEDS_TRUE_FRAMES}
+      clip_id = batch[features.CLIP_ID][clip].decode()
+      yield Scored({'clip_id': clip_id, 'speaker': speakers[clip_id], 'rows': rows}, ours)
+
+
+def score_pair(real: str, generated: str) -> Scored:
+  """Scores one video file beside the real one.
+
+  Both are cut to the face: by the real face's place if the pictures are of one size, else each by its own.
+
+  Raises:
+    InputError: a video cannot be read, or shows no face.
+  """
+  true_frames, true, matrices = _crops(real)
+  frames, _, _ = _crops(generated, matrices if _size(real) == _size(generated) else None)
+  length = min(len(frames), len(true_frames))
+  frames, true_frames, true = frames[:length], true_frames[:length], true[:length]
+  example = true_frames[length // 2]
+  videos = {'still': np.broadcast_to(example, true_frames.shape), 'generated': frames, 'real': true_frames}
+  likeness = {name: {column: values[0] for column, values in
+                     clip_scores.likeness(video[None], true_frames[None]).items()} for name, video in videos.items()}
+  name = os.path.splitext(os.path.basename(generated))[0]
+  return Scored({'clip_id': name, 'speaker': '', 'rows': _score_rows(videos, true, example, likeness)}, videos)
+
+
+_threads = threading.local()
+
+
+def _landmarker() -> faces.FaceLandmarker:
+  """This thread's own: it serves one at a time."""
+  if not hasattr(_threads, 'landmarker'):
+    _threads.landmarker = faces.FaceLandmarker()
+  return _threads.landmarker
+
+
+_pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+
+
+def _score_rows(videos: Mapping[str, np.ndarray], true: np.ndarray, example: np.ndarray,
+                likeness: Mapping[str, Mapping[str, np.ndarray]], published: bool = False
+                ) -> dict[str, dict[str, float]]:
+  """The scores of a clip's rows, one thread each: the detector leaves the interpreter free."""
+  def score(name):
+    found = None
+    if name == 'still':  # one picture: looked at once
+      found = clip_scores.redetect(_landmarker(), videos[name][:1])
+      found = None if found is None else np.repeat(found, len(true), axis=0)
+    return clip_scores.of_clip(_landmarker(), videos[name], videos['real'], true, example, likeness[name],
+                               published=published, found=found)
+
+  return dict(zip(videos, _pool.map(score, videos), strict=True))
+
+
+def _videos(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str) -> dict[str, np.ndarray]:
+  """uint8 [B, T, H, W, 3] for each row."""
+  image, true, real = (batch[key] for key in (features.EXAMPLE_IMAGE, features.LANDMARKS, features.VIDEO))
+  examples = batch[features.EXAMPLE_LANDMARKS]
+  conditions, length = generator.conditions(examples), real.shape[1]
+
+  def draw(landmarks):
+    return np.concatenate(list(generator.vg(image, conditions.example_landmarks, landmarks)), axis=1)[:, :length]
+
+  if protocol == 'cross-speaker':  # the movement on this face, not the other's face
+    driving = np.stack([generator.transferred_landmarks(Portrait(picture, landmarks, np.eye(2, 3), 1), clip)
+                        for picture, landmarks, clip in zip(image, examples, true, strict=True)])
+  else:
+    driving = generator.normalise(true)
+  return {'still': np.broadcast_to(image[:, None], real.shape),
+          'true landmarks': draw(streaming.split(driving)),
+          'sound': draw(generator.spoken(conditions, streaming.split(batch[features.MFCC]))),
+          'real': real}
+
+
+def _first(batches: Iterator[dict[str, np.ndarray]], max_clips: int | None) -> Iterator[dict[str, np.ndarray]]:
+  """The batches up to a number of clips, the rest of the last masked."""
+  seen = 0
+  for batch in batches:
+    if max_clips is not None:
+      if seen >= max_clips:
+        return
+      batch[features.MASK] = batch[features.MASK] * (seen + np.arange(len(batch[features.MASK])) < max_clips)
+    seen += int(batch[features.MASK].sum())
+    yield batch
+
+
+def _collect(scored: Iterator[Scored], out: str | None, name: str) -> list[dict[str, Any]]:
+  """The scores, and the videos into `out`/videos/`name`."""
+  scores = []
+  for clip in scored:
+    if out is not None:
+      score_page.write_video(os.path.join(out, 'videos', name), clip.scores['clip_id'], clip.videos)
+      clip.scores['video'] = f'videos/{name}/{clip.scores["clip_id"]}.mp4'
+    scores.append(clip.scores)
   if not scores:
     raise InputError('the split holds no clip: choose another --split or convert more clips')
   return scores
 
 
-def _other_frames(video: np.ndarray, example: np.ndarray) -> np.ndarray:
-  """Which frames [T] of a video [T, H, W, 3] are not the example; all of them where the picture never changes.
-
-  The example would give the still picture a perfect frame: 100 dB in a mean of 28 frames are 3 dB for nothing.
-  """
-  others = (video != example).any(axis=(1, 2, 3))
-  return others if others.any() else np.ones_like(others)
-
-
-def _videos(generator: Generator, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """uint8 [B, T, H, W, 3] for each of ROWS."""
-  image, true, real = (batch[key] for key in (features.EXAMPLE_IMAGE, features.LANDMARKS, features.VIDEO))
-  conditions, length = generator.conditions(batch[features.EXAMPLE_LANDMARKS]), real.shape[1]
-
-  def draw(landmarks):
-    return np.concatenate(list(generator.vg(image, conditions.example_landmarks, landmarks)), axis=1)[:, :length]
-
-  return {'still': np.broadcast_to(image[:, None], real.shape),
-          'true landmarks': draw(streaming.split(generator.normalise(true))),
-          'sound': draw(generator.spoken(conditions, streaming.split(batch[features.MFCC]))),
-          'real': real}
+def _report(tables: Mapping[str, list[dict[str, Any]]], head: Mapping[str, Any], out: str | None) -> str:
+  """Writes the files, if any, and returns the Markdown."""
+  summaries = {name: score_tables.summary(clips) for name, clips in tables.items()}
+  about = ', '.join(f'{name} {value}' for name, value in head.items() if name in ('split', 'protocol', 'real'))
+  text = ''.join(score_tables.markdown(f'{name}, {about}', summary) for name, summary in summaries.items())
+  if out is not None:
+    results = {**head, 'data': {name: summaries[name] | {'per_clip': clips} for name, clips in tables.items()}}
+    score_tables.write(os.path.join(out, 'evaluation.json'), score_tables.table_json(results))
+    score_tables.write(os.path.join(out, 'evaluation.md'), text)
+    all_clips = [clip for clips in tables.values() for clip in clips]
+    score_tables.write(os.path.join(out, 'evaluation.csv'), score_tables.table_csv(all_clips))
+    score_tables.write(os.path.join(out, 'evaluation.html'), score_page.page(summaries, tables, about))
+  return text
 
 
-@jax.jit
-def _score_window(ours, true):
-  ours, true = (video.astype(jnp.float32) / 255 for video in (ours, true))
-  scores = {}
-  for suffix, (rows, columns) in (('', (slice(None), slice(None))), ('_mouth', metrics.mouth_box(ours.shape[2]))):
-    pair = ours[:, :, rows, columns], true[:, :, rows, columns]
-    scores |= {f'psnr{suffix}': metrics.psnr(*pair), f'ssim{suffix}': metrics.ssim(*pair)}
-  return scores
-
-
-def _picture_scores(ours: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
-  """PSNR and SSIM [B, T] of two videos uint8 [B, T, H, W, 3], window by window so that one program will do."""
-  windows = [_score_window(*pair) for pair in zip(streaming.split(ours), streaming.split(true), strict=True)]
-  return {name: np.concatenate([window[name] for window in windows], axis=1) for name in windows[0]}
-
-
-def redetect(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
-  """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is seen."""
-  padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
+def _check_out(out: str | None) -> None:
+  if out is None:
+    return
+  if os.path.exists(out) and not os.path.isdir(out):
+    raise InputError(f'--out {out} is a file: name a folder')
   try:
-    track = landmarker.track(np.pad(crops, padding, mode='edge'))
-  except InputError:
-    return None
-  return faces.normalise(track.landmarks - _PADDING)
+    os.makedirs(out, exist_ok=True)
+  except OSError as error:
+    raise InputError(f'--out {out} cannot be made ({error.strerror}): choose another folder') from error
 
 
-def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:
-  """LMD, correlation and range of the mouth's opening, of landmarks [T, 136]; NaN where there is nothing to say.
+def _pairs(real: str, generated: str) -> list[tuple[str, str]]:
+  """The files of two folders whose names agree."""
+  files = []
+  for folder in (real, generated):
+    if not os.path.isdir(folder):
+      raise InputError(f'{folder} is no folder of videos')
+    files.append({os.path.splitext(name)[0]: os.path.join(folder, name) for name in sorted(os.listdir(folder))
+                  if not name.startswith('.') and os.path.isfile(os.path.join(folder, name))})
+  names = sorted(files[0].keys() & files[1].keys())
+  if not names:
+    raise InputError(f'no file in {generated} has the name of a file in {real} (suffixes aside): there is nothing to '
+                     'compare')
+  return [(files[0][name], files[1][name]) for name in names]
 
-  Where no face was found there is no LMD, and the correlation is 0: a mouth that nobody sees does not follow. It is 0
-  for a mouth that stands still, too.
+
+def _size(path: str) -> tuple[int, ...]:
+  return next(media.iter_video(path)).shape
+
+
+def _crops(path: str, matrices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """A video's aligned crops uint8 [T, 128, 128, 3], landmarks in them [T, 136], and matrices [T, 2, 3].
+
+  Args:
+    path: the video.
+    matrices: of each frame, where they are known; landmarks are not looked for then, and an empty array is returned.
   """
-  if found is None:
-    return {'lmd': float('nan'), 'opening_r': 0.0, 'opening_range': 0.0}
-  opening, true_opening = faces.mouth_opening(found), faces.mouth_opening(true)
-  scores = {'lmd': float(np.mean(metrics.lmd(found, true))), 'opening_r': float('nan'), 'opening_range': float('nan')}
-  if np.std(true_opening) > 1e-6:
-    scores['opening_r'] = float(metrics.correlation(opening, true_opening))
-    scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
-  return scores
-
-
-def summary(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """Means over clips: {'clips': n, 'rows': {row: {column: mean or None}}}; None where no clip has a number."""
-  def mean(row, column):
-    values = np.array([clip[row][column] for clip in scores])
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if values.size else None
-
-  return {'clips': len(scores), 'rows': {row: {column: mean(row, column) for column in COLUMNS} for row in ROWS}}
-
-
-def markdown(results: Mapping[str, Any]) -> str:
-  """The tables of `run`'s results."""
-  header = ('| | PSNR | SSIM | PSNR mouth | SSIM mouth | LMD | mouth opening: r | range |\n'
-            '|---|---|---|---|---|---|---|---|\n')
-  formats = {'psnr': '.2f', 'ssim': '.4f', 'psnr_mouth': '.2f', 'ssim_mouth': '.4f', 'lmd': '.2f', 'opening_r': '.3f',
-             'opening_range': '.2f'}
-  text = []
-  for directory, data in results['data'].items():
-    text.append(f"**{directory}**, split {results['split']}, clips: {data['clips']}\n\n{header}")
-    for name, row in data['rows'].items():
-      cells = ['—' if row[column] is None else f'{row[column]:{formats[column]}}' for column in COLUMNS]
-      text.append(f'| {name} | {" | ".join(cells)} |\n')
-    text.append('\n')
-  return ''.join(text)
-
-
-def _without_nan(value: Any) -> Any:
-  """JSON has no NaN: None instead."""
-  if isinstance(value, Mapping):
-    return {name: _without_nan(item) for name, item in value.items()}
-  if isinstance(value, list):
-    return [_without_nan(item) for item in value]
-  return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _write(path: str, text: str) -> None:
-  with open(path + '.partial', 'w', encoding='utf-8') as file:
-    file.write(text)
-  os.replace(path + '.partial', path)
+  frames = list(media.iter_video(path))
+  if matrices is not None:
+    crops = [faces.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=False)]
+    return np.stack(crops), np.empty((0, features.LANDMARK_SIZE)), matrices
+  # A picture that ends where the face does, as ours do, gets a margin: the detector wants one.
+  margin = max(frames[0].shape[:2]) // 2 if max(frames[0].shape[:2]) <= 2 * features.IMAGE_SIZE else 0
+  padding = [(margin, margin), (margin, margin), (0, 0)]
+  try:
+    track = _landmarker().track(np.pad(frame, padding, mode='edge') for frame in frames)
+  except InputError as error:
+    raise InputError(f'{path}: no face was found in it, so that it cannot be scored') from error
+  points = track.landmarks - margin
+  matrices = faces.align_track(points)
+  crops = np.stack([faces.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=True)])
+  return crops, faces.normalise(faces.apply(matrices, points)), matrices

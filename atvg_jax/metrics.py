@@ -170,12 +170,15 @@ def best_lag(x: Array, y: Array, max_lag: int = 5) -> tuple[int, float]:
   return lag, scores[lag]
 
 
-def jitter(landmarks: Array, points: slice = features.STEADY, image_size: int = features.IMAGE_SIZE) -> jax.Array:
-  """Mean size of the points' second difference in time, in pixels a frame^2: [..., T, 136] -> [...].
+def jitter(landmarks: Array) -> jax.Array:
+  """How much a face trembles: [..., T, 136] -> [...], in % of the eyes' distance, T of 3 or more.
 
-  Smooth motion has little of it. Nose and eyes, which the alignment holds still, show what the picture trembles.
+  Mean distance of the nose and brow points, which speech leaves still, from halfway between their places in the frame before and
+  in the frame after: smooth motion has little of it.
   """
-  shape = (*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
-  steady = jnp.asarray(landmarks).reshape(shape)[..., points, :] * (image_size / 2)
-  acceleration = jnp.diff(steady, n=2, axis=-3)
-  return jnp.mean(jnp.linalg.norm(acceleration, axis=-1), axis=(-2, -1))
+  points = jnp.asarray(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
+  steady = points[..., features.BROWS.start:features.NOSE.stop, :]
+  tremble = steady[..., 1:-1, :, :] - (steady[..., :-2, :, :] + steady[..., 2:, :, :]) / 2
+  eyes = jnp.mean(points[..., features.LEFT_EYE, :], -2) - jnp.mean(points[..., features.RIGHT_EYE, :], -2)
+  distance = jnp.mean(jnp.linalg.norm(eyes, axis=-1), axis=-1)
+  return 100 * jnp.mean(jnp.linalg.norm(tremble, axis=-1), axis=(-2, -1)) / distance

@@ -1,15 +1,16 @@
-"""Truth against truth is perfect, padding counts nothing, and the table says what was measured."""
+"""Padding counts nothing, every protocol takes its examples from where it says, and folders are compared by name."""
 
 import json
 
 import numpy as np
 import pytest
 
+import drawn_clips
+import random_nets
 from atvg_jax import demo, evaluate
 from atvg_jax.generator import Generator, find_face
-from data_pipelines import faces, features, media
+from data_pipelines import features, media
 from data_pipelines.errors import InputError
-import random_nets
 
 _FRAMES = 6  # of each clip; the batch is padded to 8
 
@@ -40,73 +41,84 @@ def batch(portrait):
 
 
 @pytest.fixture(scope='module')
-def scores(batch, tmp_path_factory):
-  generator = Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
+def generator(tmp_path_factory):
+  return Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
+
+
+@pytest.fixture(scope='module')
+def scored(batch, generator):
   clips = [{key: value[clip:clip + 1] for key, value in batch.items()} for clip in range(2)]
-  return evaluate.evaluate(generator, iter(clips))
+  return list(evaluate.evaluate(generator, iter(clips), {'first': 's1'}))
 
 
-def test_truth_against_truth_is_perfect_and_padding_counts_nothing(scores):
-  assert [clip['clip_id'] for clip in scores] == ['first']
-  real, still = scores[0]['real'], scores[0]['still']
-  for row in (real, still):  # this face stands still: its example frame is the truth
+def test_padding_counts_nothing(scored):
+  assert [(clip.scores['clip_id'], clip.scores['speaker']) for clip in scored] == [('first', 's1')]
+  assert all(video.shape == (_FRAMES, 128, 128, 3) for video in scored[0].videos.values())
+  rows = scored[0].scores['rows']
+  for row in (rows['real'], rows['still']):  # this face stands still: its example frame is the truth
     assert row['psnr'] == row['psnr_mouth'] == 100
     assert row['ssim'] == pytest.approx(1, abs=1e-5) and row['ssim_mouth'] == pytest.approx(1, abs=1e-5)
-  assert real['lmd'] < 3
-  assert still['opening_r'] == pytest.approx(0, abs=1e-5)
+  assert rows['real']['lmd'] < 3
+  assert rows['still']['opening_r'] == pytest.approx(0, abs=1e-5)
 
 
-def test_random_nets_are_worse_than_the_still_frame(scores):
+def test_random_nets_are_worse_than_the_still_frame(scored):
   for row in ('true landmarks', 'sound'):
-    assert scores[0][row]['psnr'] < 30 and scores[0][row]['ssim'] < 0.9
+    assert scored[0].scores['rows'][row]['psnr'] < 30 and scored[0].scores['rows'][row]['ssim'] < 0.9
 
 
-def test_landmark_scores(portrait, batch):
-  true = batch[features.LANDMARKS][0]
-  assert evaluate.landmark_scores(true, true) == {
-      'lmd': 0.0, 'opening_r': pytest.approx(1, abs=1e-5), 'opening_range': pytest.approx(1)}
-  moved = faces.normalise(faces.denormalise(true) + [3, 4])  # every point by five pixels
-  assert evaluate.landmark_scores(moved, true) == {
-      'lmd': pytest.approx(5, rel=1e-4), 'opening_r': pytest.approx(1, abs=1e-3),
-      'opening_range': pytest.approx(1, abs=1e-3)}
-  unseen = evaluate.landmark_scores(None, true)
-  assert np.isnan(unseen['lmd']) and unseen['opening_r'] == 0
-  closing = true[:1] + (true - true[:1]) / 2
-  assert evaluate.landmark_scores(closing, true)['opening_range'] == pytest.approx(0.5, abs=1e-3)
-  assert np.isnan(evaluate.landmark_scores(true, true[:1].repeat(8, axis=0))['opening_r'])
+def test_without_true_frames_nothing_is_compared_with_them(batch, generator):
+  clip = {key: value[:1] for key, value in batch.items()}
+  (scored,) = evaluate.evaluate(generator, iter([clip]), {'first': 's1'}, 'cross-speaker')
+  assert 'psnr' not in scored.scores['rows']['sound'] and 'lmd' not in scored.scores['rows']['true landmarks']
+  assert {'opening_r', 'jitter', 'identity_drift'} <= set(scored.scores['rows']['sound'])
+  assert 'psnr' in scored.scores['rows']['real']
 
 
-def test_redetection_agrees_with_the_picture_s_own_landmarks(portrait):
-  found = evaluate.redetect(faces.FaceLandmarker(), np.stack([portrait.crop] * 2))
-  distance = np.linalg.norm(faces.denormalise(found[0]) - faces.denormalise(portrait.landmarks), axis=-1)
-  assert distance[features.MOUTH].mean() < 1
-  assert evaluate.redetect(faces.FaceLandmarker(), np.zeros((2, 128, 128, 3), np.uint8)) is None
-
-
-def test_the_table_and_the_files(scores, tmp_path, monkeypatch):
-  results = {'split': 'validation', 'data': {'here': evaluate.summary(scores)}}
-  text = evaluate.markdown(results)
-  assert '| still | 100.00 | 1.0000 |' in text and 'here' in text and '1 clips' not in text
-  unseen = [{**scores[0], 'sound': {**scores[0]['sound'], 'lmd': float('nan')}}]
-  assert evaluate.summary(unseen)['rows']['sound']['lmd'] is None
+@pytest.mark.parametrize('protocol', ['same-clip', 'published'])
+def test_a_run_writes_tables_and_videos(generator, tmp_path, monkeypatch, protocol):
   monkeypatch.setattr(evaluate, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
-  monkeypatch.setattr(evaluate, '_clips', lambda *_: iter(()))
-  monkeypatch.setattr(evaluate, 'evaluate', lambda *_: unseen)
-  out = tmp_path / 'out'
-  assert '—' in evaluate.run(['here'], 'validation', out=str(out))
-  assert json.loads((out / 'evaluation.json').read_text())['data']['here']['clips'] == 1
-  assert sorted(path.name for path in out.iterdir()) == ['evaluation.json', 'evaluation.md']
+  data, out = drawn_clips.converted('lrw_ar'), tmp_path / 'out'
+  text = evaluate.run([str(data)], 'validation', protocol=protocol, max_clips=1, out=str(out))
+  assert 'true landmarks' in text and ('published "PSNR"' in text) == (protocol == 'published')
+  results = json.loads((out / 'evaluation.json').read_text())
+  assert results['protocol'] == protocol
+  (clip,) = results['data'][str(data)]['per_clip']
+  assert clip['speaker'] == 'c18' and (out / clip['video']).is_file()
+  assert clip['video'] in (out / 'evaluation.html').read_text()
+  assert (out / 'evaluation.md').read_text() == text
+  assert len((out / 'evaluation.csv').read_text().splitlines()) == 5
+
+
+def test_folders_of_videos(tmp_path):
+  pictures, sound = drawn_clips.frames(12), drawn_clips.sound(12)
+  for folder, frames in (('real', pictures), ('late', pictures[:1] * 2 + pictures[:-2]), ('bright', [
+      np.clip(picture.astype(int) + 20, 0, 255).astype(np.uint8) for picture in pictures])):
+    drawn_clips.write(tmp_path / folder / 'a.mp4', frames, sound)
+  real = str(tmp_path / 'real')
+
+  def rows(folder):
+    evaluate.run_folders(real, str(tmp_path / folder), out=str(tmp_path / 'out'))
+    return json.loads((tmp_path / 'out' / 'evaluation.json').read_text())['data'][str(tmp_path / folder)]['rows']
+
+  perfect, late, bright = rows('real')['generated'], rows('late')['generated'], rows('bright')['generated']
+  assert perfect['psnr']['mean'] == 100 and perfect['opening_r']['mean'] > 0.9 and perfect['lag']['mean'] == 0
+  assert late['lag']['mean'] == 2 and late['opening_r']['mean'] < perfect['opening_r']['mean'] - 0.3
+  assert bright['psnr']['mean'] < 30 and bright['opening_r']['mean'] > 0.9
+  assert bright['color_shift']['mean'] > 10 > perfect['color_shift']['mean']
+
+
+def test_bad_input_is_told(tmp_path):
+  with pytest.raises(InputError, match='no protocol'):
+    evaluate.run(['here'], 'validation', protocol='easy')
+  (tmp_path / 'file').touch()
   with pytest.raises(InputError, match='is a file'):
-    evaluate.run(['here'], 'validation', out=str(out / 'evaluation.md'))
-
-
-def test_the_example_frame_is_not_scored():
-  video = np.zeros((4, 2, 2, 3), np.uint8)
-  video[1:] = 7
-  np.testing.assert_array_equal(evaluate._other_frames(video, video[0]), [False, True, True, True])
-  np.testing.assert_array_equal(evaluate._other_frames(video[1:], video[1]), [True, True, True])
-
-
-def test_an_empty_split_is_told(tmp_path):
-  with pytest.raises(InputError, match='no clip'):
-    evaluate.evaluate(None, iter(()))
+    evaluate.run(['here'], 'validation', out=str(tmp_path / 'file'))
+  with pytest.raises(InputError, match='no folder of videos'):
+    evaluate.run_folders(str(tmp_path / 'none'), str(tmp_path))
+  (tmp_path / 'a').mkdir()
+  with pytest.raises(InputError, match='nothing to compare'):
+    evaluate.run_folders(str(tmp_path / 'a'), str(tmp_path))
+  (tmp_path / 'a' / 'file').touch()
+  with pytest.raises(InputError, match='file is empty|cannot be|no '):
+    evaluate.run_folders(str(tmp_path / 'a'), str(tmp_path))

@@ -15,7 +15,8 @@ _FLOORS = (
     {'models'},
     {'tasks'},
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights'},
-    {'validation', 'train', 'streaming', 'published', 'generator', 'generate', 'evaluate', 'convert', 'demo'},
+    {'validation', 'train', 'streaming', 'published', 'generator', 'generate', 'clip_scores', 'score_tables',
+     'score_page', 'evaluate', 'convert', 'demo'},
     {'cli', '__main__'},
 )
 

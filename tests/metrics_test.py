@@ -104,9 +104,10 @@ def test_best_lag_needs_frames():
 
 
 def test_jitter_is_zero_for_steady_motion_and_counts_trembling():
-  frames = np.arange(10, dtype=np.float32)[:, None]
-  moving = np.broadcast_to(0.01 * frames, (10, 136))
-  assert metrics.jitter(moving) == pytest.approx(0, abs=1e-4)
-  trembling = np.zeros((10, 68, 2), np.float32)
-  trembling[::2, :, 0] = 1 / 64  # one pixel to and fro: second differences of two
-  assert metrics.jitter(trembling.reshape(10, 136)) == pytest.approx(2, rel=1e-5)
+  face = np.zeros((10, 68, 2), np.float32)
+  face[:, features.LEFT_EYE, 0], face[:, features.RIGHT_EYE, 0] = 0.25, -0.25
+  moving = face + 0.01 * np.arange(10, dtype=np.float32)[:, None, None]
+  assert metrics.jitter(moving.reshape(10, 136)) == pytest.approx(0, abs=1e-3)
+  trembling = face.copy()
+  trembling[::2, features.NOSE, 0] += 0.005  # 1 % of the eyes' distance, to and fro; nine of the nineteen points
+  assert metrics.jitter(trembling.reshape(10, 136)) == pytest.approx(9 / 19, rel=1e-4)

@@ -1,0 +1,175 @@
+"""The scores of one video against the clip that it should be: frames and landmarks in, a dict of numbers out."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from atvg_jax import metrics, sharpness, streaming
+from data_pipelines import faces, features
+from data_pipelines.errors import InputError
+
+# name → (heading, format, which way is better: 1 up, -1 down, 0 neither).
+COLUMNS: Mapping[str, tuple[str, str, int]] = {
+    'psnr': ('PSNR', '.2f', 1),
+    'ssim': ('SSIM', '.4f', 1),
+    'psnr_mouth': ('PSNR mouth', '.2f', 1),
+    'ssim_mouth': ('SSIM mouth', '.4f', 1),
+    'cpbd': ('CPBD', '.3f', 0),
+    'cpbd_mouth': ('CPBD mouth', '.3f', 0),
+    'lmd': ('LMD', '.2f', -1),
+    'lmd_face': ('LMD face', '.2f', -1),
+    'opening_r': ('opening r', '.3f', 1),
+    'opening_range': ('range', '.2f', 0),
+    'lag': ('lag', '+.1f', 0),
+    'velocity_error': ('velocity', '.3f', -1),
+    'jitter': ('jitter', '.2f', -1),
+    'identity_drift': ('drift', '.2f', -1),
+    'color_shift': ('colour', '.2f', -1),
+}
+# What takes the place of some of them under the protocol 'published', in the published units.
+PUBLISHED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
+    'psnr_published': ('published "PSNR"', '.2f', 1),
+    'ssim_published': ('published SSIM', '.4f', 1),
+    'lmd_published': ('published LMD', '.2f', -1),
+    'cpbd_published': ('published CPBD', '.3f', 0),
+}
+
+_MAX_LAG = 5  # frames
+_SHARPNESS_STRIDE = 5  # CPBD is slow and changes slowly: every fifth frame
+_PADDING = 64  # pixels around a crop: the detector wants to see that a face ends
+_STILL = 1e-6  # half crops: a mouth whose opening varies less does not move
+
+
+@jax.jit
+def _score_window(ours: jax.Array, true: jax.Array) -> dict[str, jax.Array]:
+  ours, true = (video.astype(jnp.float32) / 255 for video in (ours, true))
+  scores = {}
+  for suffix, (rows, columns) in (('', (slice(None), slice(None))), ('_mouth', metrics.mouth_box(ours.shape[2]))):
+    pair = ours[:, :, rows, columns], true[:, :, rows, columns]
+    scores |= {f'psnr{suffix}': metrics.psnr(*pair), f'ssim{suffix}': metrics.ssim(*pair)}
+  return scores
+
+
+def likeness(ours: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
+  """PSNR (dB) and SSIM of every frame, of the whole crop and of the mouth's part of it.
+
+  Args:
+    ours, true: uint8 [B, T, H, W, 3]; scored window by window, so that one compiled program serves any T.
+
+  Returns:
+    'psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', each [B, T].
+  """
+  windows = [_score_window(*pair) for pair in zip(streaming.split(ours), streaming.split(true), strict=True)]
+  return {name: np.concatenate([window[name] for window in windows], axis=1)[:, :ours.shape[1]]
+          for name in windows[0]}
+
+
+def redetect(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
+  """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is seen."""
+  padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
+  try:
+    track = landmarker.track(np.pad(crops, padding, mode='edge'))
+  except InputError:
+    return None
+  return faces.normalise(track.landmarks - _PADDING)
+
+
+def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:
+  """What the movement is worth, of landmarks [T, 136] found in the frames and the clip's own.
+
+  Returns:
+    'lmd' and 'lmd_face': mean distance in pixels of the 20 mouth points, and of all 68; 'opening_r': correlation of the
+    mouth's opening over time; 'opening_range': how much it opens and shuts (standard deviation) as a share of the true;
+    'lag': by how many frames it comes late where it correlates best; 'velocity_error': mean distance of the mouth points'
+    movements from frame to frame, in pixels; 'jitter': see `metrics.jitter`.
+
+    NaN where there is nothing to say. Where no face was found there are no distances, and the correlation is 0: a mouth
+    that nobody sees does not follow. It is 0 for a mouth that stands still, too, and that has no lag.
+  """
+  nothing = dict.fromkeys(('lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'),
+                          float('nan'))
+  if found is None:
+    return nothing | {'opening_r': 0.0, 'opening_range': 0.0}
+  points, true_points = faces.denormalise(found), faces.denormalise(true)  # [T, 68, 2] pixels
+  distance = np.linalg.norm(points - true_points, axis=-1)
+  scores = nothing | {'lmd': float(distance[:, features.MOUTH].mean()), 'lmd_face': float(distance.mean())}
+  if len(found) > 1:
+    velocity = np.diff(points - true_points, axis=0)[:, features.MOUTH]
+    scores['velocity_error'] = float(np.linalg.norm(velocity, axis=-1).mean())
+  if len(found) > 2:
+    scores['jitter'] = float(metrics.jitter(found))
+  opening, true_opening = faces.mouth_opening(found), faces.mouth_opening(true)
+  if np.std(true_opening) > _STILL:
+    scores['opening_r'] = float(metrics.correlation(opening, true_opening))
+    scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
+    if np.std(opening) > _STILL and len(found) >= _MAX_LAG + 3:
+      scores['lag'] = float(metrics.best_lag(opening, true_opening, _MAX_LAG)[0])
+  return scores
+
+
+def picture_scores(frames: np.ndarray, example: np.ndarray) -> dict[str, float]:
+  """What can be said of frames without the true ones: uint8 [T, H, W, 3], and the example [H, W, 3].
+
+  Returns:
+    'cpbd': sharpness of the crop, and 'cpbd_mouth' of the 64x64 pixels around the mouth, of every fifth frame;
+    'identity_drift': mean difference of the part above the mouth from the example's, in grey levels;
+    'color_shift': distance of the mean colour from the example's, in grey levels, the largest of red, green and blue.
+  """
+  size = frames.shape[1]
+  grey = np.rint(frames[::_SHARPNESS_STRIDE] @ np.array([0.299, 0.587, 0.114]))
+  mouth = grey[:, size - 4 - 64:size - 4, size // 2 - 32:size // 2 + 32]
+  upper = slice(0, size // 2)
+  drift = np.abs(frames[:, upper].astype(np.int16) - example[upper].astype(np.int16))
+  shift = frames.mean(axis=(1, 2)) - example.mean(axis=(0, 1))  # [T, 3]
+  return {'cpbd': float(np.mean([sharpness.cpbd(image) for image in grey])),
+          'cpbd_mouth': float(np.mean([sharpness.cpbd(image) for image in mouth])),
+          'identity_drift': float(drift.mean()),
+          'color_shift': float(np.abs(shift).mean(axis=0).max())}
+
+
+def published_scores(frames: np.ndarray, true_frames: np.ndarray, found: np.ndarray | None,
+                     true: np.ndarray) -> dict[str, float]:
+  """The published script's formulas on frames uint8 [T, 128, 128, 3] and landmarks [T, 136]; see docs/fidelity.md."""
+  pairs = list(zip(frames[::_SHARPNESS_STRIDE], true_frames[::_SHARPNESS_STRIDE], strict=True))
+  return {
+      'psnr_published': float(np.mean([metrics.psnr_published(*map(metrics.published_grey, pair)) for pair in pairs])),
+      'ssim_published': float(np.mean([metrics.ssim_published(*map(metrics.published_image, pair)) for pair in pairs])),
+      'lmd_published': float('nan') if found is None else float(np.mean(metrics.lmd_published_sum(found, true))),
+      'cpbd_published': float(np.mean([sharpness.cpbd_published(metrics.published_grey(ours)) for ours, _ in pairs]))}
+
+
+def of_clip(landmarker: faces.FaceLandmarker, frames: np.ndarray, true_frames: np.ndarray, true: np.ndarray,
+            example: np.ndarray, likenesses: Mapping[str, np.ndarray], *, published: bool = False,
+            found: np.ndarray | None = None) -> dict[str, float]:
+  """All scores of one video.
+
+  Args:
+    landmarker: to find the face again.
+    frames, true_frames: uint8 [T, 128, 128, 3].
+    true: landmarks [T, 136] of the true frames.
+    example: uint8 [128, 128, 3], the frame that was given. Frames equal to it do not count in `likenesses`: the still
+      picture would get 100 dB for them.
+    likenesses: what `likeness` says of these frames, each [T].
+    published: the published formulas as well.
+    found: landmarks of `frames`, where they are known without looking.
+
+  Returns:
+    A number for each of COLUMNS; NaN where there is none.
+  """
+  if found is None:
+    found = redetect(landmarker, frames)
+  others = (true_frames != example).any(axis=(1, 2, 3))
+  if not others.any():
+    others[:] = True
+  scores = {name: float(values[others].mean()) for name, values in likenesses.items()}
+  scores |= picture_scores(frames, example) | landmark_scores(found, true)
+  if published:
+    scores |= published_scores(frames, true_frames, found, true)
+  return scores
+
+
+def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[str, str, int]]:
+  """Those of all columns that some row has."""
+  return {name: column for name, column in (COLUMNS | PUBLISHED_COLUMNS).items() if any(name in row for row in rows)}

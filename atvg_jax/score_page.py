@@ -1,0 +1,95 @@
+"""The page that shows what scores mean: tables, and the best, middling and worst clips to play side by side."""
+
+from collections.abc import Mapping, Sequence
+import html
+import os
+from typing import Any
+
+import numpy as np
+
+from atvg_jax import clip_scores
+from data_pipelines import media
+
+_ORDER = 'lmd', 'opening_r'  # clips are ranked by the first that all have
+_SHOWN = 3  # clips of each kind
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto }
+th, td { padding: .3em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+small { color: #666 } video { display: block; max-width: 100%; image-rendering: auto } figure { margin: 0 0 1.5em }
+"""
+
+
+def write_video(folder: str, name: str, videos: Mapping[str, np.ndarray]) -> None:
+  """Writes the rows' videos, uint8 [T, H, W, 3], side by side as `folder`/`name`.mp4."""
+  os.makedirs(folder, exist_ok=True)
+  strip = np.concatenate(list(videos.values()), axis=2)
+  with media.VideoWriter(os.path.join(folder, f'{name}.mp4'), strip.shape[1:3]) as writer:
+    for frame in strip:
+      writer.append(frame)
+
+
+def page(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Sequence[Mapping[str, Any]]],
+         about: str) -> str:
+  """The whole page.
+
+  Args:
+    summaries: name → what `score_tables.summary` returns.
+    tables: name → its clips, with 'video' each, a path relative to the page.
+    about: what was scored, in a few words.
+  """
+  parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><style>{_STYLE}</style>',
+           f'<h1>Scores</h1><p>{html.escape(about)}</p>']
+  for name, summary in summaries.items():
+    parts.append(f'<h2>{html.escape(name)}</h2><p>{summary["clips"]} clips, {len(summary["speakers"])} speakers. '
+                 'Means over clips, with 95 % intervals.</p>')
+    parts.append(_table(summary))
+    parts.append(_clips(tables[name]))
+  return '\n'.join(parts) + '</html>\n'
+
+
+def _table(summary: Mapping[str, Any]) -> str:
+  columns = clip_scores.columns(list(summary['rows'].values()))
+  head = ''.join(f'<th>{html.escape(heading)}</th>' for heading, _, _ in columns.values())
+  lines = []
+  for row, scores in summary['rows'].items():
+    cells = []
+    for name, (_, form, _) in columns.items():
+      score = scores.get(name, {'mean': None, 'low': None})
+      text = '—' if score['mean'] is None else f'{score["mean"]:{form}}'
+      if score['low'] is not None:
+        text += f'<br><small>{score["low"]:{form}} – {score["high"]:{form}}</small>'
+      cells.append(f'<td>{text}</td>')
+    lines.append(f'<tr><td>{html.escape(row)}</td>{"".join(cells)}</tr>')
+  return f'<table><tr><th></th>{head}</tr>{"".join(lines)}</table>'
+
+
+def _clips(clips: Sequence[Mapping[str, Any]]) -> str:
+  """Best, middling and worst clips by the row that was generated with the least help."""
+  rows = [row for row in clips[0]['rows'] if row not in ('still', 'real')]
+  subject = rows[-1]
+  ranked = []
+  for column in _ORDER:
+    ranked = [clip for clip in clips if np.isfinite(clip['rows'][subject].get(column, np.nan))]
+    if ranked:
+      better = clip_scores.COLUMNS[column][2]
+      ranked.sort(key=lambda clip: -better * clip['rows'][subject][column])
+      break
+  if not ranked:
+    return ''
+  heading, form, _ = clip_scores.COLUMNS[column]
+  middle = max(0, len(ranked) // 2 - _SHOWN // 2)
+  parts = [f'<p>From left to right: {html.escape(", ".join(clips[0]["rows"]))}. '
+           f'Ranked by {html.escape(heading)} of "{html.escape(subject)}".</p>']
+  shown = set()
+  for title, chosen in (('Best', ranked[:_SHOWN]), ('Worst', ranked[::-1][:_SHOWN]),
+                        ('Middling', ranked[middle:middle + _SHOWN])):
+    chosen = [clip for clip in chosen if clip['clip_id'] not in shown]
+    shown |= {clip['clip_id'] for clip in chosen}
+    figures = [f'<figure><video src="{html.escape(clip["video"])}" controls loop muted preload="metadata"></video>'
+               f'<figcaption>{html.escape(clip["clip_id"])}: {heading} {clip["rows"][subject][column]:{form}}'
+               '</figcaption></figure>' for clip in chosen]
+    parts.append(f'<h3>{title}</h3>{"".join(figures)}' if figures else '')
+  return ''.join(parts)
