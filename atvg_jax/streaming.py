@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import tasks, weights
+from atvg_jax import cepstra, tasks, weights
 from atvg_jax.models import at_net
 from data_pipelines import audio, features
 
@@ -122,4 +122,4 @@ def mfcc_windows(samples: np.ndarray, num_frames: int, window: int = WINDOW) -> 
     part = samples[max(start, 0):max(start + length, 0)]
     offset = max(-start, 0)
     sound[offset:offset + len(part)] = part
-    yield audio.windows(audio.mfcc(sound)[1:1 + rows, 1:])[None]
+    yield audio.windows(np.asarray(cepstra.mfcc(sound))[1:1 + rows, 1:])[None]

@@ -10,12 +10,13 @@ import numpy as np
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
-_WINDOW = 400  # samples: 25 ms
-_FFT = 512
+# Of the cepstra; `atvg_jax.cepstra`, their twin on the device, shares them.
+WINDOW = 400  # samples: 25 ms
+FFT = 512
+CEPSTRA = 13
+PRE_EMPHASIS = 0.97
 _MELS = 26
-_CEPSTRA = 13
 _LIFTER = 22
-_PRE_EMPHASIS = 0.97
 # What libav would also draw as moving pictures: text, subtitles, text-mode art.
 _NOT_MEDIA = ('tty', 'bin', 'xbin', 'adf', 'idf', 'srt', 'ass', 'webvtt')
 _GAP = 0.1  # seconds: a longer hole between two packets of sound is filled with silence
@@ -156,34 +157,43 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
   from librosa.feature import mfcc as cepstra
 
   samples = np.asarray(samples, np.float64)
-  emphasised = np.append(samples[:1], samples[1:] - _PRE_EMPHASIS * samples[:-1])
-  num_rows = 1 + max(0, -(-(len(samples) - _WINDOW) // features.MFCC_HOP))
+  emphasised = np.append(samples[:1], samples[1:] - PRE_EMPHASIS * samples[:-1])
   # librosa centres the window in the FFT frame, where the original puts it first: shift by half the difference.
-  left = (_FFT - _WINDOW) // 2
-  length = (num_rows - 1) * features.MFCC_HOP + _FFT
+  left = (FFT - WINDOW) // 2
+  length = (num_rows(len(samples)) - 1) * features.MFCC_HOP + FFT
   padded = np.pad(emphasised, (left, max(0, length - left - len(emphasised))))[:length]
-  spectrum = stft(padded, n_fft=_FFT, hop_length=features.MFCC_HOP, win_length=_WINDOW, window='boxcar', center=False)
-  power = np.abs(spectrum) ** 2 / _FFT  # [257, rows]
+  spectrum = stft(padded, n_fft=FFT, hop_length=features.MFCC_HOP, win_length=WINDOW, window='boxcar', center=False)
+  power = np.abs(spectrum) ** 2 / FFT  # [257, rows]
   epsilon = np.finfo(np.float64).eps
-  bands = _mel_triangles() @ power
+  bands = mel_triangles() @ power
   log_bands = np.log(np.where(bands == 0, epsilon, bands))
-  rows = cepstra(S=log_bands, n_mfcc=_CEPSTRA, dct_type=2, norm='ortho', lifter=0).T
-  rows = rows * (1 + _LIFTER / 2 * np.sin(np.pi * np.arange(_CEPSTRA) / _LIFTER))
+  rows = cepstra(S=log_bands, n_mfcc=CEPSTRA, dct_type=2, norm='ortho', lifter=0).T
+  rows = rows * lifter()
   energy = power.sum(axis=0)
   rows[:, 0] = np.log(np.where(energy == 0, epsilon, energy))
   return rows.astype(np.float32)
 
 
-def _mel_triangles() -> np.ndarray:
+def num_rows(num_samples: int) -> int:
+  """How many rows `mfcc` makes of so many samples."""
+  return 1 + max(0, -(-(num_samples - WINDOW) // features.MFCC_HOP))
+
+
+def mel_triangles() -> np.ndarray:
   """[26, 257]: triangles whose corners are rounded down to FFT bins, unlike librosa's."""
-  from librosa import mel_frequencies
-  corners = mel_frequencies(_MELS + 2, fmin=0, fmax=features.SAMPLE_RATE / 2, htk=True)
-  corners = np.floor((_FFT + 1) * corners / features.SAMPLE_RATE)
-  bins = np.arange(_FFT // 2 + 1)
+  # As `librosa.mel_frequencies(28, fmin=0, fmax=8000, htk=True)`, whose import takes 1.5 seconds.
+  corners = 700 * (10 ** (np.linspace(0, np.log10(1 + features.SAMPLE_RATE / 2 / 700), _MELS + 2)) - 1)
+  corners = np.floor((FFT + 1) * corners / features.SAMPLE_RATE)
+  bins = np.arange(FFT // 2 + 1)
   low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
   rising = (bins - low) / (middle - low)
   falling = (high - bins) / (high - middle)
   return np.where((bins >= low) & (bins < middle), rising, np.where((bins >= middle) & (bins < high), falling, 0.0))
+
+
+def lifter() -> np.ndarray:
+  """[13]: factors of the cepstra."""
+  return 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
 
 
 def frame_rows(samples: np.ndarray, num_frames: int) -> np.ndarray:

@@ -11,7 +11,7 @@ _TENSORFLOW = {'tensorflow', 'tensorflow_datasets'}
 
 # A file of atvg_jax imports from its own floor and from below.
 _FLOORS = (
-    {'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task'},
+    {'cepstra', 'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task'},
     {'models'},
     {'tasks'},
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights'},
