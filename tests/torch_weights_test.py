@@ -77,31 +77,10 @@ def test_the_discriminators_unused_decoder_may_be_there():
   torch_weights.convert(net, _state_dict(net) | {'decoder.0.weight': np.zeros((4, 4))})
 
 
-def test_without_torch_it_says_how_to_get_it(monkeypatch, tmp_path):
-  monkeypatch.setitem(sys.modules, 'torch', None)
-  with pytest.raises(InputError, match=r"pip install 'atvg_jax\[torch\]'"):
-    torch_weights.load_state_dict(str(tmp_path / 'at.pth'))
-
-
-class _Malicious:
-  def __reduce__(self):
-    return (pytest.fail, ('code of the file was run',))
-
-
-def test_files_that_are_no_tensors_are_refused_and_never_run(tmp_path):
-  torch = pytest.importorskip('torch')
-  with pytest.raises(InputError, match='there is no file'):
-    torch_weights.load_state_dict(str(tmp_path / 'missing.pth'))
-  torch.save({'weight': _Malicious()}, tmp_path / 'malicious.pth')
-  (tmp_path / 'text.pth').write_text('not weights')
-  (tmp_path / 'empty.pth').write_bytes(b'')
-  for name in ('malicious', 'text', 'empty'):
-    with pytest.raises(InputError, match='cannot be read as a file of tensors alone'):
-      torch_weights.load_state_dict(str(tmp_path / f'{name}.pth'))
-  for name, content in (('list', [torch.zeros(2)]), ('nested', {'state_dict': {'weight': torch.zeros(2)}})):
-    torch.save(content, tmp_path / f'{name}.pth')
-    with pytest.raises(InputError, match='does not hold a state dict'):
-      torch_weights.load_state_dict(str(tmp_path / f'{name}.pth'))
+def test_weights_of_another_published_net_are_recognised():
+  entries = dict.fromkeys((key for rule in torch_weights.rules(AtSingle()) for key in rule.keys), np.zeros(()))
+  with pytest.raises(InputError, match='weights of the published VgNet, but those of AtSingle'):
+    torch_weights.convert(_SMALL['vg_net'], entries)
 
 
 @pytest.fixture

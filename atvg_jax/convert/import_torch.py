@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from atvg_jax import published, weights
-from atvg_jax.convert import torch_weights
+from atvg_jax.convert import torch_files, torch_weights
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
@@ -55,7 +55,7 @@ def import_torch(
   bundles = {}
   for name, path in paths.items():
     kind, net, model = _NETS[name]
-    variables = torch_weights.convert(net, torch_weights.load_state_dict(path), path)
+    variables = torch_weights.convert(net, torch_files.load_state_dict(path), path)
     bundles[name] = weights.Bundle(
         kind=kind,
         config=_config(kind, model, arrays),

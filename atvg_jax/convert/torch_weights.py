@@ -6,10 +6,7 @@ and how. What a state dict should hold is worked out from our net's own shapes, 
 
 from collections.abc import Callable, Mapping
 import functools
-import os
-import pickle
 from typing import Any, NamedTuple
-import zipfile
 
 from flax import traverse_util
 from flax import linen as nn
@@ -249,31 +246,10 @@ def convert(net: nn.Module, state_dict: StateDict, source: str = 'the state dict
   Raises:
     InputError: some keys are missing, unexpected or of a wrong shape. All of them are named.
   """
-  layout = _LAYOUTS[type(net)]
   entries = {key.removeprefix(PREFIX): value for key, value in state_dict.items()}
-  shapes = our_shapes(net)
-  todo = layout.rules(net)
+  shapes, todo = our_shapes(net), rules(net)
   wanted = {key: shape for rule in todo for key, shape in zip(rule.keys, rule.shapes(shapes[rule.path]), strict=True)}
-  unexpected = [
-      key
-      for key in entries
-      if key not in wanted and not key.startswith(layout.unused or (PREFIX,)) and not key.endswith('num_batches_tracked')
-  ]
-  problems = [
-      ('missing', [key for key in wanted if key not in entries]),
-      ('unexpected', unexpected),
-      (
-          'misshapen',
-          [
-              f'{key} {list(np.shape(entries[key]))} instead of {list(shape)}'
-              for key, shape in wanted.items()
-              if key in entries and np.shape(entries[key]) != shape
-          ],
-      ),
-  ]
-  if any(keys for _, keys in problems):
-    listed = '; '.join(f'{len(keys)} {what}: {", ".join(keys)}' for what, keys in problems if keys)
-    raise InputError(f'{source} does not hold the weights of the published {type(net).__name__} ({listed})')
+  _check(net, entries, wanted, source)
   arrays = {
       rule.path: np.ascontiguousarray(rule.convert(*(np.asarray(entries[key], np.float32) for key in rule.keys)))
       for rule in todo
@@ -281,24 +257,19 @@ def convert(net: nn.Module, state_dict: StateDict, source: str = 'the state dict
   return traverse_util.unflatten_dict(arrays, sep='/')
 
 
-def load_state_dict(path: str) -> dict[str, np.ndarray]:
-  """Reads a .pth file of tensors; no code in it is ever run.
-
-  Raises:
-    InputError: torch is not installed, or the file is missing or holds something else than named tensors.
-  """
-  try:
-    import torch
-  except ImportError as error:
-    raise InputError("reading .pth files needs PyTorch: pip install 'atvg_jax[torch]'") from error
-  if not os.path.isfile(path):
-    raise InputError(f'there is no file {path}: name a .pth file of the published weights')
-  try:
-    loaded = torch.load(path, map_location='cpu', weights_only=True)
-  except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    raise InputError(f'{path} cannot be read as a file of tensors alone ({first}): name a published .pth file') from error
-  if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-    raise InputError(f'{path} does not hold a state dict, that is names and tensors: name a published .pth file')
-  return {str(key): value.float().numpy() if value.is_floating_point() else value.numpy()
-          for key, value in loaded.items()}
+def _check(net: nn.Module, entries: StateDict, wanted: Mapping[str, Shape], source: str) -> None:
+  """Raises InputError that names every difference between what a state dict holds and what is wanted."""
+  unused = _LAYOUTS[type(net)].unused
+  missing = [key for key in wanted if key not in entries]
+  unexpected = [key for key in entries
+                if key not in wanted and not key.startswith(unused) and not key.endswith('num_batches_tracked')]
+  misshapen = [f'{key} {list(np.shape(entries[key]))} instead of {list(shape)}'
+               for key, shape in wanted.items() if key in entries and np.shape(entries[key]) != shape]
+  if not missing and not unexpected and not misshapen:
+    return
+  problems = {'missing': missing, 'unexpected': unexpected, 'misshapen': misshapen}
+  listed = '; '.join(f'{len(keys)} {what}: {", ".join(keys)}' for what, keys in problems.items() if keys)
+  others = [other.__name__ for other in _LAYOUTS if other is not type(net)
+            and {key for rule in rules(other()) for key in rule.keys} <= entries.keys()]
+  hint = f', but those of {others[0]}' if others else ''
+  raise InputError(f'{source} does not hold the weights of the published {type(net).__name__}{hint} ({listed})')
