@@ -40,9 +40,10 @@ def _generator(name: str) -> np.random.Generator:
   return np.random.Generator(np.random.PCG64(zlib.crc32(f'{SEED}:{name}'.encode())))
 
 
-def state_dict(net: str) -> dict[str, np.ndarray]:
-  """The weights of 'at_net', 'at_single', 'vg_net' or 'discriminator' under their PyTorch names."""
-  return {key: _weight(key, tuple(shape)) for key, (shape, _) in read_json('state_dicts.json')[net].items()}
+def state_dict(net: str, prefix: str = '') -> dict[str, np.ndarray]:
+  """The weights of 'at_net', 'at_single', 'vg_net' or 'discriminator' under their PyTorch names, or some of them."""
+  return {key: _weight(key, tuple(shape)) for key, (shape, _) in read_json('state_dicts.json')[net].items()
+          if key.startswith(prefix)}
 
 
 def _weight(key: str, shape: tuple[int, ...]) -> np.ndarray:

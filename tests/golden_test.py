@@ -48,6 +48,33 @@ def test_vg_net_gives_published_pictures(tag, batch, time):
     golden.assert_close(np.moveaxis(outputs[name], -1, -3), answers[f'{tag}/{name}'])
 
 
+def test_published_widths_recur_over_time_and_carry_their_state():
+  """What no golden vector shows: the default recurrence, with the vectors' weights and inputs."""
+  net = VgNet()
+  variables = torch_weights.convert(net, golden.state_dict('vg_net'))
+  image = golden.channels_last(golden.inputs('vg_net_b1/image', (1, 3, 128, 128), 0.5))
+  example = golden.inputs('vg_net_b1/example_landmarks', (1, 136), 1)
+  landmarks = golden.inputs('vg_net_b1/landmarks', (1, 4, 136), 1)
+  carry = np.zeros((1, 8, 8, 512), np.float32)
+  apply = jax.jit(functools.partial(net.apply, train=False))
+
+  def run(landmarks):
+    windows, state = [], carry
+    for window in np.split(landmarks, 2, axis=1):
+      outputs = apply(variables, image, example, window, carry=state)
+      windows.append(outputs['video'])
+      state = outputs['carry']
+    return np.concatenate(windows, axis=1)
+
+  whole = np.asarray(apply(variables, image, example, landmarks, carry=carry)['video'])
+  windowed = run(landmarks)
+  np.testing.assert_allclose(windowed, whole, atol=1e-5)
+  changed = landmarks.copy()
+  changed[:, 1] += 1
+  by_frame = np.abs(run(changed) - windowed).max(axis=(0, 2, 3, 4))
+  assert by_frame[0] == 0 and (by_frame[1:] > 1e-3).all()
+
+
 def test_discriminator_gives_published_probability_and_landmarks():
   video = golden.inputs('disc/video', (2, 16, 3, 128, 128), 0.5)
   outputs = _answer(

@@ -1,3 +1,6 @@
+import functools
+
+import golden_recipe as golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,13 +38,13 @@ def _sigmoid(x):
 def _gru_loop(params, x, state):
   """The cell, frame by frame, from its published equations."""
   params = jax.tree.map(np.asarray, params)
-  states = []
+  states, n = [], state.shape[-1]
   for t in range(x.shape[1]):
     sums = _convolve(x[:, t], params['input_kernel']) + params['input_bias']
     hidden = _convolve(state, params['hidden_kernel']) + params['hidden_bias']
-    reset = _sigmoid(sums[..., :4] + hidden[..., :4])
-    update = _sigmoid(sums[..., 4:8] + hidden[..., 4:8])
-    new = np.tanh(sums[..., 8:] + reset * hidden[..., 8:])
+    reset = _sigmoid(sums[..., :n] + hidden[..., :n])
+    update = _sigmoid(sums[..., n:2 * n] + hidden[..., n:2 * n])
+    new = np.tanh(sums[..., 2 * n:] + reset * hidden[..., 2 * n:])
     state = (1 - update) * new + update * state
     states.append(state)
   return np.stack(states, axis=1)
@@ -53,6 +56,23 @@ def test_conv_gru_over_time_is_a_loop_over_the_cell(gru):
   expected = _gru_loop(variables['params'], np.asarray(x), np.zeros((2, 6, 6, 4), np.float32))
   np.testing.assert_allclose(states, expected, atol=1e-5)
   np.testing.assert_array_equal(carry, states[:, -1])
+
+
+def test_conv_gru_of_published_widths_is_a_loop_over_the_cell():
+  weights = golden.state_dict('vg_net', 'convGRU')
+  params = {f'{ours}_{kind}': weights[f'convGRU.{theirs}_l0']
+            for ours, side in (('input', 'ih'), ('hidden', 'hh'))
+            for kind, theirs in (('kernel', f'weight_{side}'), ('bias', f'bias_{side}'))}
+  params = {name: value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for name, value in params.items()}
+  x = np.asarray(_normal(1, 4, 8, 8, 128))
+  apply = jax.jit(functools.partial(recurrent.ConvGru(512).apply, {'params': params}))
+  states, last = apply(x)
+  expected = _gru_loop(params, x, np.zeros((1, 8, 8, 512), np.float32))
+  np.testing.assert_allclose(states, expected, atol=1e-5)
+  first, carry = apply(x[:, :2])
+  second, carry = apply(x[:, 2:], carry)
+  np.testing.assert_allclose(np.concatenate([first, second], 1), states, atol=1e-5)
+  np.testing.assert_allclose(carry, last, atol=1e-5)
 
 
 def test_each_frame_changes_all_later_frames_and_no_earlier_one(gru):

@@ -1,0 +1,249 @@
+"""The published nets in PyTorch, made from the facts that are published of them, and one step of their game.
+
+What they answer to the recipe's weights and inputs is what `tests/golden/` holds, to the last bit on the machine that
+this was tried on. As a script it writes golden vectors for another seed:
+
+    ATVG_GOLDEN_SEED=7 python tests/torch_nets.py DIR
+    ATVG_GOLDEN_SEED=7 ATVG_GOLDEN_DIR=DIR pytest tests/golden_test.py tests/golden_step_test.py
+"""
+
+import itertools
+import json
+import pathlib
+import sys
+from typing import Any
+
+import golden_recipe as golden
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+_MOUTH_Y = slice(2 * 48 + 1, 2 * 68, 2)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, norm: bool = True, pad: int = 1) -> nn.Module:
+  layers = [nn.Conv2d(inputs, outputs, kernel, stride, pad, bias=not norm)]
+  return nn.Sequential(*layers, *([nn.BatchNorm2d(outputs)] if norm else []), nn.ReLU(True))
+
+
+def _up(inputs: int, outputs: int, *, bias: bool = False) -> list[nn.Module]:
+  return [nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=bias), nn.BatchNorm2d(outputs),
+          nn.ReLU(True)]
+
+
+def _dense(*sizes: int, last_relu: bool = True) -> nn.Sequential:
+  layers = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU(True))]
+  return nn.Sequential(*(layers if last_relu else layers[:-1]))
+
+
+def _audio_encoder(*, norm: bool) -> nn.Sequential:
+  return nn.Sequential(
+      _conv(1, 64, norm=norm), _conv(64, 128, norm=norm), nn.MaxPool2d(3, (1, 2)), _conv(128, 256, norm=norm),
+      _conv(256, 256, norm=norm), _conv(256, 512, norm=norm), nn.MaxPool2d(3, 2))
+
+
+class AtNet(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    self.lmark_encoder = _dense(6, 256, 512)
+    self.audio_eocder = _audio_encoder(norm=True)
+    self.audio_eocder_fc = _dense(12288, 2048, 256)
+    self.lstm = nn.LSTM(768, 256, 3, batch_first=True)
+    self.lstm_fc = _dense(256, 6, last_relu=False)
+
+  def forward(self, example, mfcc):
+    example = self.lmark_encoder(example)
+    heard = [self.audio_eocder_fc(self.audio_eocder(frame[:, None]).flatten(1)) for frame in mfcc.unbind(1)]
+    return self.lstm_fc(self.lstm(torch.stack([torch.cat([example, frame], 1) for frame in heard], 1))[0])
+
+
+class AtSingle(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    self.audio_eocder = _audio_encoder(norm=False)
+    self.audio_eocder_fc = _dense(12288, 2048, 256, 6, last_relu=False)
+
+  def forward(self, mfcc):
+    return self.audio_eocder_fc(self.audio_eocder(mfcc[:, None]).flatten(1))
+
+
+class _Residual(nn.Module):
+
+  def __init__(self, features: int):
+    super().__init__()
+    conv = lambda: nn.Conv2d(features, features, 3, 1, 1, bias=False)
+    norm = lambda: nn.BatchNorm2d(features)
+    self.conv_block = nn.Sequential(conv(), norm(), nn.ReLU(True), nn.Dropout(0.0), conv(), norm())
+
+  def forward(self, x):
+    return x + self.conv_block(x)
+
+
+class _ConvGru(nn.Module):
+
+  def __init__(self, inputs: int, features: int):
+    super().__init__()
+    for side, channels in (('ih', inputs), ('hh', features)):
+      self.register_parameter(f'weight_{side}_l0', nn.Parameter(torch.zeros(3 * features, channels, 3, 3)))
+      self.register_parameter(f'bias_{side}_l0', nn.Parameter(torch.zeros(3 * features)))
+
+  def forward(self, x):
+    """[B, T, C, H, W], recurring over B: as published."""
+    state = x.new_zeros(x.shape[1], self.weight_hh_l0.shape[1], *x.shape[3:])
+    states = []
+    for frame in x:
+      inputs, hidden = (
+          functional.conv2d(value, getattr(self, f'weight_{side}_l0'), getattr(self, f'bias_{side}_l0'), padding=2,
+                            dilation=2).chunk(3, 1) for value, side in ((frame, 'ih'), (state, 'hh')))
+      reset, update = (torch.sigmoid(inputs[gate] + hidden[gate]) for gate in range(2))
+      new = torch.tanh(inputs[2] + reset * hidden[2])
+      state = new + update * (state - new)
+      states.append(state)
+    return torch.stack(states)
+
+
+class VgNet(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    self.image_encoder1 = nn.Sequential(
+        nn.ReflectionPad2d(3), _conv(3, 64, 7, pad=0), _conv(64, 64, stride=2), _conv(64, 128, stride=2))
+    self.image_encoder2 = nn.Sequential(_conv(128, 256, stride=2), _conv(256, 512, stride=2))
+    self.landmark_encoder = _dense(136, 64)
+    self.landmark_encoder_stage2 = nn.Sequential(_conv(1, 256))
+    self.lmark_att = nn.Sequential(*_up(512, 256, bias=True), *_up(256, 128, bias=True),
+                                   nn.Sequential(nn.Conv2d(128, 1, 3, 1, 1), nn.Sigmoid()))
+    self.lmark_feature = nn.Sequential(_conv(256, 512))
+    self.generator1 = nn.Sequential(*(_Residual(512) for _ in range(9)), *_up(512, 256), *_up(256, 128))
+    self.base = nn.Sequential(*_up(128, 64), *_up(64, 32))
+    self.generator_color = nn.Sequential(nn.Conv2d(32, 3, 7, 1, 3), nn.Tanh())
+    self.generator_attention = nn.Sequential(nn.Conv2d(32, 1, 7, 1, 3), nn.Sigmoid())
+    self.bottle_neck = nn.Sequential(_conv(1024, 128))
+    self.convGRU = _ConvGru(128, 512)
+
+  def forward(self, image, example_landmarks, landmarks):
+    middle = self.image_encoder1(image)
+    deep = self.image_encoder2(middle)
+
+    def landmark_map(points):
+      return self.landmark_encoder_stage2(self.landmark_encoder(points).view(-1, 1, 8, 8))
+
+    example = landmark_map(example_landmarks)
+    example_feature = self.lmark_feature(example)
+    mixes, inputs = [], []
+    outputs = {'video': [], 'attention': [], 'color': [], 'landmark_attention': mixes}
+    for points in landmarks.unbind(1):
+      frame = landmark_map(points)
+      mixes.append(self.lmark_att(torch.cat([frame, example], 1)))
+      inputs.append(self.bottle_neck(torch.cat([deep, self.lmark_feature(frame) - example_feature], 1)))
+    for mix, state in zip(mixes, self.convGRU(torch.stack(inputs, 1)).unbind(1), strict=True):
+      x = self.base(middle * (1 - mix) + self.generator1(state) * mix)
+      color, attention = self.generator_color(x), self.generator_attention(x)
+      outputs['video'].append(attention * color + (1 - attention) * image)
+      outputs['color'].append(color)
+      outputs['attention'].append(attention)
+    return {name: torch.stack(frames, 1) for name, frames in outputs.items()}
+
+
+class Discriminator(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    self.image_encoder_dis = nn.Sequential(_conv(3, 64, stride=2, norm=False), _conv(64, 128, stride=2),
+                                           _conv(128, 256, stride=2), _conv(256, 512, stride=2))
+    self.encoder = _dense(136, 256, 512)
+    self.decoder = _dense(1024, 512, 136, last_relu=False)  # unused, as published
+    self.img_fc = _dense(32768, 512)
+    self.lstm = nn.LSTM(1024, 256, 3, batch_first=True)
+    self.lstm_fc = nn.Sequential(nn.Linear(256, 136), nn.Tanh())
+    self.decision = _dense(256, 1, last_relu=False)
+
+  def forward(self, video, example_landmarks):
+    example = self.encoder(example_landmarks)
+    seen = [torch.cat([example, self.img_fc(self.image_encoder_dis(frame).flatten(1))], 1) for frame in video.unbind(1)]
+    states = self.lstm(torch.stack(seen, 1))[0]
+    return torch.sigmoid(self.decision(states).mean(1))[:, 0], example_landmarks[:, None] + self.lstm_fc(states)
+
+
+NETS = {'at_net': AtNet, 'at_single': AtSingle, 'vg_net': VgNet, 'discriminator': Discriminator}
+
+
+def _net(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+  net = NETS[name]()
+  net.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in golden.state_dict(name).items()})
+  return net.to(dtype)
+
+
+def _inputs(name: str, shape: tuple[int, ...], scale: float, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+  return torch.from_numpy(golden.inputs(name, shape, scale)).to(dtype)
+
+
+@torch.no_grad()
+def evaluate() -> dict[str, np.ndarray]:
+  """All answers in evaluation mode, as `reference_N.npz` has them."""
+  answers = {
+      'at_net/out': _net('at_net').eval()(_inputs('at_net/example_pca', (2, 6), 1),
+                                          _inputs('at_net/mfcc', (2, 5, 28, 12), 5)),
+      'at_single/out': _net('at_single').eval()(_inputs('at_single/mfcc', (3, 28, 12), 5))}
+  vg_net = _net('vg_net').eval()
+  for tag, batch, time in (('vg_net_b1', 1, 4), ('vg_net_b3', 3, 2)):
+    outputs = vg_net(_inputs(f'{tag}/image', (batch, 3, 128, 128), 0.5),
+                     _inputs(f'{tag}/example_landmarks', (batch, 136), 1),
+                     _inputs(f'{tag}/landmarks', (batch, time, 136), 1))
+    answers |= {f'{tag}/{name}': value for name, value in outputs.items()}
+  answers['disc/prob'], answers['disc/landmarks'] = _net('discriminator').eval()(
+      _inputs('disc/video', (2, 16, 3, 128, 128), 0.5), _inputs('disc/example_landmarks', (2, 136), 0.4))
+  return {name: value.numpy() for name, value in answers.items()}
+
+
+def step(dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """One D step, then one G step: ({'losses', 'grad_norms'}, running statistics of the first image batch norm)."""
+  g, d = _net('vg_net', dtype).train(), _net('discriminator', dtype).train()
+  image, example = (_inputs('step/image', (2, 3, 128, 128), 0.5, dtype),
+                    _inputs('step/example_landmarks', (2, 136), 0.4, dtype))
+  video, landmarks = (_inputs('step/video', (2, 16, 3, 128, 128), 0.5, dtype),
+                      _inputs('step/landmarks', (2, 16, 136), 0.4, dtype))
+  factors = torch.ones(136, dtype=dtype)
+  factors[_MOUTH_Y] = 100
+  real, fake = torch.ones(2, dtype=dtype), torch.zeros(2, dtype=dtype)
+  losses, norms = {}, {}
+
+  def judge(clip, target, names):
+    probability, regressed = d(clip, example)
+    losses[names[0]] = functional.binary_cross_entropy(probability, target)
+    losses[names[1]] = functional.mse_loss(regressed * factors, landmarks * factors)
+    return losses[names[0]] + losses[names[1]]
+
+  def backward(net, loss, prefix):
+    loss.backward()
+    norms.update({f'{prefix}/{key}': value.grad.norm().item() for key, value in net.named_parameters()
+                  if value.grad is not None})
+
+  with torch.no_grad():
+    drawn = g(image, example, landmarks)['video']
+  optimizer = torch.optim.Adam(d.parameters(), 2e-4, betas=(0.5, 0.999))
+  backward(d, (judge(video, real, ('d_real', 'd_landmark_real'))
+               + judge(drawn, fake, ('d_fake', 'd_landmark_fake'))), 'd')
+  optimizer.step()
+  outputs = g(image, example, landmarks)
+  losses['g_pixel'] = ((outputs['video'] - video).abs() * (outputs['attention'].detach() + 0.5)).mean()
+  backward(g, 10 * losses['g_pixel'] + judge(outputs['video'], real, ('g_adversarial', 'g_landmark')), 'g')
+  norm = g.image_encoder1[1][1]
+  statistics = {f'step/bn_running_{name}_image_encoder1': getattr(norm, f'running_{name}').numpy()
+                for name in ('mean', 'var')}
+  return {'losses': {name: value.item() for name, value in losses.items()}, 'grad_norms': norms}, statistics
+
+
+def main(folder: str) -> None:
+  out = pathlib.Path(folder)
+  out.mkdir(parents=True, exist_ok=True)
+  answers, statistics = step()
+  np.savez_compressed(out / f'reference_{golden.SEED}.npz', **evaluate(), **statistics)
+  (out / f'reference_{golden.SEED}_step.json').write_text(json.dumps(answers, indent=0) + '\n')
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
