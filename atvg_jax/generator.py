@@ -88,6 +88,9 @@ class Generator:
     parallel.use_compilation_cache()
     self.published = None
     if at.config.get('published') and vg.config.get('published'):
+      if 'basics' not in at.config:
+        raise InputError("AT-net's weights say that they are the published ones, but lack the arrays that came with "
+                         'those: convert them by atvg import-torch with --basics')
       self.published = published.Published(at.config['basics'])
     elif at.config.get('published') or vg.config.get('published'):
       raise InputError("one net's weights are the published ones, the other's are not, and they do not understand "

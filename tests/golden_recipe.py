@@ -11,9 +11,11 @@ import zlib
 
 import numpy as np
 
-SEED = os.environ.get('ATVG_GOLDEN_SEED', '2019')
+SEED = os.environ.get('ATVG_GOLDEN_SEED') or '2019'
 _OWN = pathlib.Path(__file__).parent / 'golden'
-_GIVEN = pathlib.Path(os.environ.get('ATVG_GOLDEN_DIR', _OWN))
+_GIVEN = pathlib.Path(os.environ.get('ATVG_GOLDEN_DIR') or _OWN)
+if not _GIVEN.is_dir():
+  raise NotADirectoryError(f'ATVG_GOLDEN_DIR={_GIVEN} is no folder')
 
 
 def path(name: str) -> pathlib.Path:
@@ -42,11 +44,12 @@ def _generator(name: str) -> np.random.Generator:
 
 def state_dict(net: str, prefix: str = '') -> dict[str, np.ndarray]:
   """The weights of 'at_net', 'at_single', 'vg_net' or 'discriminator' under their PyTorch names, or some of them."""
-  return {key: _weight(key, tuple(shape)) for key, (shape, _) in read_json('state_dicts.json')[net].items()
+  return {key: weight(key, tuple(shape)) for key, (shape, _) in read_json('state_dicts.json')[net].items()
           if key.startswith(prefix)}
 
 
-def _weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
+def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
+  """The weight of that name, of any shape."""
   rng = _generator(key)
   if key.endswith('num_batches_tracked'):
     return np.zeros(shape, np.int64)

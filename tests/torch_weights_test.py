@@ -1,19 +1,13 @@
 """Published state dicts → our weights: every key in its place, every mistake named, no code run."""
 
-import functools
-import sys
-
 import golden_recipe as golden
-import jax
 import numpy as np
 import pytest
 
-from atvg_jax import published, tasks, weights
-from atvg_jax.convert import import_torch, torch_weights
+from atvg_jax.convert import torch_weights
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
-from data_pipelines import faces
 from data_pipelines.errors import InputError
 
 _PUBLISHED = {'at_net': AtNet(), 'at_single': AtSingle(), 'vg_net': VgNet(), 'discriminator': RegressionDiscriminator()}
@@ -81,55 +75,3 @@ def test_weights_of_another_published_net_are_recognised():
   entries = dict.fromkeys((key for rule in torch_weights.rules(AtSingle()) for key in rule.keys), np.zeros(()))
   with pytest.raises(InputError, match='weights of the published VgNet, but those of AtSingle'):
     torch_weights.convert(_SMALL['vg_net'], entries)
-
-
-@pytest.fixture
-def basics(tmp_path):
-  folder = tmp_path / 'basics'
-  folder.mkdir()
-  template = np.asarray(faces.TEMPLATE)
-  for name, array in (('base_68', template), ('base_68_close', template), ('mean_shape_img', template),
-                      ('mean_shape_norm', np.zeros((1, 136))), ('S', np.eye(136)[:100]), ('U_lrw1', np.eye(136)),
-                      ('mean_lrw1', np.zeros(136))):
-    np.save(folder / f'{name}.npy', array)
-  return str(folder)
-
-
-def test_imported_files_generate(monkeypatch, tmp_path, basics):
-  torch = pytest.importorskip('torch')
-  models = {'at': _AT, 'at_single': {**_AUDIO, 'name': 'at_single'}}
-  nets = {'at': ('at', _SMALL['at_net'], models['at']), 'at_single': ('at', _SMALL['at_single'], models['at_single']),
-          'discriminator': ('discriminator', _SMALL['discriminator'], {})}
-  monkeypatch.setattr(sys.modules['atvg_jax.convert.import_torch'], '_NETS', nets)
-  for name, (_, net, _) in nets.items():
-    entries = {f'module.{key}': torch.tensor(value) for key, value in _state_dict(net).items()}
-    torch.save(entries, tmp_path / f'{name}.pth')
-  out = tmp_path / 'out'
-  paths = {name: str(tmp_path / f'{name}.pth') for name in nets}
-  assert import_torch(**paths, basics=basics, out=str(out)) == [str(out / f'{name}.npz') for name in nets]
-  bundle = weights.load(str(out / 'at.npz'))
-  assert bundle.kind == 'at' and bundle.config['published']
-  assert bundle.basis.components.shape == (6, 136)
-  published.Published(bundle.config['basics'])
-  net = tasks.make_net(bundle.config)
-  inputs = np.ones((1, 6), np.float32), np.ones((1, 2, 28, 12), np.float32)
-  expected = torch_weights.convert(nets['at'][1], _state_dict(nets['at'][1]))
-  apply = jax.jit(functools.partial(net.apply, train=False))
-  imported = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
-  np.testing.assert_array_equal(apply(imported, *inputs)['coefficients'], apply(expected, *inputs)['coefficients'])
-  assert isinstance(tasks.make_net(weights.load(str(out / 'at_single.npz')).config), AtSingle)
-
-
-def test_nothing_is_written_where_something_is_wrong(tmp_path, basics):
-  torch = pytest.importorskip('torch')
-  torch.save({'weight': torch.zeros(2)}, tmp_path / 'at.pth')
-  at, out = str(tmp_path / 'at.pth'), str(tmp_path / 'out')
-  with pytest.raises(InputError, match='missing'):
-    import_torch(at=at, basics=basics, out=out)
-  with pytest.raises(InputError, match='--basics'):
-    import_torch(at=at, out=out)
-  with pytest.raises(InputError, match='nothing to convert'):
-    import_torch(basics=basics, out=out)
-  with pytest.raises(InputError, match='is a file'):
-    import_torch(at=at, basics=basics, out=at)
-  assert not (tmp_path / 'out').exists()
