@@ -36,26 +36,26 @@ def test_losses(step):
 
 
 def test_gradient_norms(game, step):
-  """D's within 1e-3; G's too, but for those that float32 itself does not determine so far.
+  """Within 1e-3, and as much more as float32 leaves open.
 
   G's gradients pass through D after Adam's first step, which goes by signs: where a gradient is next to zero, rounding
   decides. Each such weight of D switches some ReLUs, and each of those moves G's gradients, most of all sums over all
-  pixels in which much cancels. PyTorch without oneDNN differs from PyTorch with it by as much. In float64 nothing of
-  this is left: see `test_gradient_norms_in_float64`.
+  pixels in which much cancels. PyTorch without oneDNN differs from PyTorch with it by as much, and so do two runs of
+  ours with weights that differ by rounding; what it comes to depends on the seed, so it is measured here. In float64
+  nothing of it is left: see `test_gradient_norms_in_float64`.
   """
   published = golden.step_answers()['grad_norms']
   errors = _errors(step.grad_norms, published)
   disturbed = [_errors(game(_NOISE, seed).grad_norms, step.grad_norms) for seed in (1, 2)]
-  rounding = {name: max(run[name] for run in disturbed) for name in errors}
-  typical = np.median([value for name, value in rounding.items() if name.startswith('g/')])
-  for name, error in errors.items():
-    allowed, difference = 1e-3, abs(step.grad_norms[name] - published[name])
-    if name.startswith('g/'):
-      allowed += _UNLUCKY * max(rounding[name], typical)
-      if difference <= 3e-6:
-        continue  # both are rounding alone: a bias that the norm after it takes out again
-    assert error <= allowed, (name, error, allowed)
-  assert np.mean([error <= 1e-3 for error in errors.values()]) > 0.75
+  for net in ('d/', 'g/'):
+    rounding = {name: max(run[name] for run in disturbed) for name in errors if name.startswith(net)}
+    typical = np.median(list(rounding.values()))
+    for name, moved in rounding.items():
+      allowed = 1e-3 + _UNLUCKY * max(moved, typical)
+      # A bias that the norm after it takes out again: both are nothing but rounding.
+      both_are_zero = max(step.grad_norms[name], published[name]) < 5e-6
+      assert errors[name] <= allowed or both_are_zero, (name, errors[name], allowed)
+    assert np.median([errors[name] for name in rounding]) <= 1e-3
 
 
 def test_running_statistics(step):
