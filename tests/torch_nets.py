@@ -37,6 +37,11 @@ def _dense(*sizes: int, last_relu: bool = True) -> nn.Sequential:
   return nn.Sequential(*(layers if last_relu else layers[:-1]))
 
 
+def _frame_by_frame(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+  """[B, T, C], as published: on all frames at once, the last bits would differ."""
+  return torch.stack([layer(frame) for frame in x.unbind(1)], 1)
+
+
 def _audio_encoder(*, norm: bool) -> nn.Sequential:
   return nn.Sequential(
       _conv(1, 64, norm=norm), _conv(64, 128, norm=norm), nn.MaxPool2d(3, (1, 2)), _conv(128, 256, norm=norm),
@@ -56,7 +61,8 @@ class AtNet(nn.Module):
   def forward(self, example, mfcc):
     example = self.lmark_encoder(example)
     heard = [self.audio_eocder_fc(self.audio_eocder(frame[:, None]).flatten(1)) for frame in mfcc.unbind(1)]
-    return self.lstm_fc(self.lstm(torch.stack([torch.cat([example, frame], 1) for frame in heard], 1))[0])
+    states = self.lstm(torch.stack([torch.cat([example, frame], 1) for frame in heard], 1))[0]
+    return _frame_by_frame(self.lstm_fc, states)
 
 
 class AtSingle(nn.Module):
@@ -165,7 +171,8 @@ class Discriminator(nn.Module):
     example = self.encoder(example_landmarks)
     seen = [torch.cat([example, self.img_fc(self.image_encoder_dis(frame).flatten(1))], 1) for frame in video.unbind(1)]
     states = self.lstm(torch.stack(seen, 1))[0]
-    return torch.sigmoid(self.decision(states).mean(1))[:, 0], example_landmarks[:, None] + self.lstm_fc(states)
+    probability = torch.sigmoid(_frame_by_frame(self.decision, states).mean(1))[:, 0]
+    return probability, example_landmarks[:, None] + _frame_by_frame(self.lstm_fc, states)
 
 
 NETS = {'at_net': AtNet, 'at_single': AtSingle, 'vg_net': VgNet, 'discriminator': Discriminator}
