@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
   # Its flags are absl's and belong to the loop: they are passed on untouched.
   commands.add_parser('train', add_help=False, help='train a net: --config=configs/….py --workdir=…')
 
+  commands.add_parser('plan', add_help=False, help='what a training step needs of a TPU slice: --config=… --topology=…')
+
   sub = command('evaluate', _evaluate, 'score weights on a converted split, or videos beside real ones')
   sub.add_argument('--data', nargs='+', metavar='DIR', help='folders that prepare wrote')
   sub.add_argument('--real', metavar='DIR', help='folder of real videos')
@@ -129,6 +131,10 @@ def run(argv: Sequence[str]) -> None:
   if argv and argv[0] == 'train':
     from atvg_jax import train
     train.run(list(argv[1:]))
+    return
+  if argv and argv[0] == 'plan':
+    from atvg_jax import plan
+    plan.run(list(argv[1:]))
     return
   arguments = _parser().parse_args(argv)
   arguments.function(arguments)

@@ -6,7 +6,7 @@ state is the same everywhere. A step function is written for one device and the 
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -74,9 +74,12 @@ def shard_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
   return jax.device_put(cut, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
 
 
-def pmap_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
-  """(state, sharded batch) → (state, metrics), both replicated. The state passed in is used up."""
-  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+def pmap_train_step(step: Callable[..., Any], devices: Sequence[Any] | None = None) -> Callable[..., Any]:
+  """(state, sharded batch) → (state, metrics), both replicated. The state passed in is used up.
+
+  `devices` are all devices of all processes, unless told otherwise.
+  """
+  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
 
 
 def pmap_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,65 @@
+"""Floating-point operations of a function's matrix products and convolutions, and what a machine can do of them."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def count(function: Callable[..., Any], *arguments: Any, axis_sizes: tuple[tuple[str, int], ...] = ()) -> float:
+  """Multiplications and additions of the matrix products and convolutions that one call runs.
+
+  Counted on the traced program, so that a scan's body counts as often as it runs (XLA's own cost analysis counts it
+  once). What is recomputed by rematerialisation counts; elementwise work does not.
+
+  Args:
+    function: traceable.
+    arguments: arrays or `jax.ShapeDtypeStruct`s.
+    axis_sizes: (name, size) of the mapped axes that the function uses; the count is one device's.
+  """
+  return _count(jax.make_jaxpr(function, axis_env=list(axis_sizes))(*arguments).jaxpr)
+
+
+def _count(jaxpr: Any) -> float:
+  total = 0.0
+  for equation in jaxpr.eqns:
+    primitive, params = equation.primitive.name, equation.params
+    if primitive == 'dot_general':
+      (contracted, _), _ = params['dimension_numbers']
+      left = equation.invars[0].aval.shape
+      total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+    elif primitive == 'conv_general_dilated':
+      total += _convolution(equation)
+    elif primitive == 'cond':
+      total += max(_count(branch.jaxpr) for branch in params['branches'])
+    else:
+      inner = sum(_count(sub) for sub in jax.core.jaxprs_in_params(params))
+      total += inner * (params['length'] if primitive == 'scan' else 1)
+  return total
+
+
+def _convolution(equation: Any) -> float:
+  """The sum's length is the kernel's area times its input channels; holes of a dilated input (a gradient's) are free."""
+  kernel, numbers = equation.invars[1].aval.shape, equation.params['dimension_numbers'].rhs_spec
+  products = math.prod(kernel[axis] for axis in numbers[1:])
+  return 2 * math.prod(equation.outvars[0].aval.shape) * products / math.prod(equation.params['lhs_dilation'])
+
+
+def matmul_peak(dtype: Any = jnp.float32, *, size: int | None = None, seconds: float = 0.3) -> float:
+  """The best rate of a square matrix product on one local device, operations a second, measured in about `seconds`."""
+  device = jax.local_devices()[0]
+  if size is None:
+    size = 1024 if device.platform == 'cpu' else 8192
+  with jax.default_device(device):
+    left = jnp.ones((size, size), dtype)
+    multiply = jax.jit(lambda left: left @ left * jnp.asarray(1 / size, dtype))
+    jax.block_until_ready(multiply(left))
+    best, end = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+      start = time.perf_counter()
+      jax.block_until_ready(multiply(multiply(left)))
+      best = min(best, (time.perf_counter() - start) / 2)
+  return 2 * size**3 / best

@@ -1,0 +1,218 @@
+"""`atvg plan`: what a training step would need of a TPU slice, without the TPU.
+
+The real step is compiled for the slice's topology by the compiler of the extra `tpu`; memory, bytes and
+collectives are read off the compiled program, operations off the traced one.
+"""
+
+import math
+import os
+import re
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from atvg_jax import flops, parallel, rng, run_config
+from atvg_jax import landmarks as lm
+from atvg_jax.task import AXIS
+from atvg_jax.tasks import make_task
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+_GIB = 2**30
+
+
+class Chip(NamedTuple):
+  """One chip: peak bfloat16 operations/s, memory that a program can have [bytes], memory and network bandwidth [B/s].
+
+  float32 products run at the same rate: by default they are rounded to bfloat16 on their way into the matrix units.
+  """
+  peak: float
+  memory: float
+  bandwidth: float
+  network: float
+
+
+# Peaks, bandwidths and links (all of them, one way) are those of cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; the memory
+# is what the compiler grants a program of the chip's 32, 16, 95 and 32 GiB.
+CHIPS = {
+    'v4': Chip(275e12, 30.5 * _GIB, 1228e9, 300e9),
+    'v5e': Chip(197e12, 15.75 * _GIB, 819e9, 200e9),
+    'v5p': Chip(459e12, 95.74 * _GIB, 2765e9, 600e9),
+    'v6e': Chip(918e12, 31.25 * _GIB, 1640e9, 400e9),
+}
+
+
+class Program(NamedTuple):
+  """A compiled step, of one device. Bytes, but for `operations` and `seconds` (of compiling)."""
+  clips: int
+  arguments: int
+  temporaries: int
+  code: int
+  operations: float
+  accessed: float
+  collective: float
+  seconds: float
+
+  @property
+  def memory(self) -> int:
+    """All that it needs at once. The state that comes out lies where the one that went in lay."""
+    return self.arguments + self.temporaries + self.code
+
+
+class Slice:
+  """A TPU slice that need not exist."""
+
+  def __init__(self, topology: str):
+    """Describes e.g. 'v5e:4x4'; raises InputError where there is no such slice, or no compiler for TPUs."""
+    kind, _, shape = topology.partition(':')
+    if kind not in CHIPS or not re.fullmatch(r'\d+(x\d+)+', shape):
+      raise InputError(f'--topology={topology} is none: use a chip of {", ".join(CHIPS)} and a shape, such as v5e:4x4')
+    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # there is no TPU here to ask for its settings
+    from jax.experimental import topologies
+    try:
+      self.devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
+    except Exception as error:  # of many kinds, where libtpu is missing or refuses
+      reason = str(error).strip().splitlines()[0]
+      raise InputError(f'no compiler for --topology={topology} ({reason}): is the extra installed (pip install '
+                       '"atvg_jax[tpu]"), and is that a slice that can be had?') from error
+    self.name = topology
+    # On v4, each of a chip's two cores is a device here.
+    share = math.prod(map(int, shape.split('x'))) / len(self.devices)
+    self.chip = Chip(*(share * value for value in CHIPS[kind]))
+
+  def compile(self, config: Any, clips: int) -> Program | None:
+    """The config's training step with so many clips a device, or None where it does not fit into memory."""
+    task = make_task(config, _any_basis(config))
+    state = jax.eval_shape(task.init, rng.stream_key(config.seed, 'init'))
+    batch = batch_shapes(config, clips)
+    operations = flops.count(task.train_step, state, batch, axis_sizes=((AXIS, len(self.devices)),))
+    sharded = {name: jax.ShapeDtypeStruct((len(self.devices), *spec.shape), spec.dtype) for name, spec in batch.items()}
+    start = time.perf_counter()
+    try:
+      compiled = parallel.pmap_train_step(task.train_step, self.devices).lower(state, sharded).compile()
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' in str(error):
+        return None
+      raise
+    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    return Program(
+        clips, memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        memory.temp_size_in_bytes, memory.generated_code_size_in_bytes, operations, costs['bytes accessed'],
+        collective_bytes(compiled.as_text()), time.perf_counter() - start)
+
+  def times(self, program: Program) -> dict[str, float]:
+    """What each of three limits alone would let a step take, in seconds; the roofline is the longest."""
+    share = 2 * (len(self.devices) - 1) / len(self.devices)  # of a sum's bytes pass each device's links
+    return {'compute': program.operations / self.chip.peak, 'memory': program.accessed / self.chip.bandwidth,
+            'network': share * program.collective / self.chip.network}
+
+
+def batch_shapes(config: Any, clips: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and types of a batch as the input pipeline gives it."""
+  frames, size = config.data.window, config.data.image_size
+  shapes = {
+      features.MFCC: ((frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), jnp.float32),
+      features.LANDMARKS: ((frames, features.LANDMARK_SIZE), jnp.float32),
+      features.REST_LANDMARKS: ((features.LANDMARK_SIZE,), jnp.float32),
+      features.EXAMPLE_LANDMARKS: ((features.LANDMARK_SIZE,), jnp.float32), features.MASK: ((), jnp.float32)}
+  if config.task == 'vg':
+    shapes |= {features.VIDEO: ((frames, size, size, 3), jnp.uint8),
+               features.EXAMPLE_IMAGE: ((size, size, 3), jnp.uint8)}
+  return {name: jax.ShapeDtypeStruct((clips, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def _any_basis(config: Any) -> lm.LandmarkBasis:
+  """A basis of the right size: no number of it changes the program's cost."""
+  count = config.landmarks.num_components
+  point = np.zeros(features.LANDMARK_SIZE, np.float32)
+  return lm.LandmarkBasis(point, np.zeros((count, features.LANDMARK_SIZE), np.float32), np.float32(1), point,
+                          np.float32(0), np.zeros(count, np.float32))
+
+
+def collective_bytes(text: str) -> float:
+  """Bytes of the results of a compiled program's sums and exchanges over devices."""
+  names = r'(?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?'
+  found = re.findall(rf'= (.+?) {names}\(', text)
+  return float(sum(_bytes(dtype) * math.prod(map(int, filter(None, shape.split(','))))
+                   for result in found for dtype, shape in re.findall(r'\b([a-z]+\d+)\[([\d,]*)\]', result)))
+
+
+def _bytes(dtype: str) -> int:
+  return max(1, int(re.search(r'\d+', dtype)[0]) // 8)
+
+
+def largest_batch(first: Program, second: Program, memory: float) -> int:
+  """Clips a device that fit, by the straight line through two programs' memory."""
+  a_clip = (first.memory - second.memory) / (first.clips - second.clips)
+  return first.clips + math.floor((memory - first.memory) / a_clip)
+
+
+def search_largest(fits: Any, low: int, high: int) -> int:
+  """The largest number for which `fits` holds; it holds for `low`, and `high` is a first guess."""
+  while fits(high):
+    low, high = high, 2 * high
+  while high - low > 1:
+    middle = (low + high) // 2
+    low, high = (middle, high) if fits(middle) else (low, middle)
+  return low
+
+
+def report(where: Slice, program: Program, window: int) -> str:
+  """What a person wants to know of a compiled step, a line each."""
+  times = where.times(program)
+  step = max(times.values())
+  binds = max(times, key=times.__getitem__)
+  count, memory = len(where.devices), where.chip.memory
+  rows = [
+      ('batch', f'{program.clips} clips of {window} frames a device, {program.clips * count} on {count} devices'),
+      ('memory', f'{program.memory / _GIB:.2f} GiB of {memory / _GIB:.2f} GiB a device'),
+      ('  arguments', f'{program.arguments / _GIB:.2f} GiB (state and batch)'),
+      ('  temporaries', f'{program.temporaries / _GIB:.2f} GiB'),
+      ('  code', f'{program.code / _GIB:.2f} GiB'),
+      ('operations', f'{program.operations / 1e12:.2f} TFLOP a device: {times["compute"] * 1e3:.2f} ms at peak'),
+      ('memory traffic', f'{program.accessed / 1e9:.2f} GB a device: {times["memory"] * 1e3:.2f} ms'),
+      ('collectives', f'{program.collective / 1e9:.3f} GB: {times["network"] * 1e3:.2f} ms'),
+      ('roofline', f'{step * 1e3:.2f} ms a step, bound by {binds}: at most '
+                   f'{program.clips * count * window / step:,.0f} frames/s'),
+      ('compiled in', f'{program.seconds:.0f} s')]
+  return '\n'.join(f'{name:<16}{text}' for name, text in rows)
+
+
+def run(argv: list[str]) -> None:
+  """The command `atvg plan`."""
+  def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string('topology', None, 'the slice, such as v5e:2x2, v5e:4x4, v6e:2x4 or v5p:2x2x2',
+                        flag_values=values)
+    flags.DEFINE_integer('clips', None, 'clips a device (default: data.batch_size shared out)', flag_values=values)
+    flags.DEFINE_boolean('largest', True, 'whether to estimate the largest batch that fits, from a second compilation',
+                         flag_values=values)
+    flags.DEFINE_boolean('search', False, 'find the largest batch by compiling, in minutes each', flag_values=values)
+
+  values = run_config.parse_flags('plan', argv, define, {'topology': 'v5e:4x4'})
+  jax.config.update('jax_platforms', 'cpu')  # what is planned for is not asked
+  config, where = values.config, Slice(values.topology)
+  clips = values.clips or max(1, config.data.batch_size // len(where.devices))
+  print(f'{where.name}: compiling the step of {clips} clips a device takes minutes', flush=True)
+  program = where.compile(config, clips)
+  while program is None:
+    print(f'{clips} clips a device do not fit into {where.chip.memory / _GIB:.2f} GiB', flush=True)
+    if clips == 1:
+      raise InputError(f'not even one clip fits on {where.name}: use --config.remat=True, --config.dtype=bfloat16 or a '
+                       'shorter data.window')
+    clips //= 2
+    program = where.compile(config, clips)
+  print(report(where, program, config.data.window), flush=True)
+  if values.largest or values.search:
+    other = where.compile(config, clips // 2 if clips > 1 else 2)
+    if other is None:
+      print('largest batch   1 clip a device')
+      return
+    guess = largest_batch(program, other, where.chip.memory)
+    print(f'largest batch   {guess} clips a device, by a straight line through {other.clips} and {clips}', flush=True)
+    if values.search:
+      found = search_largest(lambda count: where.compile(config, count) is not None, clips, max(guess, clips + 1))
+      print(f'largest batch   {found} clips a device, compiled')
