@@ -1,15 +1,17 @@
 """Checkpoints of a run. The only file that knows Orbax.
 
 A checkpoint is two items: `generator` (parameters, their moving average, statistics: all that
-generation needs) and `training` (the rest). Arrays are handed over as NumPy copies, taken once from the
+generation needs) and `training` (the rest). The best one's generator and its score lie in `best/`. Arrays are handed over as NumPy copies, taken once from the
 replicated state: what is saved by n processes is restored by any other number, and donating the
 state to the next step cannot disturb a save that is still being written.
 """
 
+import contextlib
 import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +23,7 @@ from atvg_jax import parallel
 from atvg_jax.train_state import TrainState
 from data_pipelines.errors import InputError
 
-_FOLDER, _DAMAGED_FOLDER = 'checkpoints', 'damaged_checkpoints'
+_FOLDER, BEST_FOLDER, _DAMAGED_FOLDER = 'checkpoints', 'best', 'damaged_checkpoints'
 _GENERATOR = ('g_params', 'g_batch_stats', 'g_ema_params')
 _TRAINING = ('step', 'g_opt_state', 'd_params', 'd_batch_stats', 'd_opt_state')
 
@@ -56,20 +58,41 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def save(self, step: int, state: TrainState) -> None:
-    """Begins to save a replicated state; a save of the same step does nothing."""
+    """Begins to save a replicated state; a save of the same step does nothing.
+
+    Raises:
+      InputError: if this save, or the one that was being written, fails: a disk is full, for instance.
+    """
     if step in self._manager.all_steps():
       return
     items = {item: ocp.args.StandardSave(parallel.to_host(tree)) for item, tree in _items(state).items()}
-    self._manager.save(step, args=ocp.args.Composite(**items))
+    with self._told():
+      self._manager.save(step, args=ocp.args.Composite(**items))
 
   def wait(self) -> None:
-    """Returns when everything is on disk."""
-    self._manager.wait_until_finished()
+    """Returns when everything is on disk; raises InputError where that cannot be."""
+    with self._told():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits, then lets go of the files."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+    with self._told():
+      self._manager.close()
+
+  def last(self) -> str:
+    """Which checkpoint to go on from, in words."""
+    steps = self.steps()
+    return f'the last good checkpoint of {self._workdir} is of step {steps[-1]}' if steps else 'there is no checkpoint yet'
+
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """Failures to write as one sentence."""
+    try:
+      yield
+    except Exception as error:  # Orbax, tensorstore and the file system each have their own
+      on_disk = [int(name) for name in os.listdir(os.path.join(self._workdir, _FOLDER)) if re.fullmatch(r'\d+', name)]
+      raise InputError(f'a checkpoint could not be written to {self._workdir} ({_reason(error)}): make room, then go on '
+                       f'by the same command from step {max(on_disk, default=0)}') from error
 
   def restore(self, like: TrainState) -> TrainState | None:
     """The newest state that can be read, as NumPy, or None where there is no checkpoint.
@@ -126,6 +149,55 @@ class Checkpoints:
     self._manager = self._open()  # waits for all processes
 
 
+class Best:
+  """The generator of the best step so far, in `best/` of a workdir, next to its score."""
+
+  def __init__(self, workdir: str, metric: str):
+    """`metric`: name of an evaluation's number, after a minus where less is better; '' keeps nothing."""
+    self._sign, self._name = (-1, metric[1:]) if metric.startswith('-') else (1, metric)
+    self._folder = os.path.join(os.path.abspath(workdir), BEST_FOLDER)
+    self.step, self.score = 0, None
+    if metric and has_checkpoint(workdir, BEST_FOLDER):
+      with self._open() as manager:
+        self.step = manager.latest_step()
+        found = manager.restore(self.step, args=ocp.args.Composite(score=ocp.args.JsonRestore()))['score']
+      self.score = found['value'] if found['metric'] == self._name else None
+
+  def _open(self) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=preservation_policy.LatestN(1), enable_async_checkpointing=False, create=True)
+    return ocp.CheckpointManager(self._folder, options=options, item_handlers={
+        'generator': ocp.StandardCheckpointHandler(), 'score': ocp.JsonCheckpointHandler()})
+
+  def offer(self, step: int, state: TrainState, scores: Mapping[str, float]) -> None:
+    """Keeps a step's generator if its score is the best yet; the same on all processes.
+
+    Raises:
+      InputError: if the scores hold no such number, or the generator cannot be written.
+    """
+    if not self._name or not scores:
+      return
+    if self._name not in scores:
+      raise InputError(f'best_metric={self._name!r} is no number of the evaluation: use one of '
+                       f'{", ".join(sorted(scores))}, after a minus where less is better')
+    value = scores[self._name]
+    if self.score is not None and not self._sign * value > self._sign * self.score:
+      return
+    try:
+      with self._open() as manager:
+        manager.save(step, force=True, args=ocp.args.Composite(
+            generator=ocp.args.StandardSave(parallel.to_host(_items(state)['generator'])),
+            score=ocp.args.JsonSave({'metric': self._name, 'value': value})))
+    except Exception as error:  # as above
+      raise InputError(f'the best generator could not be written to {self._folder} ({_reason(error)}): make room, then '
+                       'go on by the same command') from error
+    self.step, self.score = step, value
+
+  def summary(self) -> dict[str, float]:
+    """{'best_step', 'best_<metric>'}; empty before there is one."""
+    return {} if self.score is None else {'best_step': self.step, f'best_{self._name}': self.score}
+
+
 def _reason(error: Exception) -> str:
   """The beginning of what an error says."""
   return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -136,21 +208,26 @@ def _shapes(tree: Any) -> list[tuple[int, ...]]:
   return sorted(tuple(leaf.shape) for leaf in jax.tree.leaves(getattr(tree, 'tree', tree)))
 
 
-def has_checkpoint(workdir: str) -> bool:
+def has_checkpoint(workdir: str, folder: str = _FOLDER) -> bool:
   """Whether a workdir holds a finished checkpoint."""
-  folder = os.path.join(workdir, _FOLDER)
+  folder = os.path.join(workdir, folder)
   return os.path.isdir(folder) and any(re.fullmatch(r'\d+', name) for name in os.listdir(folder))
 
 
-def restore_generator(workdir: str) -> tuple[int, dict[str, Any]]:
+def restore_generator(workdir: str, *, best: bool = False) -> tuple[int, dict[str, Any]]:
   """The newest readable generator of a workdir: (step, {'g_params', 'g_batch_stats', 'g_ema_params'?}), as NumPy.
+
+  `best` takes the one that `Best` kept.
 
   Raises:
     InputError: if the workdir holds no checkpoint that can be read.
   """
-  if not has_checkpoint(workdir):
-    raise InputError(f'{workdir} holds no checkpoint: train there first (atvg train --workdir={workdir} ...)')
-  folder = os.path.join(os.path.abspath(workdir), _FOLDER)
+  name = BEST_FOLDER if best else _FOLDER
+  if not has_checkpoint(workdir, name):
+    how = ' with a best_metric' if best else ''
+    raise InputError(f'{workdir} holds no {"best " if best else ""}checkpoint: train there first{how} '
+                     f'(atvg train --workdir={workdir} ...)')
+  folder = os.path.join(os.path.abspath(workdir), name)
   steps = sorted((int(name) for name in os.listdir(folder) if re.fullmatch(r'\d+', name)), reverse=True)
   for step in steps:
     try:

@@ -44,7 +44,8 @@ def train_batches(config: Any, start_step: int) -> Iterator[NumpyBatch]:
   """This process' endless batches from the config's data sets, from a step on."""
   input_pipeline, data = _input_pipeline(), config.data
   dataset = input_pipeline.train_batches(
-      tuple(data.dirs), split=data.split, window=data.window, batch_size=parallel.per_process(data.batch_size),
+      tuple(data.dirs), split=data.split, window=data.window,
+      batch_size=parallel.per_process(data.batch_size, config.accumulate),
       seed=config.seed, process_index=jax.process_index(), process_count=jax.process_count(),
       start_step=start_step, weights=tuple(data.weights) or None, augment=tuple(data.augment),
       with_video=config.task == 'vg')

@@ -40,3 +40,9 @@ def make(config: Any, num_steps: int) -> optax.GradientTransformation:
   # A chain even where nothing is clipped, so that a run can go on with another clipping.
   clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)
   return optax.chain(clip, optax.adam(schedule(config, num_steps), b1=config.b1, b2=config.b2))
+
+
+def update(optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
+  """One step of an optimizer → (parameters, its state)."""
+  updates, opt_state = optimizer.update(grads, opt_state, params)
+  return optax.apply_updates(params, updates), opt_state

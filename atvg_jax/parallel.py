@@ -49,11 +49,12 @@ def use_compilation_cache() -> None:
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
-def per_process(batch_size: int) -> int:
-  """This process' share of a global batch; raises InputError where it cannot be cut into equal parts."""
-  if batch_size % jax.device_count():
-    raise InputError(f'data.batch_size={batch_size} cannot be divided among {jax.device_count()} devices: '
-                     f'use a multiple of {jax.device_count()}')
+def per_process(batch_size: int, parts: int = 1) -> int:
+  """This process' share of a global batch; raises InputError where no device gets `parts` equal parts."""
+  if batch_size % (jax.device_count() * parts):
+    accumulate = f', each in {parts} parts (accumulate)' if parts > 1 else ''
+    raise InputError(f'a batch_size of {batch_size} cannot be divided among {jax.device_count()} devices{accumulate}: '
+                     f'use a multiple of {jax.device_count() * parts}')
   return batch_size // jax.process_count()
 
 

@@ -15,6 +15,7 @@ from atvg_jax.train_state import TrainState
 from data_pipelines.errors import InputError
 
 AXIS = 'batch'
+SKIPPED = 'skipped'
 
 Batch = Mapping[str, jax.Array]
 
@@ -42,6 +43,49 @@ def build(net: Callable[..., Any], keywords: Mapping[str, Any], **more: Any) -> 
     return net(**keywords, **more)
   except TypeError as error:
     raise InputError(f'config.model or config.discriminator does not fit the net: {error}') from error
+
+
+def accumulate(phase: Callable[[Any, Batch, jax.Array], tuple[Any, Any]], parts: int, stats: Any,
+               batch: Batch) -> tuple[Any, Any]:
+  """Runs over the equal parts of a device's batch one after the other, so that memory is that of one part.
+
+  The parts run in a scan: on accelerators that costs nothing, but XLA's CPU is slow at gradients of convolutions there.
+
+  Args:
+    phase: (stats, part of the batch, its index) → (stats, arrays to average).
+    parts: how many; 1 is the phase itself.
+    stats: statistics before the first part; each part goes on from those of the one before.
+    batch: a device's, whose clips can be divided by `parts`.
+
+  Returns:
+    The statistics after the last part, and the means.
+  """
+  if parts == 1:
+    return phase(stats, batch, jnp.int32(0))
+  cut = {name: array.reshape(parts, -1, *array.shape[1:]) for name, array in batch.items()}
+
+  def body(carry: Any, part: Any) -> tuple[Any, None]:
+    stats, values = phase(carry[0], part[1], part[0])
+    return (stats, jax.tree.map(jnp.add, carry[1], values)), None
+
+  _, shapes = jax.eval_shape(phase, stats, {name: array[0] for name, array in cut.items()}, jnp.int32(0))
+  zeros = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), shapes)
+  (stats, sums), _ = jax.lax.scan(body, (stats, zeros), (jnp.arange(parts), cut))
+  return stats, jax.tree.map(lambda total: total / parts, sums)
+
+
+def skipping_nonfinite(train_step: Callable[..., Any]) -> Callable[..., Any]:
+  """A train step that changes nothing but the step's number where one of its terms is not finite.
+
+  Its terms get one more, `SKIPPED`: 1 where that happened, else 0. The device decides; nobody waits for it.
+  """
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    after, terms = train_step(state, batch)
+    finite = jnp.all(jnp.isfinite(jnp.stack(list(terms.values()))))
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+    return kept.replace(step=after.step), terms | {SKIPPED: 1 - finite.astype(jnp.float32)}
+
+  return step
 
 
 def frame_weights(batch: Batch, num_frames: int) -> jax.Array:

@@ -66,6 +66,8 @@ def save(path: str, bundle: Bundle, *, half: bool = True) -> None:
 def load(path: str) -> Bundle:
   """The net in an .npz file, or in a training workdir: its newest checkpoint, the moving average if there is one.
 
+  `WORKDIR/best` is the checkpoint that the run kept for its `best_metric`.
+
   Raises:
     InputError: if there is nothing at `path`, or it is neither.
   """
@@ -94,8 +96,10 @@ def load(path: str) -> Bundle:
 def _load_workdir(workdir: str) -> Bundle:
   from atvg_jax import checkpoints  # Orbax takes seconds to import; packed files do without
 
+  best = os.path.basename(os.path.normpath(workdir)) == checkpoints.BEST_FOLDER
+  workdir = os.path.dirname(os.path.normpath(workdir)) if best else workdir
   config = run_config.load(workdir)
-  step, generator = checkpoints.restore_generator(workdir)
+  step, generator = checkpoints.restore_generator(workdir, best=best)
   basis = lm.load(os.path.join(workdir, run_config.BASIS_FILE)) if config['task'] == 'at' else None
   provenance = {'step': step, 'licence': config.get('licence', ''), 'scores': _last_scores(workdir, step)}
   return Bundle(config['task'], config, generator.get('g_ema_params', generator['g_params']),

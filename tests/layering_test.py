@@ -11,11 +11,11 @@ _TENSORFLOW = {'tensorflow', 'tensorflow_datasets'}
 
 # A file of atvg_jax imports from its own floor and from below.
 _FLOORS = (
-    {'cepstra', 'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task'},
+    {'cepstra', 'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task', 'flops'},
     {'models'},
     {'tasks'},
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights'},
-    {'validation', 'train', 'streaming', 'published', 'generator', 'generate', 'clip_scores', 'score_tables',
+    {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores', 'score_tables',
      'score_page', 'evaluate', 'convert', 'demo'},
     {'cli', '__main__'},
 )

@@ -50,6 +50,8 @@ class VgNet(nn.Module):
     landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels at 1/4 and at half
       size: precise places of lips and jaw, for faces never seen too.
     skip: add the encoder's half-size features as more channels at half size.
+    remat: keep only the inputs of the deep decoder's and the upsampling blocks for the gradient, and compute what is
+      inside again.
     norm: of all convolutions but the heads. `norm_over`, `axis_name`: see `layers.BatchNorm`.
     init_stddev: see `layers.weight_init`.
   """
@@ -72,6 +74,7 @@ class VgNet(nn.Module):
   attention: bool = True
   landmark_maps: bool = False
   skip: bool = False
+  remat: bool = False
   norm: NormKind = 'batch'
   norm_over: Literal['frame', 'clip'] = 'frame'
   axis_name: str | None = None
@@ -137,6 +140,12 @@ class VgNet(nn.Module):
     example_feature = feature_conv(example_map, train=train)
     feature = feature_conv(frame_maps, train=train) - example_feature[:, None]
 
+    def run(block: nn.Module, *inputs: Array | None) -> Array:
+      def call(block: nn.Module, *inputs: Array | None) -> Array:
+        return block(*inputs, train=train)
+
+      return (nn.remat(call) if self.remat and train else call)(block, *inputs)
+
     # The recurrence, [B, T, H/16, W/16, C], and back up to [B, T, H/4, W/4, C].
     x = conv(self.bottleneck_features, name='bottleneck')(feature, deep, train=train)
     x, carry = ConvGru(
@@ -149,11 +158,9 @@ class VgNet(nn.Module):
         name='gru',
     )(x, carry)
     for index in range(self.residual_blocks):
-      x = ResidualBlock(self.recurrent_features, conv, self.dropout_rate, name=f'residual{index}')(
-          x, train=train
-      )
+      x = run(ResidualBlock(self.recurrent_features, conv, self.dropout_rate, name=f'residual{index}'), x)
     for index, features in enumerate(self.decoder_features):
-      x = up(features, name=f'decoder{index}')(x, train=train)
+      x = run(up(features, name=f'decoder{index}'), x)
 
     # The mix of encoder and decoder.
     if self.attention:
@@ -177,7 +184,7 @@ class VgNet(nn.Module):
       return x, jnp.concatenate(still, axis=-1) if still else None
 
     for index, features in enumerate(self.upsample_features):
-      x = up(features, name=f'upsample{index}')(*with_details(x), train=train)
+      x = run(up(features, name=f'upsample{index}'), *with_details(x))
     if len(self.upsample_features) < 2:
       x, still = with_details(x)
     else:

@@ -9,7 +9,7 @@ import optax
 from atvg_jax import landmarks as lm
 from atvg_jax import losses, optimizers, rng
 from atvg_jax.models import at_net
-from atvg_jax.task import AXIS, Batch, Task, build, frame_weights
+from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 
@@ -47,10 +47,9 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     rest = batch[features.REST_LANDMARKS][:, None]
     return lm.to_coefficients(batch[features.LANDMARKS], rest, basis)  # [B, T, K]
 
-  def loss_fn(params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
-    key = rng.stream_key(config.seed, 'g_dropout', state.step, jax.lax.axis_index(AXIS))
+  def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
     outputs, updates = net.apply(
-        {'params': params, 'batch_stats': state.g_batch_stats}, *_inputs(net, batch, basis), train=True,
+        {'params': params, 'batch_stats': batch_stats}, *_inputs(net, batch, basis), train=True,
         rngs={'dropout': key}, mutable=['batch_stats'])
     predicted, true = outputs['coefficients'], target(batch)
     terms = {'g_coefficient_loss': losses.coefficient_loss(predicted, true)}
@@ -62,10 +61,14 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     return total, (updates.get('batch_stats', {}), terms)
 
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-    grads, (batch_stats, terms) = jax.grad(loss_fn, has_aux=True)(state.g_params, state, batch)
-    grads, batch_stats, terms = jax.lax.pmean((grads, batch_stats, terms), AXIS)
-    updates, opt_state = optimizer.update(grads, state.g_opt_state, state.g_params)
-    params = optax.apply_updates(state.g_params, updates)
+    def phase(batch_stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
+      place = jax.lax.axis_index(AXIS) * config.accumulate + part
+      key = rng.stream_key(config.seed, 'g_dropout', state.step, place)
+      grads, (batch_stats, terms) = jax.grad(loss_fn, has_aux=True)(state.g_params, batch_stats, batch, key)
+      return batch_stats, (grads, terms)
+
+    batch_stats, (grads, terms) = jax.lax.pmean(accumulate(phase, config.accumulate, state.g_batch_stats, batch), AXIS)
+    params, opt_state = optimizers.update(optimizer, grads, state.g_opt_state, state.g_params)
     terms['g_grad_norm'] = optax.tree.norm(grads)
     return state.replace(
         step=state.step + 1, g_params=params, g_batch_stats=batch_stats, g_opt_state=opt_state,

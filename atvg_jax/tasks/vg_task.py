@@ -1,9 +1,11 @@
 """Landmarks → video: VG-net, alone or against the regression-based discriminator.
 
 With a discriminator a step has the published order: D learns from a real and a generated clip and is
-updated; then G generates again, with fresh dropout, and learns against the updated D.
+updated; then G generates again, with fresh dropout, and learns against the updated D. `config.simultaneous` generates
+once: both learn from the same frames, against each other as they were before the step.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,14 +14,14 @@ import optax
 
 from atvg_jax import losses, metrics, optimizers, rng
 from atvg_jax.models import discriminator, vg_net
-from atvg_jax.task import AXIS, Batch, Task, build, frame_weights
+from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 
 
-def make_net(config: Any, axis_name: str | None = None) -> vg_net.VgNet:
+def make_net(config: Any, axis_name: str | None = None, remat: bool = False) -> vg_net.VgNet:
   """VG-net by a config's fields `model` (keywords) and `dtype`."""
-  return build(vg_net.VgNet, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
+  return build(vg_net.VgNet, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name, remat=remat)
 
 
 def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
@@ -40,7 +42,7 @@ def make(config: Any, basis: Any = None) -> Task:
   """The task; the landmarks it learns from are the true ones, so it needs no `basis`."""
   del basis
   axis_name = AXIS if config.sync_batch_norm else None
-  net = make_net(config, axis_name)
+  net = make_net(config, axis_name, config.remat)
   adversarial = config.discriminator is not None
   d_net = _make_discriminator(config, axis_name) if adversarial else None
   g_optimizer = optimizers.make(config.optimizer, config.num_steps)
@@ -63,11 +65,10 @@ def make(config: Any, basis: Any = None) -> Task:
         d_params=d_variables['params'], d_batch_stats=d_variables.get('batch_stats', {}),
         d_opt_state=d_optimizer.init(d_variables['params']))
 
-  def generate(state: TrainState, params: Any, batch: Batch, stream: str) -> tuple[dict[str, jax.Array], Any]:
+  def generate(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Any]:
     """Frames in training mode → (outputs, batch-norm statistics)."""
-    key = rng.stream_key(config.seed, stream, state.step, jax.lax.axis_index(AXIS))
     outputs, updates = net.apply(
-        _variables(params, state.g_batch_stats), _to_float(batch[features.EXAMPLE_IMAGE]),
+        _variables(params, batch_stats), _to_float(batch[features.EXAMPLE_IMAGE]),
         batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], train=True,
         rngs={'dropout': key}, mutable=['batch_stats'])
     return outputs, updates.get('batch_stats', {})
@@ -77,9 +78,9 @@ def make(config: Any, basis: Any = None) -> Task:
         _variables(params, batch_stats), video, batch[features.EXAMPLE_LANDMARKS], train=True, mutable=['batch_stats'])
     return outputs, updates.get('batch_stats', {})
 
-  def d_loss_fn(d_params: Any, state: TrainState, batch: Batch, fake: jax.Array) -> tuple[jax.Array, Any]:
-    real_out, d_batch_stats = discriminate(d_params, state.d_batch_stats, _to_float(batch[features.VIDEO]), batch)
-    fake_out, d_batch_stats = discriminate(d_params, d_batch_stats, fake, batch)
+  def d_loss_fn(d_params: Any, batch_stats: Any, batch: Batch, fake: jax.Array) -> tuple[jax.Array, Any]:
+    real_out, batch_stats = discriminate(d_params, batch_stats, _to_float(batch[features.VIDEO]), batch)
+    fake_out, batch_stats = discriminate(d_params, batch_stats, fake, batch)
     true = batch[features.LANDMARKS]
     terms = {
         'd_real_loss': losses.bce_with_logits(real_out['logits'], 1.0),
@@ -88,10 +89,10 @@ def make(config: Any, basis: Any = None) -> Task:
         'd_landmark_fake_loss': losses.landmark_loss(fake_out['landmarks'], true)}
     total = (weights.adversarial * (terms['d_real_loss'] + terms['d_fake_loss'])
              + weights.landmark * (terms['d_landmark_real_loss'] + terms['d_landmark_fake_loss']))
-    return total, (d_batch_stats, terms | {'d_loss': total})
+    return total, (batch_stats, terms | {'d_loss': total})
 
-  def g_loss_fn(g_params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, Any]:
-    outputs, g_batch_stats = generate(state, g_params, batch, 'g_dropout')
+  def g_loss_fn(outputs: dict[str, jax.Array], d_params: Any, d_batch_stats: Any, batch: Batch) -> tuple[jax.Array, Any]:
+    """What G has to answer for of its own `outputs` → (loss, (D's statistics, terms))."""
     fake, real = outputs['video'].astype(jnp.float32), _to_float(batch[features.VIDEO])
     weight = None
     if weights.mouth_weight != 1:
@@ -105,34 +106,70 @@ def make(config: Any, basis: Any = None) -> Task:
       box = metrics.mouth_box(real.shape[2])
       terms['g_ssim_loss'] = losses.ssim_loss(fake[:, :, *box], real[:, :, *box])
       total += weights.ssim * terms['g_ssim_loss']
-    d_batch_stats = state.d_batch_stats
     if adversarial:
-      d_out, d_batch_stats = discriminate(state.d_params, state.d_batch_stats, fake, batch)
+      d_out, d_batch_stats = discriminate(d_params, d_batch_stats, fake, batch)
       terms['g_adversarial_loss'] = losses.bce_with_logits(d_out['logits'], 1.0)
       terms['g_landmark_loss'] = losses.landmark_loss(d_out['landmarks'], batch[features.LANDMARKS])
       total += weights.adversarial * terms['g_adversarial_loss'] + weights.landmark * terms['g_landmark_loss']
-    return total, (g_batch_stats, d_batch_stats, terms | {'g_loss': total})
+    return total, (d_batch_stats, terms | {'g_loss': total})
+
+  # The phases of a step: (state, dropout's stream, (G's, D's statistics), batch, part) → (statistics, (gradients, terms)).
+
+  def dropout_key(state: TrainState, stream: str, part: jax.Array) -> jax.Array:
+    return rng.stream_key(config.seed, stream, state.step, jax.lax.axis_index(AXIS) * config.accumulate + part)
+
+  def d_phase(state: TrainState, stream: str, stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
+    outputs, g_stats = generate(state.g_params, stats[0], batch, dropout_key(state, stream, part))
+    fake = outputs['video'].astype(jnp.float32)
+    grads, (d_stats, terms) = jax.grad(d_loss_fn, has_aux=True)(state.d_params, stats[1], batch, fake)
+    return (g_stats, d_stats), (grads, terms)
+
+  def g_phase(state: TrainState, stream: str, stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
+    def loss(g_params: Any) -> tuple[jax.Array, Any]:
+      outputs, g_stats = generate(g_params, stats[0], batch, dropout_key(state, stream, part))
+      total, (d_stats, terms) = g_loss_fn(outputs, state.d_params, stats[1], batch)
+      return total, ((g_stats, d_stats), terms)
+
+    grads, (stats, terms) = jax.grad(loss, has_aux=True)(state.g_params)
+    return stats, (grads, terms)
+
+  def both_phase(state: TrainState, stream: str, stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
+    def loss(d_params: Any, g_params: Any) -> tuple[jax.Array, Any]:
+      outputs, g_stats = generate(g_params, stats[0], batch, dropout_key(state, stream, part))
+      fake = jax.lax.stop_gradient(outputs['video'].astype(jnp.float32))
+      d_total, (d_stats, d_terms) = d_loss_fn(d_params, stats[1], batch, fake)
+      # D judges the same frames twice, for its own loss and for G's: the compiler sees one pass in that.
+      g_total, (_, g_terms) = g_loss_fn(outputs, jax.lax.stop_gradient(d_params), stats[1], batch)
+      return d_total + g_total, ((g_stats, d_stats), d_terms | g_terms)
+
+    grads, (stats, terms) = jax.grad(loss, (0, 1), has_aux=True)(state.d_params, state.g_params)
+    return stats, (grads, terms)
+
+  def play(phase: Any, state: TrainState, stream: str, batch: Batch) -> tuple[TrainState, Any, dict[str, jax.Array]]:
+    """Runs a phase on all devices → (state with the new statistics, gradients, terms)."""
+    stats, (grads, terms) = jax.lax.pmean(accumulate(
+        partial(phase, state, stream), config.accumulate, (state.g_batch_stats, state.d_batch_stats), batch), AXIS)
+    return state.replace(g_batch_stats=stats[0], d_batch_stats=stats[1]), grads, terms
+
+  def update_d(state: TrainState, grads: Any) -> TrainState:
+    params, opt_state = optimizers.update(d_optimizer, grads, state.d_opt_state, state.d_params)
+    return state.replace(d_params=params, d_opt_state=opt_state)
 
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
     reported = {}
-    if adversarial:
-      outputs, g_batch_stats = generate(state, state.g_params, batch, 'd_dropout')
-      fake = jax.lax.stop_gradient(outputs['video'].astype(jnp.float32))
-      grads, (d_batch_stats, terms) = jax.grad(d_loss_fn, has_aux=True)(state.d_params, state, batch, fake)
-      grads, g_batch_stats, d_batch_stats, terms = jax.lax.pmean((grads, g_batch_stats, d_batch_stats, terms), AXIS)
-      updates, d_opt_state = d_optimizer.update(grads, state.d_opt_state, state.d_params)
-      state = state.replace(g_batch_stats=g_batch_stats, d_batch_stats=d_batch_stats, d_opt_state=d_opt_state,
-                            d_params=optax.apply_updates(state.d_params, updates))
-      reported = terms | {'d_grad_norm': optax.tree.norm(grads)}
-    grads, aux = jax.grad(g_loss_fn, has_aux=True)(state.g_params, state, batch)
-    grads, (g_batch_stats, d_batch_stats, terms) = jax.lax.pmean((grads, aux), AXIS)
-    updates, g_opt_state = g_optimizer.update(grads, state.g_opt_state, state.g_params)
-    params = optax.apply_updates(state.g_params, updates)
-    reported |= terms | {'g_grad_norm': optax.tree.norm(grads)}
+    if adversarial and config.simultaneous:
+      state, (d_grads, grads), terms = play(both_phase, state, 'g_dropout', batch)
+      state, reported = update_d(state, d_grads), {'d_grad_norm': optax.tree.norm(d_grads)}
+    else:
+      for index in range(config.d_steps if adversarial else 0):
+        state, d_grads, terms = play(d_phase, state, f'd_dropout{index or ""}', batch)
+        state, reported = update_d(state, d_grads), terms | {'d_grad_norm': optax.tree.norm(d_grads)}
+      state, grads, terms = play(g_phase, state, 'g_dropout', batch)
+    params, opt_state = optimizers.update(g_optimizer, grads, state.g_opt_state, state.g_params)
     return state.replace(
-        step=state.step + 1, g_params=params, g_batch_stats=g_batch_stats, d_batch_stats=d_batch_stats,
-        g_opt_state=g_opt_state,
-        g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step)), reported
+        step=state.step + 1, g_params=params, g_opt_state=opt_state,
+        g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step)
+    ), reported | terms | {'g_grad_norm': optax.tree.norm(grads)}
 
   def predict(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     return net.apply(
