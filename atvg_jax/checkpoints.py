@@ -1,9 +1,10 @@
 """Checkpoints of a run. The only file that knows Orbax.
 
 A checkpoint is two items: `generator` (parameters, their moving average, statistics: all that
-generation needs) and `training` (the rest). The best one's generator and its score lie in `best/`. Arrays are handed over as NumPy copies, taken once from the
-replicated state: what is saved by n processes is restored by any other number, and donating the
-state to the next step cannot disturb a save that is still being written.
+generation needs) and `training` (the rest). The best one's generator and its score lie in `best/`.
+Arrays are handed over as NumPy copies, taken once from the replicated state: what is saved by n
+processes is restored by any other number, and donating the state to the next step cannot disturb a
+save that is still being written.
 """
 
 import contextlib
@@ -82,7 +83,7 @@ class Checkpoints:
   def last(self) -> str:
     """Which checkpoint to go on from, in words."""
     steps = self.steps()
-    return f'the last good checkpoint of {self._workdir} is of step {steps[-1]}' if steps else 'there is no checkpoint yet'
+    return f'the last good checkpoint is of step {steps[-1]}' if steps else 'there is no checkpoint yet'
 
   @contextlib.contextmanager
   def _told(self) -> Iterator[None]:
@@ -90,9 +91,10 @@ class Checkpoints:
     try:
       yield
     except Exception as error:  # Orbax, tensorstore and the file system each have their own
-      on_disk = [int(name) for name in os.listdir(os.path.join(self._workdir, _FOLDER)) if re.fullmatch(r'\d+', name)]
-      raise InputError(f'a checkpoint could not be written to {self._workdir} ({_reason(error)}): make room, then go on '
-                       f'by the same command from step {max(on_disk, default=0)}') from error
+      names = os.listdir(os.path.join(self._workdir, _FOLDER))
+      last = max((int(name) for name in names if re.fullmatch(r'\d+', name)), default=0)
+      raise InputError(f'a checkpoint could not be written to {self._workdir} ({_reason(error)}): make room; the same '
+                       f'command goes on from step {last}') from error
 
   def restore(self, like: TrainState) -> TrainState | None:
     """The newest state that can be read, as NumPy, or None where there is no checkpoint.

@@ -63,6 +63,21 @@ def eval_batches(config: Any, directory: str) -> Iterator[NumpyBatch]:
   return itertools.islice(batches, 0, stop, settings.stride)
 
 
+def batch_shapes(config: Any, clips: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and types of a training batch of so many clips; by default of all that a step takes."""
+  clips = clips or config.data.batch_size
+  frames, size = config.data.window, config.data.image_size
+  shapes = {
+      features.MFCC: ((frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+      features.LANDMARKS: ((frames, features.LANDMARK_SIZE), np.float32),
+      features.REST_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32),
+      features.EXAMPLE_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32), features.MASK: ((), np.float32)}
+  if config.task == 'vg':
+    shapes |= {features.VIDEO: ((frames, size, size, 3), np.uint8),
+               features.EXAMPLE_IMAGE: ((size, size, 3), np.uint8)}
+  return {name: jax.ShapeDtypeStruct((clips, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+
+
 def place(batch: NumpyBatch) -> FedBatch:
   """One batch onto the devices. Text stays on the host."""
   clip_ids = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in batch.get(features.CLIP_ID, ()))

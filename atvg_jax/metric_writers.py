@@ -1,5 +1,6 @@
 """Numbers and pictures of a run: metrics.jsonl for programs, TensorBoard and pictures/ for people."""
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -7,6 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
+from tensorboardX.proto.summary_pb2 import Summary
+
+from data_pipelines import features
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -49,6 +53,21 @@ class MetricWriter:
     Image.fromarray(picture).save(path + '.partial', format='PNG')
     os.replace(path + '.partial', path)
     self._board.add_image(name, picture, step, dataformats='HWC')
+
+  def animation(self, step: int, name: str, frames: np.ndarray) -> None:
+    """A short video, uint8 [T, H, W, 3], as pictures/<name>_<step>.gif and on the board (which plays GIFs)."""
+    if not self._enabled:
+      return
+    first, *rest = map(Image.fromarray, frames)
+    made = io.BytesIO()
+    first.save(made, format='GIF', save_all=True, append_images=rest, duration=1000 // features.FPS, loop=0)
+    path = os.path.join(self._workdir, 'pictures', f'{name.replace("/", "_")}_{step:07d}.gif')
+    with open(path + '.partial', 'wb') as file:
+      file.write(made.getvalue())
+    os.replace(path + '.partial', path)
+    image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3,
+                          encoded_image_string=made.getvalue())
+    self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=f'{name}_moving', image=image)]), step)
 
   def close(self) -> None:
     """Flushes and closes the files."""

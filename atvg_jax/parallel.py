@@ -6,7 +6,7 @@ state is the same everywhere. A step function is written for one device and the 
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,31 +14,43 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from atvg_jax import flops
 from atvg_jax.task import AXIS
 from data_pipelines.errors import InputError
 
 
-def initialize(*, distributed: bool = False) -> None:
+def initialize(*, distributed: bool | None = None) -> None:
   """Joins the other processes, and turns on the compilation cache.
 
   Args:
-    distributed: whether this process is one of several. Address, count and index come from the
-      environment: TPU pods, Slurm and Open MPI are known to JAX; elsewhere set JAX_COORDINATOR_ADDRESS,
-      JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    distributed: whether this process is one of several. None looks: it is where JAX_COORDINATOR_ADDRESS is set, on
+      a TPU pod of several hosts, and in a Slurm job of several tasks. Address, count and index come from the
+      environment: TPU pods (and TPUs in Kubernetes), Slurm and Open MPI are known to JAX; elsewhere (a
+      Kubernetes JobSet of GPUs) set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+  Raises:
+    InputError: if the environment does not tell who the others are.
   """
   use_compilation_cache()
+  if distributed is None:
+    distributed = has_company(os.environ)
   if not distributed or jax.distributed.is_initialized():
     return
-  settings = {name: os.environ.get(variable) for name, variable in (
-      ('coordinator_address', 'JAX_COORDINATOR_ADDRESS'), ('num_processes', 'JAX_NUM_PROCESSES'),
-      ('process_id', 'JAX_PROCESS_ID'))}
-  if settings['coordinator_address'] is None:
-    jax.distributed.initialize()
-  elif None in settings.values():
+  names = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
+  address, count, index = map(os.environ.get, names)
+  if address is not None and not ((count or '').isdigit() and (index or '').isdigit()):
     raise InputError('JAX_COORDINATOR_ADDRESS is set, but JAX_NUM_PROCESSES or JAX_PROCESS_ID is not: set all three')
-  else:
-    jax.distributed.initialize(settings['coordinator_address'], int(settings['num_processes']),
-                               int(settings['process_id']))
+  try:
+    jax.distributed.initialize(*(() if address is None else (address, int(count), int(index))))
+  except (ValueError, RuntimeError) as error:
+    raise InputError(f'the other processes cannot be found ({str(error).splitlines()[0]}): start on a TPU pod or by srun, '
+                     f'or set {", ".join(names)}') from error
+
+
+def has_company(environment: Mapping[str, str]) -> bool:
+  """Whether an environment is that of one of several processes of a run."""
+  return ('JAX_COORDINATOR_ADDRESS' in environment or len(environment.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
+          or (int(environment.get('SLURM_NTASKS', '1')) > 1 and 'SLURM_STEP_NODELIST' in environment))
 
 
 def use_compilation_cache() -> None:
@@ -88,6 +100,13 @@ def pmap_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 
 
+def operations(step: Callable[..., Any], state: Any, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> float:
+  """Multiplications and additions of one device in a step on a global batch of these shapes, see `flops.count`."""
+  part = {name: jax.ShapeDtypeStruct((spec.shape[0] // jax.device_count(), *spec.shape[1:]), spec.dtype)
+          for name, spec in shapes.items()}
+  return flops.count(step, state, part, axis_sizes=((AXIS, jax.device_count()),))
+
+
 def to_host(tree: Any) -> Any:
   """Copies of a replicated tree's arrays in NumPy. They stay valid when the tree is donated."""
   return jax.tree.map(lambda array: np.array(array.addressable_data(0)), tree)
@@ -103,6 +122,16 @@ def any_process(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def watches_preemption() -> bool:
+  """Whether JAX's preemption service listens for SIGTERM: it does in runs of several processes."""
+  return jax.process_count() > 1
+
+
+def preempted(step: int) -> bool:
+  """Whether some process was told to go, and this step is the one after which all stop; ask after every step."""
+  return multihost_utils.reached_preemption_sync_point(step)
 
 
 def assert_replicated(tree: Any) -> None:

@@ -18,6 +18,36 @@ def render(sample: Mapping[str, np.ndarray]) -> np.ndarray:
   return video_grid(sample) if 'video' in sample else landmark_plot(sample)
 
 
+def animate(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarray | None:
+  """The frames [T, H, W, 3] of a short video: truth beside ours, the sound below; None where there are no frames.
+
+  Args:
+    sample: as for `video_grid`, and 'mfcc' [B, T, 28, 12].
+    clips: side by side at most.
+  """
+  if 'video' not in sample:
+    return None
+  columns = []
+  for clip in range(min(clips, len(sample['video']))):
+    pair = np.concatenate([sample['true_video'][clip], sample['video'][clip]], axis=1).astype(np.float32)
+    pair = np.clip(np.round((pair + 1) * 127.5), 0, 255).astype(np.uint8)  # [T, 2 H, W, 3]
+    columns.append(np.concatenate([pair, _sound_strip(sample['mfcc'][clip], pair.shape[2])], axis=1))
+  return np.concatenate(columns, axis=2)
+
+
+def _sound_strip(mfcc: np.ndarray, width: int) -> np.ndarray:
+  """A clip's MFCC over time as grey bands, with a red line at each frame's moment: [T, 28, 12] → [T, 36, width, 3]."""
+  own = slice(features.MFCC_CONTEXT, features.MFCC_CONTEXT + features.MFCC_ROWS_PER_FRAME)
+  rows = mfcc[:, own].reshape(-1, mfcc.shape[-1])  # 10 ms each
+  low, high = np.percentile(rows, [2, 98], axis=0)
+  grey = np.clip((rows - low) / np.maximum(high - low, 1e-6), 0, 1).T * 200
+  grey = np.repeat(grey, 3, axis=0)[:, (np.arange(width) * len(rows)) // width]
+  strip = np.repeat(grey[None, ..., None].astype(np.uint8), len(mfcc), axis=0).repeat(3, axis=-1)
+  for frame in range(len(mfcc)):
+    strip[frame, :, (2 * frame + 1) * width // (2 * len(mfcc))] = (255, 0, 0)
+  return strip
+
+
 def landmark_plot(sample: Mapping[str, np.ndarray], *, clips: int = 3, moments: int = 6) -> np.ndarray:
   """For each of the first clips: faces at some moments, true and predicted, and the mouth's opening over time.
 

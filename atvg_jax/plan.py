@@ -11,11 +11,10 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from atvg_jax import flops, parallel, rng, run_config
+from atvg_jax import feed, flops, parallel, rng, run_config
 from atvg_jax import landmarks as lm
 from atvg_jax.task import AXIS
 from atvg_jax.tasks import make_task
@@ -88,7 +87,7 @@ class Slice:
     """The config's training step with so many clips a device, or None where it does not fit into memory."""
     task = make_task(config, _any_basis(config))
     state = jax.eval_shape(task.init, rng.stream_key(config.seed, 'init'))
-    batch = batch_shapes(config, clips)
+    batch = feed.batch_shapes(config, clips)
     operations = flops.count(task.train_step, state, batch, axis_sizes=((AXIS, len(self.devices)),))
     sharded = {name: jax.ShapeDtypeStruct((len(self.devices), *spec.shape), spec.dtype) for name, spec in batch.items()}
     start = time.perf_counter()
@@ -109,20 +108,6 @@ class Slice:
     share = 2 * (len(self.devices) - 1) / len(self.devices)  # of a sum's bytes pass each device's links
     return {'compute': program.operations / self.chip.peak, 'memory': program.accessed / self.chip.bandwidth,
             'network': share * program.collective / self.chip.network}
-
-
-def batch_shapes(config: Any, clips: int) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes and types of a batch as the input pipeline gives it."""
-  frames, size = config.data.window, config.data.image_size
-  shapes = {
-      features.MFCC: ((frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), jnp.float32),
-      features.LANDMARKS: ((frames, features.LANDMARK_SIZE), jnp.float32),
-      features.REST_LANDMARKS: ((features.LANDMARK_SIZE,), jnp.float32),
-      features.EXAMPLE_LANDMARKS: ((features.LANDMARK_SIZE,), jnp.float32), features.MASK: ((), jnp.float32)}
-  if config.task == 'vg':
-    shapes |= {features.VIDEO: ((frames, size, size, 3), jnp.uint8),
-               features.EXAMPLE_IMAGE: ((size, size, 3), jnp.uint8)}
-  return {name: jax.ShapeDtypeStruct((clips, *shape), dtype) for name, (shape, dtype) in shapes.items()}
 
 
 def _any_basis(config: Any) -> lm.LandmarkBasis:

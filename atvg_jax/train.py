@@ -1,12 +1,14 @@
 """The training loop, one for all nets: `train(config, workdir)` returns the state and a summary.
 
-A workdir holds config.json, landmark_basis.npz, checkpoints/, metrics.jsonl, tensorboard/ and
-pictures/. Training in a workdir that holds a checkpoint goes on from it.
+A workdir holds config.json, landmark_basis.npz, checkpoints/, best/ (where there is a best_metric), metrics.jsonl,
+tensorboard/ and pictures/. Training in a workdir that holds a checkpoint goes on from it.
 """
 
 import contextlib
+import errno
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,14 +16,16 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from atvg_jax import feed, optimizers, parallel, pictures, rng, run_config, weights
-from atvg_jax.checkpoints import Checkpoints, has_checkpoint
+from atvg_jax import feed, flops, optimizers, parallel, pictures, rng, run_config, weights
+from atvg_jax.checkpoints import Best, Checkpoints, has_checkpoint
 from atvg_jax.landmarks import LandmarkBasis
 from atvg_jax.metric_writers import MetricWriter
 from atvg_jax.step_log import StepLog, StopSignals
+from atvg_jax.task import skipping_nonfinite
 from atvg_jax.tasks import make_task
 from atvg_jax.train_state import TrainState
 from atvg_jax.validation import EvalSets, Validation, sets_of
+from data_pipelines.errors import InputError
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +45,24 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
     basis: landmark basis of a new AT-net; by default fitted to the data sets.
 
   Returns:
-    The replicated state, and a summary: 'step', 'interrupted', 'steps_per_second', 'data_wait_share' and
-    the last 'train/...' and 'eval_.../...' numbers.
+    The replicated state, and a summary: 'step', 'interrupted', `StepLog.totals`, `Best.summary` and the last
+    'train/...' and 'eval_.../...' numbers.
 
   Raises:
-    InputError: if config, data or workdir are unfit; NonFiniteLossError names the term, step and clips.
+    InputError: if config, data or workdir are unfit, or a disk is full; NonFiniteLossError names the term, step and
+      clips.
   """
+  try:
+    return _train(config, workdir, batches, eval_sets, basis)
+  except OSError as error:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+      raise
+    raise InputError(f'there is no room left for {error.filename or workdir}: make some, then go on by the same '
+                     'command; the checkpoints that are there are whole') from error
+
+
+def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: EvalSets | None,
+           basis: LandmarkBasis | None) -> tuple[TrainState, dict[str, Any]]:
   # 1. The run: its config, its landmark basis, its state (new or restored).
   run_config.claim(config, workdir)
   start = None
@@ -60,19 +76,24 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
 
     stop = stack.enter_context(StopSignals(config.log_every))
     checkpoints = closing(Checkpoints(workdir, keep=config.keep_checkpoints))
+    best = Best(workdir, config.best_metric)
     state, start_step = _initial_state(config, task, checkpoints, start)
 
     # 2. What surrounds the step: batches, held-out sets, logs, the compiled step itself.
     batches = batches or functools.partial(feed.train_batches, config)
     writer = closing(MetricWriter(workdir, start_step=start_step, enabled=parallel.is_main_process()))
     validation = Validation(task, sets_of(config) if eval_sets is None else eval_sets)
-    train_step = parallel.pmap_train_step(task.train_step)
+    step_function = skipping_nonfinite(task.train_step) if config.skip_nonfinite else task.train_step
+    train_step = parallel.pmap_train_step(step_function)
     schedule = optimizers.schedule(config.optimizer, config.num_steps)
-    log = StepLog(frames_per_step=config.data.batch_size * config.data.window)
     summary: dict[str, Any] = {'interrupted': False}
     step = start_step
     if step < config.num_steps:
       source = closing(feed.Feed(lambda: batches(start_step)))
+      log = StepLog(
+          frames_per_step=config.data.batch_size * config.data.window, last_checkpoint=checkpoints.last,
+          operations_per_step=parallel.operations(step_function, state, feed.batch_shapes(config)),
+          peak=flops.matmul_peak(config.dtype))
       progress = closing(tqdm(
           total=config.num_steps, initial=step, unit='step', disable=not parallel.is_main_process(), mininterval=1,
           desc=os.path.basename(os.path.normpath(workdir)), dynamic_ncols=True))
@@ -98,10 +119,14 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
         if scores:
           writer.scalars(step, scores)
           progress.write(f'step {step}: ' + ', '.join(f'{name} {value:.4g}' for name, value in scores.items()))
+          log.check()  # only finite states are kept
+          best.offer(step, state, scores)
       if parallel.is_main_process() and (last or step % config.picture_every == 0):
         with log.pause():
           for name, sample in validation.samples(state).items():
             writer.picture(step, name, pictures.render(sample))
+            if (frames := pictures.animate(sample)) is not None:
+              writer.animation(step, name, frames)
       stopped = stop.asked(step)
       if last or stopped or step % config.checkpoint_every == 0:
         log.check()  # only finite states are saved
@@ -113,7 +138,9 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
 
     # 4. The end: everything is on disk before anything is said.
     checkpoints.wait()
-  return state, {'step': step, **log.totals(), **summary}
+    if step > start_step:
+      summary |= log.totals()
+  return state, {'step': step, **best.summary(), **summary}
 
 
 def _initial_state(config: Any, task: Any, checkpoints: Checkpoints,
@@ -131,12 +158,20 @@ def _initial_state(config: Any, task: Any, checkpoints: Checkpoints,
     _log.info('goes on from the checkpoint of step %d', step)
   for name, params in (('generator', state.g_params), ('discriminator', state.d_params)):
     if params is not None:
-      _log.info('%s: %.2f M parameters', name, sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6)
+      _log.info('%s', parameter_table(name, params))
   return parallel.replicate(state), step
 
 
+def parameter_table(name: str, params: Any) -> str:
+  """How many parameters a net has, in all and in each of its parts."""
+  counts = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()}
+  rows = [(name, sum(counts.values())), *((f'  {part}', count) for part, count in counts.items())]
+  return '\n'.join(f'{part:<28}{count:>12,} parameters' for part, count in rows)
+
+
 def _postfix(row: dict[str, float]) -> str:
-  return f"loss {row['train/g_loss']:.4g}, waiting for data {row['time/data_wait_share']:.0%}"
+  return (f"loss {row.get('train/g_loss', math.nan):.4g}, waiting for data {row['time/data_wait_share']:.0%}, "
+          f"{row['time/share_of_matmul_peak']:.0%} of the matmul peak")
 
 
 def run(argv: list[str]) -> None:

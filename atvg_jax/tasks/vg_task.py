@@ -193,6 +193,6 @@ def make(config: Any, basis: Any = None) -> Task:
   def sample_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     outputs = predict(state, batch)
     return {'example_image': _to_float(batch[features.EXAMPLE_IMAGE]), 'true_video': _to_float(batch[features.VIDEO]),
-            **{name: outputs[name] for name in ('video', 'attention', 'color')}}
+            'mfcc': batch[features.MFCC], **{name: outputs[name] for name in ('video', 'attention', 'color')}}
 
   return Task(init, train_step, eval_step, sample_step)
