@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core as jax_core
 
 
 def count(function: Callable[..., Any], *arguments: Any, axis_sizes: tuple[tuple[str, int], ...] = ()) -> float:
@@ -36,13 +37,13 @@ def _count(jaxpr: Any) -> float:
     elif primitive == 'cond':
       total += max(_count(branch.jaxpr) for branch in params['branches'])
     else:
-      inner = sum(_count(sub) for sub in jax.core.jaxprs_in_params(params))
+      inner = sum(_count(sub) for sub in jax_core.jaxprs_in_params(params))
       total += inner * (params['length'] if primitive == 'scan' else 1)
   return total
 
 
 def _convolution(equation: Any) -> float:
-  """The sum's length is the kernel's area times its input channels; holes of a dilated input (a gradient's) are free."""
+  """An output is a sum over the kernel's area and input channels; holes of a dilated input (a gradient's) are free."""
   kernel, numbers = equation.invars[1].aval.shape, equation.params['dimension_numbers'].rhs_spec
   products = math.prod(kernel[axis] for axis in numbers[1:])
   return 2 * math.prod(equation.outvars[0].aval.shape) * products / math.prod(equation.params['lhs_dilation'])

@@ -12,14 +12,14 @@ from atvg_jax import feed, parallel
 from atvg_jax import landmarks as lm
 from data_pipelines.errors import InputError
 
-CONFIG_FILE, BASIS_FILE = 'config.json', 'landmark_basis.npz'
+CONFIG_FILE, BASIS_FILE, SUMMARY_FILE = 'config.json', 'landmark_basis.npz', 'summary.json'
 
 # What a checkpoint's arrays depend on: it cannot change while a run goes on.
 _FIXED = ('task', 'model', 'discriminator', 'landmarks')
 
 
-def parse(argv: list[str]) -> tuple[config_dict.ConfigDict, str, bool]:
-  """The flags of `atvg train` → (locked config, workdir, whether this is one of several processes).
+def parse(argv: list[str]) -> flags.FlagValues:
+  """The flags of `atvg train`: `config` (locked), `workdir`, `distributed` (None: look), `interrupted_status`.
 
   Raises:
     InputError: where a flag, a field or a value is unknown or missing.
@@ -29,8 +29,10 @@ def parse(argv: list[str]) -> tuple[config_dict.ConfigDict, str, bool]:
     flags.DEFINE_boolean('distributed', None, 'whether this is one of several processes; on TPU pods, in Slurm jobs '
                          'and where JAX_COORDINATOR_ADDRESS is set it is known', flag_values=values)
 
-  values = parse_flags('train', argv, define, {'workdir': 'runs/vg_grid'})
-  return values.config, values.workdir, values.distributed
+    flags.DEFINE_integer('interrupted_status', 0, 'exit status of a run that was asked to stop and saved, for schedulers '
+                         'that start again what has failed', flag_values=values)
+
+  return parse_flags('train', argv, define, {'workdir': 'runs/vg_grid'})
 
 
 def parse_flags(command: str, argv: list[str], define: Callable[[flags.FlagValues], None],
@@ -109,10 +111,20 @@ def claim(config: Any, workdir: str) -> None:
                        'or end in the middle: use another --workdir')
   if parallel.is_main_process():
     os.makedirs(workdir, exist_ok=True)
-    with open(path + '.partial', 'w', encoding='utf-8') as file:
-      json.dump(wanted, file, indent=2)
-      file.write('\n')
-    os.replace(path + '.partial', path)
+    _write_json(path, wanted)
+
+
+def write_summary(workdir: str, summary: Mapping[str, Any]) -> None:
+  """Writes summary.json: what the run has come to, and whether it was interrupted."""
+  if parallel.is_main_process():
+    _write_json(os.path.join(workdir, SUMMARY_FILE), summary)
+
+
+def _write_json(path: str, value: Mapping[str, Any]) -> None:
+  with open(path + '.partial', 'w', encoding='utf-8') as file:
+    json.dump(value, file, indent=2)
+    file.write('\n')
+  os.replace(path + '.partial', path)
 
 
 def _differences(left: Any, right: Any, name: str) -> list[str]:

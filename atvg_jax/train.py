@@ -1,7 +1,7 @@
 """The training loop, one for all nets: `train(config, workdir)` returns the state and a summary.
 
 A workdir holds config.json, landmark_basis.npz, checkpoints/, best/ (where there is a best_metric), metrics.jsonl,
-tensorboard/ and pictures/. Training in a workdir that holds a checkpoint goes on from it.
+tensorboard/, pictures/ and, at the end, summary.json. Training in a workdir that holds a checkpoint goes on from it.
 """
 
 import contextlib
@@ -140,7 +140,9 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
     checkpoints.wait()
     if step > start_step:
       summary |= log.totals()
-  return state, {'step': step, **best.summary(), **summary}
+  summary = {'step': step, **best.summary(), **summary}
+  run_config.write_summary(workdir, summary)
+  return state, summary
 
 
 def _initial_state(config: Any, task: Any, checkpoints: Checkpoints,
@@ -182,10 +184,12 @@ def run(argv: list[str]) -> None:
   """
   logging.basicConfig(format='%(message)s', force=True)  # libraries have set up theirs
   logging.getLogger('atvg_jax').setLevel(logging.INFO)
-  config, workdir, distributed = run_config.parse(argv)
-  parallel.initialize(distributed=distributed)
-  _, summary = train(config, workdir)
+  asked = run_config.parse(argv)
+  parallel.initialize(distributed=asked.distributed)
+  _, summary = train(asked.config, asked.workdir)
   if parallel.is_main_process():
     width = max(map(len, summary))
     for name, value in summary.items():
       print(f'{name:<{width}}  {value:.5g}' if isinstance(value, float) else f'{name:<{width}}  {value}')
+  if summary['interrupted'] and asked.interrupted_status:
+    raise SystemExit(asked.interrupted_status)

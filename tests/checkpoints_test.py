@@ -1,6 +1,7 @@
 """Checkpoints lose nothing, keep the newest, survive what a kill leaves behind, and tell damage from difference."""
 
 import os
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,43 @@ def test_an_empty_workdir_restores_nothing(tmp_path):
   assert not checkpoints.has_checkpoint(str(tmp_path))
   with pytest.raises(InputError, match='no checkpoint'):
     checkpoints.restore_generator(str(tmp_path))
+
+
+@_TORN
+def test_a_full_disk_is_told_and_the_last_good_one_stays(saved):
+  """A limit on the size of files stands for the disk: writing fails in the same place, in the background."""
+  opened = checkpoints.Checkpoints(str(saved), keep=3)
+  big = _state(5).replace(g_batch_stats={'norm': {'mean': jnp.asarray(np.random.default_rng(0).normal(size=10**5))}})
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+  try:
+    with pytest.raises(InputError, match='could not be written .* goes on from step 4'):
+      opened.save(5, big)
+      opened.wait()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  opened.close()
+  restored, steps = _restore(saved, _state())
+  assert int(restored.step) == 4 and steps == [2, 3, 4]
+
+
+def test_the_best_is_kept_by_its_score_and_survives_a_start(tmp_path):
+  best = checkpoints.Best(str(tmp_path), 'eval_a/ssim')
+  for step, score in ((1, 0.5), (2, 0.7), (3, 0.6)):
+    best.offer(step, _state(step), {'eval_a/ssim': score, 'eval_a/lmd': step})
+  best = checkpoints.Best(str(tmp_path), 'eval_a/ssim')
+  assert best.summary() == {'best_step': 2, 'best_eval_a/ssim': 0.7}
+  best.offer(4, _state(4), {'eval_a/ssim': 0.7})  # as good is not better
+  assert os.listdir(tmp_path / 'best') == ['2']
+  step, generator = checkpoints.restore_generator(str(tmp_path), best=True)
+  assert step == 2 and set(generator) == {'g_params', 'g_batch_stats', 'g_ema_params'}
+  np.testing.assert_allclose(generator['g_params']['dense']['kernel'], 2.1, rtol=1e-6)
+  less = checkpoints.Best(str(tmp_path / 'less'), '-eval_a/lmd')
+  for step, score in ((1, 0.5), (2, 0.7)):
+    less.offer(step, _state(step), {'eval_a/lmd': score})
+  assert less.summary() == {'best_step': 1, 'best_eval_a/lmd': 0.5}
+  with pytest.raises(InputError, match='use one of eval_a/lmd'):
+    checkpoints.Best(str(tmp_path), 'eval_b/ssim').offer(5, _state(5), {'eval_a/lmd': 1.0})
 
 
 @_TORN

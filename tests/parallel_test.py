@@ -58,10 +58,32 @@ def test_batches_are_cut_into_one_part_a_device():
   np.testing.assert_array_equal(np.asarray(placed).reshape(4, 3), batch['x'])
 
 
+@pytest.mark.parametrize('environment, several', [
+    ({}, False),
+    ({'JAX_COORDINATOR_ADDRESS': 'host:1234'}, True),
+    ({'TPU_WORKER_HOSTNAMES': 'localhost'}, False),
+    ({'TPU_WORKER_HOSTNAMES': 't0,t1'}, True),
+    ({'SLURM_NTASKS': '4', 'SLURM_JOB_ID': '1'}, False),  # the batch script itself, before srun
+    ({'SLURM_NTASKS': '4', 'SLURM_STEP_NODELIST': 'n[0-3]'}, True),
+    ({'SLURM_NTASKS': '1', 'SLURM_STEP_NODELIST': 'n0'}, False),
+])
+def test_company_is_seen_in_the_environment(environment, several):
+  assert parallel.has_company(environment) == several
+
+
+def test_half_an_address_is_refused(monkeypatch):
+  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'localhost:1')
+  monkeypatch.delenv('JAX_NUM_PROCESSES', raising=False)
+  with pytest.raises(InputError, match='set all three'):
+    parallel.initialize()
+
+
 def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
   monkeypatch.setattr(jax, 'device_count', lambda: 3)
   with pytest.raises(InputError, match='multiple of 3'):
     parallel.per_process(16)
+  with pytest.raises(InputError, match=r'in 4 parts \(accumulate\): use a multiple of 12'):
+    parallel.per_process(18, 4)
 
 
 def test_host_copies_outlive_the_state():

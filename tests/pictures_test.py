@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from PIL import Image
 
 from atvg_jax import metric_writers, pictures
 from data_pipelines import features
@@ -16,6 +17,26 @@ def test_rows_of_frames_stand_in_their_order():
   picture = pictures.render(sample)
   assert picture.shape == (16, 40, 3) and picture.dtype == np.uint8
   assert picture[4, 4::8, 0].tolist() == [255, 0, 64, 64, 255]
+
+
+def test_a_short_video_shows_truth_ours_and_where_the_sound_is(tmp_path):
+  rng = np.random.default_rng(0)
+  frames = np.linspace(-1, 1, 5, dtype=np.float32)[None, :, None, None, None] * np.ones((2, 1, 32, 32, 3), np.float32)
+  sample = {'true_video': frames, 'video': -frames, 'mfcc': rng.normal(size=(2, 5, 28, 12)).astype(np.float32)}
+  video = pictures.animate(sample)
+  assert video.shape == (5, 32 + 32 + 36, 64, 3) and video.dtype == np.uint8
+  assert video[0, 0, 0].tolist() == [0] * 3 and video[0, 40, 0].tolist() == [255] * 3
+  red = (video[:, 64:, :32] == (255, 0, 0)).all(axis=-1).all(axis=1)  # [T, W]
+  assert [np.flatnonzero(row).tolist() for row in red] == [[3], [9], [16], [22], [28]]
+  assert pictures.animate({'landmarks': frames}) is None
+
+  writer = metric_writers.MetricWriter(str(tmp_path))
+  writer.animation(7, 'grid', video)
+  writer.close()
+  with Image.open(tmp_path / 'pictures' / 'grid_0000007.gif') as made:
+    assert made.n_frames == 5 and made.info['duration'] == 40
+  (board,) = (tmp_path / 'tensorboard').iterdir()
+  assert b'GIF89a' in board.read_bytes() and b'grid_moving' in board.read_bytes()
 
 
 def test_landmark_plots_mark_true_and_predicted():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import checkpoints, train
+from atvg_jax import checkpoints, train, weights
 from atvg_jax.step_log import NonFiniteLossError
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -28,7 +28,7 @@ def _assert_same(left, right):
 @pytest.fixture(scope='module')
 def whole_run(tmp_path_factory):
   """A VG run against a discriminator that nothing disturbs: (config, workdir, state, summary)."""
-  config = synthetic.config('vg_grid', data__window=3, ema_decay=0.9)
+  config = synthetic.config('vg_grid', data__window=3, ema_decay=0.9, best_metric='-eval_fake/pixel_l1')
   workdir = tmp_path_factory.mktemp('whole')
   return config, workdir, *train.train(config, str(workdir), **synthetic.arguments(config))
 
@@ -44,10 +44,24 @@ def test_a_run_writes_its_config_numbers_pictures_and_checkpoints(whole_run):
   assert {'train/g_pixel_loss', 'train/d_real_loss', 'train/g_grad_norm', 'train/learning_rate', 'eval_fake/ssim_mouth',
           'eval_fake/ssim_mouth_still'} <= names
   assert os.listdir(workdir / 'tensorboard')
-  assert sorted(os.listdir(workdir / 'pictures')) == ['fake_0000004.png', 'fake_0000008.png']
+  assert sorted(os.listdir(workdir / 'pictures')) == [
+      f'fake_{step:07d}.{kind}' for step in (4, 8) for kind in ('gif', 'png')]
+  assert 0 < summary['share_of_matmul_peak'] < 1.5
   assert sorted(os.listdir(workdir / 'checkpoints')) == ['4', '8']
   moved = jax.tree.map(lambda ema, params: float(abs(ema - params).max()), state.g_ema_params, state.g_params)
   assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_the_best_generator_is_kept_and_can_be_used(whole_run):
+  _, workdir, state, summary = whole_run
+  scores = {row['step']: row['eval_fake/pixel_l1'] for row in _curve(workdir) if 'eval_fake/pixel_l1' in row}
+  assert summary['best_step'] == min(scores, key=scores.get)
+  assert summary['best_eval_fake/pixel_l1'] == min(scores.values())
+  bundle = weights.load(str(workdir / 'best'))
+  assert bundle.provenance['step'] == summary['best_step'] and bundle.config['data']['window'] == 3
+  newest = weights.load(str(workdir))
+  assert newest.provenance['step'] == 8
+  _assert_same(newest.params, state.g_ema_params)
 
 
 def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
@@ -98,20 +112,39 @@ def test_a_finished_run_has_nothing_left_to_do(whole_run):
   assert summary['step'] == config.num_steps
 
 
+def _poisoned(config, start_step):
+  """Batches of which the third has a landmark that is no number."""
+  for step, batch in enumerate(synthetic.batches(config, start_step), start_step):
+    if step == 2:
+      batch[features.LANDMARKS][0, 0, 100] = np.nan
+    yield batch
+
+
 def test_a_number_that_is_not_finite_stops_the_run_by_name(tmp_path):
   config = synthetic.config('at_grid', checkpoint_every=1, log_every=4)
-
-  def poisoned(start_step):
-    for step, batch in enumerate(synthetic.batches(config, start_step), start_step):
-      if step == 2:
-        batch[features.LANDMARKS][0, 0, 100] = np.nan
-      yield batch
-
-  with pytest.raises(NonFiniteLossError, match=r'g_coefficient_loss is nan at step 3 \(clips 2-0, 2-1\)'):
-    train.train(config, str(tmp_path), **synthetic.arguments(config) | {'batches': poisoned})
+  with pytest.raises(NonFiniteLossError, match=r'g_coefficient_loss is nan at step 3 \(clips 2-0, 2-1\)') as caught:
+    train.train(config, str(tmp_path), **synthetic.arguments(config) | {
+        'batches': lambda step: _poisoned(config, step)})
+  assert 'the last good checkpoint is of step 2' in str(caught.value)
   step, generator = checkpoints.restore_generator(str(tmp_path))
   assert step == 2
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(generator))
+
+
+def test_a_step_that_is_not_finite_can_be_left_out(tmp_path):
+  config = synthetic.config('at_grid', log_every=4, skip_nonfinite=True)
+  state, summary = train.train(config, str(tmp_path), **synthetic.arguments(config) | {
+      'batches': lambda step: _poisoned(config, step)})
+  assert summary['skipped_steps'] == 1 and summary['step'] == int(state.step) == config.num_steps
+  assert [row['train/skipped_steps'] for row in _curve(tmp_path) if 'train/skipped_steps' in row] == [1, 0]
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+  assert int(state.g_opt_state[1][0].count) == config.num_steps - 1
+
+
+def test_a_best_metric_that_is_none_is_told(tmp_path):
+  config = synthetic.config('at_grid', best_metric='eval_fake/ldm')
+  with pytest.raises(InputError, match='eval_fake/lmd'):
+    train.train(config, str(tmp_path), **synthetic.arguments(config))
 
 
 def test_an_error_in_the_feed_reaches_the_caller(tmp_path):
