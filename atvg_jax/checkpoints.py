@@ -8,6 +8,7 @@ save that is still being written.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -201,8 +202,12 @@ class Best:
 
 
 def _reason(error: Exception) -> str:
-  """The beginning of what an error says."""
-  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+  """The beginning of what an error says, or what the system says where it is about room."""
+  text = str(error).strip()
+  for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if os.strerror(number) in text:
+      return os.strerror(number)
+  return (text.splitlines() or [type(error).__name__])[0][:200]
 
 
 def _shapes(tree: Any) -> list[tuple[int, ...]]:

@@ -43,8 +43,8 @@ def initialize(*, distributed: bool | None = None) -> None:
   try:
     jax.distributed.initialize(*(() if address is None else (address, int(count), int(index))))
   except (ValueError, RuntimeError) as error:
-    raise InputError(f'the other processes cannot be found ({str(error).splitlines()[0]}): start on a TPU pod or by srun, '
-                     f'or set {", ".join(names)}') from error
+    raise InputError(f'the other processes cannot be found ({str(error).splitlines()[0]}): start on a TPU pod or by '
+                     f'srun, or set {", ".join(names)}') from error
 
 
 def has_company(environment: Mapping[str, str]) -> bool:

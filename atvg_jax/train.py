@@ -184,6 +184,7 @@ def run(argv: list[str]) -> None:
   """
   logging.basicConfig(format='%(message)s', force=True)  # libraries have set up theirs
   logging.getLogger('atvg_jax').setLevel(logging.INFO)
+  logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs, with a traceback, what it also raises
   asked = run_config.parse(argv)
   parallel.initialize(distributed=asked.distributed)
   _, summary = train(asked.config, asked.workdir)

@@ -38,7 +38,7 @@ def base(task: str) -> ConfigDict:
   config.dtype = 'float32'  # of the computation; parameters and statistics are float32
   config.sync_batch_norm = False  # batch statistics over all devices instead of each device's
   config.accumulate = 1  # parts that a device's batch is cut into; their gradients are averaged before the update
-  config.skip_nonfinite = False  # leave out a step whose loss or gradient is not finite, and count it, instead of stopping
+  config.skip_nonfinite = False  # leave out steps whose loss or gradient is not finite, instead of stopping
 
   if task == 'vg':
     config.remat = False  # compute the decoder's inner values again for the gradient: less memory, more time
@@ -73,8 +73,8 @@ def base(task: str) -> ConfigDict:
   config.picture_every = 500
   config.checkpoint_every = 500
   config.keep_checkpoints = 3
-  # A number of the evaluation, such as 'eval_grid/ssim_mouth' or, where less is better, '-eval_grid/lmd': the step where
-  # it is best is kept as WORKDIR/best, which can be generated with and released.
+  # A number of the evaluation, such as 'eval_grid/ssim_mouth' or, where less is better, '-eval_grid/lmd': the step
+  # where it is best is kept as WORKDIR/best, which can be generated with and released.
   config.best_metric = ''
 
   config.evaluation = ConfigDict()  # during training, on each data set's held-out split

@@ -36,8 +36,9 @@ def test_every_worker_is_installed_and_started_with_the_flags_as_given():
   done = subprocess.run([_TOOLS / 'launch_tpu.sh', '--dry-run', 'run', 'pod', '--zone=z', '--', '--workdir=w', flag],
                         check=True, capture_output=True, text=True)
   # What the workers' shell makes of it is the flag again: expand the outer quoting as our shell would.
-  command = subprocess.run(['bash', '-c', f'set -- {done.stdout}\nprintf %s "${{@: -1}}"'], check=True, capture_output=True,
-                           text=True).stdout.removeprefix('--command=')
+  expanded = subprocess.run(['bash', '-c', f'set -- {done.stdout}\nprintf %s "${{@: -1}}"'], check=True,
+                            capture_output=True, text=True)
+  command = expanded.stdout.removeprefix('--command=')
   started = next(line for line in command.splitlines() if 'atvg train' in line)
   words = shlex.split(started.partition('>>')[0])
   assert words[-4:] == ['train', '--distributed', '--workdir=w', flag]

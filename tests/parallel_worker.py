@@ -1,4 +1,4 @@
-"""One process of a training run with a given number of devices; `parallel_test` and `multiprocess_test` compare them."""
+"""One process of a training run with so many devices; `parallel_test` and `multiprocess_test` compare them."""
 
 import argparse
 import itertools
@@ -39,7 +39,9 @@ def main() -> None:
   assert jax.local_device_count() == asked.devices and jax.process_count() == asked.count
   fields = {'data__batch_size': 8, 'evaluation__batch_size': 8, 'num_steps': asked.steps, 'eval_every': asked.steps,
             'checkpoint_every': 3, 'sync_batch_norm': True, 'data__window': 2}
-  config = synthetic.config(f'{asked.task}_grid', **fields | ({'model__dropout_rate': 0.0} if asked.task == 'vg' else {}))
+  if asked.task == 'vg':
+    fields['model__dropout_rate'] = 0.0
+  config = synthetic.config(f'{asked.task}_grid', **fields)
   share = 8 // asked.count
   mine = slice(asked.index * share, (asked.index + 1) * share)
 

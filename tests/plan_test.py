@@ -27,8 +27,8 @@ def test_collectives_are_summed_by_their_results():
 
 
 def _program(clips, memory, **fields):
-  values = {'arguments': memory, 'temporaries': 0, 'code': 0, 'operations': 197e12, 'accessed': 819e9, 'collective': 0.0,
-            'seconds': 1.0} | fields
+  values = {'arguments': memory, 'temporaries': 0, 'code': 0, 'operations': 197e12, 'accessed': 819e9,
+            'collective': 0.0, 'seconds': 1.0} | fields
   return plan.Program(clips, **values)
 
 

@@ -26,7 +26,10 @@ def _step(name, *, wrap=lambda step: step, poison=False, **fields):
 
 
 def _largest_difference(left, right):
-  return max(jax.tree.leaves(jax.tree.map(lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max()), left, right)))
+  def difference(a, b):
+    return float(np.abs(np.asarray(a) - np.asarray(b)).max())
+
+  return max(jax.tree.leaves(jax.tree.map(difference, left, right)))
 
 
 def test_a_batch_in_two_parts_is_the_whole_batch():

@@ -91,7 +91,7 @@ def make(config: Any, basis: Any = None) -> Task:
              + weights.landmark * (terms['d_landmark_real_loss'] + terms['d_landmark_fake_loss']))
     return total, (batch_stats, terms | {'d_loss': total})
 
-  def g_loss_fn(outputs: dict[str, jax.Array], d_params: Any, d_batch_stats: Any, batch: Batch) -> tuple[jax.Array, Any]:
+  def g_loss_fn(outputs: Any, d_params: Any, d_batch_stats: Any, batch: Batch) -> tuple[jax.Array, Any]:
     """What G has to answer for of its own `outputs` → (loss, (D's statistics, terms))."""
     fake, real = outputs['video'].astype(jnp.float32), _to_float(batch[features.VIDEO])
     weight = None
@@ -113,7 +113,7 @@ def make(config: Any, basis: Any = None) -> Task:
       total += weights.adversarial * terms['g_adversarial_loss'] + weights.landmark * terms['g_landmark_loss']
     return total, (d_batch_stats, terms | {'g_loss': total})
 
-  # The phases of a step: (state, dropout's stream, (G's, D's statistics), batch, part) → (statistics, (gradients, terms)).
+  # Phases of a step: (state, dropout's stream, (G's, D's statistics), batch, part) → (statistics, (gradients, terms)).
 
   def dropout_key(state: TrainState, stream: str, part: jax.Array) -> jax.Array:
     return rng.stream_key(config.seed, stream, state.step, jax.lax.axis_index(AXIS) * config.accumulate + part)
