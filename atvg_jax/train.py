@@ -10,6 +10,8 @@ import functools
 import logging
 import math
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -176,6 +178,21 @@ def _postfix(row: dict[str, float]) -> str:
           f"{row['time/share_of_matmul_peak']:.0%} of the matmul peak")
 
 
+def _hush() -> None:
+  """Keeps quiet what libraries print of a full disk in threads of theirs: what matters is raised here too."""
+  def unraisable(what: Any) -> None:
+    # tensorstore, of writes that were given up; TensorBoard's files at exit.
+    if str(what.exc_value) != 'Event loop is closed' and not isinstance(what.exc_value, OSError):
+      sys.__unraisablehook__(what)
+
+  def in_thread(what: Any) -> None:
+    if not isinstance(what.exc_value, OSError):  # TensorBoard's writer
+      threading.__excepthook__(what)
+
+  logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs what it also raises
+  sys.unraisablehook, threading.excepthook = unraisable, in_thread
+
+
 def run(argv: list[str]) -> None:
   """The command `atvg train`: trains by `--config=configs/....py[:smoke]`, `--workdir=...` and `--config.field=value`.
 
@@ -184,7 +201,7 @@ def run(argv: list[str]) -> None:
   """
   logging.basicConfig(format='%(message)s', force=True)  # libraries have set up theirs
   logging.getLogger('atvg_jax').setLevel(logging.INFO)
-  logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs, with a traceback, what it also raises
+  _hush()
   asked = run_config.parse(argv)
   parallel.initialize(distributed=asked.distributed)
   _, summary = train(asked.config, asked.workdir)
