@@ -70,7 +70,10 @@ class Slice:
     kind, _, shape = topology.partition(':')
     if kind not in CHIPS or not re.fullmatch(r'\d+(x\d+)+', shape):
       raise InputError(f'--topology={topology} is none: use a chip of {", ".join(CHIPS)} and a shape, such as v5e:4x4')
-    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # there is no TPU here to ask for its settings
+    # There is no TPU here to ask for its settings; without any of these the compiler complains at length.
+    for name, value in (('TPU_SKIP_MDS_QUERY', '1'), ('TPU_ACCELERATOR_TYPE', 'v5litepod-4'),
+                        ('TPU_WORKER_HOSTNAMES', 'localhost')):
+      os.environ.setdefault(name, value)
     from jax.experimental import topologies
     try:
       self.devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices

@@ -147,6 +147,26 @@ def test_a_best_metric_that_is_none_is_told(tmp_path):
     train.train(config, str(tmp_path), **synthetic.arguments(config))
 
 
+def test_parameters_are_told_by_part():
+  table = train.parameter_table('generator', {'stem': {'kernel': np.zeros((3, 3))}, 'head': {'bias': np.zeros(1000)}})
+  assert [line.split() for line in table.splitlines()] == [
+      ['generator', '1,009', 'parameters'], ['stem', '9', 'parameters'], ['head', '1,000', 'parameters']]
+
+
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
+@pytest.mark.parametrize('flags, status', [([], None), (['--interrupted_status=75'], 75)])
+def test_an_interrupted_run_ends_with_the_status_asked_for(flags, status, monkeypatch, tmp_path):
+  monkeypatch.setattr(train, 'train', lambda config, workdir: (None, {'step': 3, 'interrupted': True}))
+  monkeypatch.setattr(train, '_hush', lambda: None)
+  argv = ['--config=configs/at_grid.py:smoke', f'--workdir={tmp_path}', *flags]
+  if status is None:
+    train.run(argv)
+  else:
+    with pytest.raises(SystemExit) as caught:
+      train.run(argv)
+    assert caught.value.code == status
+
+
 def test_an_error_in_the_feed_reaches_the_caller(tmp_path):
   config = synthetic.config('at_grid')
 
