@@ -91,11 +91,11 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
     summary: dict[str, Any] = {'interrupted': False}
     step = start_step
     if step < config.num_steps:
-      source = closing(feed.Feed(lambda: batches(start_step)))
       log = StepLog(
           frames_per_step=config.data.batch_size * config.data.window, last_checkpoint=checkpoints.last,
           operations_per_step=parallel.operations(step_function, state, feed.batch_shapes(config)),
-          peak=flops.matmul_peak(config.dtype))
+          peak=flops.matmul_peak(config.dtype))  # before the feed's threads take their share of a CPU
+      source = closing(feed.Feed(lambda: batches(start_step)))
       progress = closing(tqdm(
           total=config.num_steps, initial=step, unit='step', disable=not parallel.is_main_process(), mininterval=1,
           desc=os.path.basename(os.path.normpath(workdir)), dynamic_ncols=True))
