@@ -36,6 +36,7 @@ def test_two_processes_and_one_train_alike(runs):
   parallel_test.compare(runs / 'one.npz', runs / 'pair' / '0.npz')
   parallel_test.compare(runs / 'pair' / '0.npz', runs / 'pair' / '1.npz', 0.0)
   assert sorted(path.name for path in (runs / 'pair' / 'shared' / 'checkpoints').iterdir()) == ['3', '5']
+  assert [path.name for path in (runs / 'pair' / 'shared' / 'best').iterdir()] == ['5']
 
 
 def test_one_goes_on_where_two_stopped_and_two_where_one_did(runs, tmp_path):

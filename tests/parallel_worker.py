@@ -38,9 +38,9 @@ def main() -> None:
   parallel.initialize()
   assert jax.local_device_count() == asked.devices and jax.process_count() == asked.count
   fields = {'data__batch_size': 8, 'evaluation__batch_size': 8, 'num_steps': asked.steps, 'eval_every': asked.steps,
-            'checkpoint_every': 3, 'sync_batch_norm': True, 'data__window': 2}
+            'checkpoint_every': 3, 'sync_batch_norm': True, 'data__window': 2, 'best_metric': '-eval_fake/lmd'}
   if asked.task == 'vg':
-    fields['model__dropout_rate'] = 0.0
+    fields |= {'model__dropout_rate': 0.0, 'best_metric': 'eval_fake/ssim'}
   config = synthetic.config(f'{asked.task}_grid', **fields)
   share = 8 // asked.count
   mine = slice(asked.index * share, (asked.index + 1) * share)
