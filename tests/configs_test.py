@@ -80,8 +80,9 @@ def test_a_real_step_of_the_smoke_form(name):
 @pytest.mark.parametrize('kind', ['at', 'vg'])
 def test_the_data_sets_configs_differ_in_data_alone(kind):
   configs = [importlib.import_module(f'configs.{kind}_{data}').get_config('smoke').to_dict()
-             for data in ('grid', 'lrw_ar', 'union')]
+             for data in ('grid', 'lrw_ar', 'union', 'lrw')]
   for config in configs[1:]:
     assert config['model'] == configs[0]['model'] and config['loss'] == configs[0]['loss']
+    assert config['optimizer'] == configs[0]['optimizer']
   assert [config['data']['dirs'] for config in configs] == [
-      ('data/grid',), ('data/lrw_ar',), ('data/grid', 'data/lrw_ar')]
+      ('data/grid',), ('data/lrw_ar',), ('data/grid', 'data/lrw_ar'), ('data/lrw',)]

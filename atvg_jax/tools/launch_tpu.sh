@@ -3,7 +3,7 @@
 #
 #   launch_tpu.sh [--dry-run] create  NAME --zone=Z --type=v5litepod-16 [--version=V] [--project=P] [--spot]
 #   launch_tpu.sh [--dry-run] install NAME --zone=Z [--project=P] [--share=HOST:/PATH]
-#   launch_tpu.sh [--dry-run] run     NAME --zone=Z [--project=P] -- --config=configs/vg_lrw_ar.py --workdir=shared/runs/vg
+#   launch_tpu.sh [--dry-run] run     NAME --zone=Z [--project=P] -- --config=configs/vg_lrw.py --workdir=shared/runs/vg
 #   launch_tpu.sh [--dry-run] resume  NAME (the options of create and install) -- (the flags of run)
 #   launch_tpu.sh [--dry-run] status  NAME --zone=Z [--project=P]
 #   launch_tpu.sh [--dry-run] collect NAME --zone=Z [--project=P] --from=shared/runs/vg --to=runs/vg
