@@ -117,12 +117,12 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
       if last or step % config.eval_every == 0:
         with log.pause():
           scores = validation.scores(state)
+          log.check()  # only finite states are kept
+          best.offer(step, state, scores)
         summary |= scores
         if scores:
           writer.scalars(step, scores)
           progress.write(f'step {step}: ' + ', '.join(f'{name} {value:.4g}' for name, value in scores.items()))
-          log.check()  # only finite states are kept
-          best.offer(step, state, scores)
       if parallel.is_main_process() and (last or step % config.picture_every == 0):
         with log.pause():
           for name, sample in validation.samples(state).items():
@@ -131,7 +131,7 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
               writer.animation(step, name, frames)
       stopped = stop.asked(step)
       if last or stopped or step % config.checkpoint_every == 0:
-        log.check()  # only finite states are saved
+        log.check()  # likewise
         checkpoints.save(step, state)
       if stopped and not last:
         _log.warning('asked to stop: saved at step %d, the same command goes on from there', step)
