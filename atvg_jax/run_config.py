@@ -29,8 +29,8 @@ def parse(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_boolean('distributed', None, 'whether this is one of several processes; on TPU pods, in Slurm jobs '
                          'and where JAX_COORDINATOR_ADDRESS is set it is known', flag_values=values)
 
-    flags.DEFINE_integer('interrupted_status', 0, 'exit status of a run that was asked to stop and saved, for schedulers '
-                         'that start again what has failed', flag_values=values)
+    flags.DEFINE_integer('interrupted_status', 0, 'exit status of a run that was asked to stop and saved, for '
+                         'schedulers that start again what has failed', flag_values=values)
 
   return parse_flags('train', argv, define, {'workdir': 'runs/vg_grid'})
 

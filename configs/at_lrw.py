@@ -2,9 +2,10 @@
 
   atvg train --config=configs/at_lrw.py --workdir=runs/at_lrw
 
-Time: meant for an accelerator, see docs/training.md for TPU slices; `:smoke`, a tiny net for 8 steps, takes half a minute.
-Numbers to expect: not trained here, where there is no LRW. What to beat: `eval_lrw/lmd_still`, the resting mouth, and the
-small net of release_at.py.
+Time: meant for an accelerator, see docs/training.md for TPU slices; `:smoke`,
+a tiny net for 8 steps, takes half a minute.
+Numbers to expect: not trained here, where there is no LRW. What to beat: `eval_lrw/lmd_still`, the resting mouth,
+and the small net of release_at.py.
 """
 
 from ml_collections import ConfigDict

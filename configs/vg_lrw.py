@@ -2,7 +2,8 @@
 
   atvg train --config=configs/vg_lrw.py --workdir=runs/vg_lrw
 
-Time: meant for an accelerator, see docs/training.md for TPU slices; `:smoke`, tiny nets for 8 steps, takes about a minute.
+Time: meant for an accelerator, see docs/training.md for TPU slices; `:smoke`,
+tiny nets for 8 steps, takes about a minute.
 Numbers to expect: not trained here, where there is no LRW. What to beat: `eval_lrw/..._still`, the example picture
 held still, and the small net of release_vg.py.
 """
