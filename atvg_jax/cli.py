@@ -122,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
   sub = command('release', _release, "pack a training workdir's weights into one small file")
   sub.add_argument('--workdir', required=True)
   sub.add_argument('--out', required=True, metavar='FILE', help='the .npz to write')
+
+  commands.add_parser('benchmark', add_help=False, help='measure speed and memory on this machine')  # as for train
   return parser
 
 
@@ -135,6 +137,10 @@ def run(argv: Sequence[str]) -> None:
   if argv and argv[0] == 'plan':
     from atvg_jax import plan
     plan.run(list(argv[1:]))
+    return
+  if argv and argv[0] == 'benchmark':
+    from atvg_jax import benchmarks
+    benchmarks.run(argv[1:])
     return
   arguments = _parser().parse_args(argv)
   arguments.function(arguments)

@@ -17,6 +17,7 @@ _FLOORS = (
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights'},
     {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores', 'score_tables',
      'score_page', 'evaluate', 'convert', 'demo'},
+    {'benchmarks'},
     {'cli', '__main__'},
 )
 
