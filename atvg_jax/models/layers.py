@@ -12,6 +12,7 @@ from flax import linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 Dtype = Any
@@ -115,24 +116,29 @@ class GroupNorm(nn.Module):
   def __call__(self, x: Array, *, train: bool) -> Array:
     del train
     features = x.shape[-1]
-    groups = max(features // self.group_size, 1)
-    if features % groups:
-      groups = 1
     scale = self.param('scale', scale_init, (features,), self.param_dtype)
     bias = self.param('bias', nn.initializers.zeros, (features,), self.param_dtype)
-    axes = (-3, -2)
-    wide = x.astype(jnp.float32)
-    # Moments per channel first, groups of channels after: the large reductions stay contiguous.
-    mean, square = jnp.mean(wide, axes), jnp.mean(jnp.square(wide), axes)  # [..., C]
-    grouped = (*mean.shape[:-1], groups, features // groups)
-    mean, square = mean.reshape(grouped).mean(-1), square.reshape(grouped).mean(-1)
-    inverse = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + self.epsilon)
-    mean, inverse = (jnp.repeat(v, features // groups, axis=-1) for v in (mean, inverse))
-    factor = scale * inverse
-    shift = bias - mean * factor
-    dtype = self.dtype or x.dtype
-    factor, shift = (jnp.expand_dims(v, axes).astype(dtype) for v in (factor, shift))
-    return x.astype(dtype) * factor + shift
+    return group_normalise(x.astype(self.dtype or x.dtype), scale, bias, self.group_size, self.epsilon)
+
+
+def group_normalise(x: Array, scale: Array, bias: Array, group_size: int = 8, epsilon: float = 1e-5) -> Array:
+  """Group norm of pictures [..., H, W, C] by scale and bias [C]."""
+  features = x.shape[-1]
+  groups = max(features // group_size, 1)
+  if features % groups:
+    groups = 1
+  axes = (-3, -2)
+  wide = x.astype(jnp.float32)
+  # Moments per channel first, groups of channels after: the large reductions stay contiguous.
+  mean, square = jnp.mean(wide, axes), jnp.mean(jnp.square(wide), axes)  # [..., C]
+  grouped = (*mean.shape[:-1], groups, features // groups)
+  mean, square = mean.reshape(grouped).mean(-1), square.reshape(grouped).mean(-1)
+  inverse = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + epsilon)
+  mean, inverse = (jnp.repeat(v, features // groups, axis=-1) for v in (mean, inverse))
+  factor = scale * inverse
+  shift = bias - mean * factor
+  factor, shift = (jnp.expand_dims(v, axes).astype(x.dtype) for v in (factor, shift))
+  return x * factor + shift
 
 
 def make_norm(
@@ -280,14 +286,15 @@ class UpBlock(nn.Module):
     return y.reshape(*lead, *y.shape[1:])
 
 
-def sub_pixel_kernel(weights: Array) -> Array:
+def sub_pixel_kernel(weights: Array | np.ndarray) -> Array | np.ndarray:
   """The 2x2 kernel [2, 2, C, 4 F] whose phases are the transposed convolution by `weights` [3, 3, C, F].
 
-  `weights` are as PyTorch applies them: input i reaches output 2i - 1 + k through tap k.
+  `weights` are as PyTorch applies them: input i reaches output 2i - 1 + k through tap k. NumPy stays NumPy.
   """
+  xp = np if isinstance(weights, np.ndarray) else jnp
   # Along one axis: even outputs see tap 1 of input i; odd ones tap 2 of input i and tap 0 of input i + 1.
   taps = ((1, None), (2, 0))  # taps[phase][offset of the input]
-  none = jnp.zeros(weights.shape[2:], weights.dtype)
+  none = xp.zeros(weights.shape[2:], weights.dtype)
   rows = []
   for row in range(2):
     columns = []
@@ -297,9 +304,9 @@ def sub_pixel_kernel(weights: Array) -> Array:
         for b in range(2):
           k, l = taps[a][row], taps[b][column]
           phases.append(none if k is None or l is None else weights[k, l])
-      columns.append(jnp.concatenate(phases, axis=-1))
-    rows.append(jnp.stack(columns))
-  return jnp.stack(rows)
+      columns.append(xp.concatenate(phases, axis=-1))
+    rows.append(xp.stack(columns))
+  return xp.stack(rows)
 
 
 class ResidualBlock(nn.Module):

@@ -3,6 +3,7 @@
 What does not depend on the state is computed for all steps at once, before the scan.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from flax import linen as nn
@@ -88,23 +89,47 @@ class ConvGru(nn.Module):
     # A convolution in a scan has a very slow gradient on XLA's CPU; patches and a matmul do not.
     matrix = hidden_kernel.astype(dtype).reshape(-1, gates)
 
-    def step(state: Array, inputs: Array) -> tuple[Array, Array]:
-      hidden = patches(state, self.kernel, self.dilation) @ matrix + hidden_bias
-      state = gru_update(inputs, hidden, state)
-      return state, state
+    def hidden_sums(state: Array) -> Array:
+      return patches(state, self.kernel, self.dilation) @ matrix + hidden_bias
 
     if carry is None:
       carry = jnp.zeros((batch, height, width, self.features), dtype)
-    if self.recurrence == 'time':
-      carry, states = lax.scan(step, carry.astype(dtype), inputs.swapaxes(0, 1))
-      return states.swapaxes(0, 1), carry
-    zero = jnp.zeros((time, height, width, self.features), dtype)
-    if self.recurrence == 'batch':
-      _, states = lax.scan(step, zero, inputs)
-      return states, carry
-    if self.recurrence == 'none':
-      return gru_update(inputs, hidden_bias, jnp.zeros((batch, *zero.shape), dtype)), carry
-    raise ValueError(f"recurrence must be 'time', 'batch' or 'none', not {self.recurrence!r}")
+    return run_gru(inputs, hidden_sums, hidden_bias, carry.astype(dtype), self.recurrence)
+
+
+def run_gru(
+    inputs: Array,
+    hidden_sums: Callable[[Array], Array],
+    hidden_bias: Array,
+    carry: Array,
+    recurrence: Recurrence,
+) -> tuple[Array, Array]:
+  """Runs a GRU over a window.
+
+  Args:
+    inputs: the inputs' sums with their bias, [B, T, H, W, 3 F].
+    hidden_sums: state [N, H, W, F] -> its sums with their bias [N, H, W, 3 F].
+    hidden_bias: [3 F], which is what `hidden_sums` gives of zeros.
+    carry: the state [B, H, W, F] after the frames before; only 'time' uses it.
+    recurrence: see `ConvGru`.
+
+  Returns:
+    As `ConvGru`.
+  """
+
+  def step(state: Array, inputs: Array) -> tuple[Array, Array]:
+    state = gru_update(inputs, hidden_sums(state), state)
+    return state, state
+
+  if recurrence == 'time':
+    carry, states = lax.scan(step, carry, inputs.swapaxes(0, 1))
+    return states.swapaxes(0, 1), carry
+  if recurrence == 'batch':
+    _, states = lax.scan(step, jnp.zeros((inputs.shape[1], *carry.shape[1:]), carry.dtype), inputs)
+    return states, carry
+  if recurrence == 'none':
+    return gru_update(inputs, hidden_bias, jnp.zeros((*inputs.shape[:2], *carry.shape[1:]), carry.dtype)), carry
+  raise ValueError(f"recurrence must be 'time', 'batch' or 'none', not {recurrence!r}")
 
 
 def _uniform(features: int) -> Initializer:
