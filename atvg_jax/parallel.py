@@ -107,6 +107,21 @@ def operations(step: Callable[..., Any], state: Any, shapes: Mapping[str, jax.Sh
   return flops.count(step, state, part, axis_sizes=((AXIS, jax.device_count()),))
 
 
+def divisible(batch_size: int) -> bool:
+  """Whether there are several local devices and a batch can be cut into equal parts for them."""
+  return jax.local_device_count() > 1 and batch_size % jax.local_device_count() == 0
+
+
+def cut_clips(clips: np.ndarray) -> np.ndarray:
+  """[B, ...] → [local devices, B / local devices, ...]."""
+  return clips.reshape(jax.local_device_count(), -1, *clips.shape[1:])
+
+
+def pmap_clips(function: Callable[..., Any], num_clips: int) -> Callable[..., Any]:
+  """(replicated parameters, `num_clips` arrays or trees cut for the devices) → the same of each device's clips."""
+  return jax.pmap(function, in_axes=(None, *(0,) * num_clips))
+
+
 def to_host(tree: Any) -> Any:
   """Copies of a replicated tree's arrays in NumPy. They stay valid when the tree is donated."""
   return jax.tree.map(lambda array: np.array(array.addressable_data(0)), tree)

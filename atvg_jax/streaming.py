@@ -1,17 +1,18 @@
 """The two nets as compiled programs that run window by window and carry their recurrent state along.
 
 Every window has the same number of frames, the last one padded, so each net is compiled once for a batch
-size, whatever the length of the speech; and what is in memory at any time is one window, not the video.
+size, whatever the length of the speech (VG-net in two programs, one for what a clip's frames share); and what is in memory at any time is one window, not the video.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import cepstra, tasks, weights
-from atvg_jax.models import at_net
+from atvg_jax import cepstra, parallel, tasks, weights
+from atvg_jax.models import at_net, fast_vg
 from data_pipelines import audio, features
 
 WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
@@ -53,21 +54,35 @@ class AtStream:
 
 
 class VgStream:
-  """VG-net: an example image and landmarks → frames."""
+  """VG-net: an example image and landmarks → frames.
 
-  def __init__(self, bundle: weights.Bundle):
-    """Takes weights of kind 'vg'."""
-    self._net = tasks.make_net(bundle.config)
-    self._variables = jax.device_put({'params': bundle.params, 'batch_stats': bundle.batch_stats})
+  Two programs: `start` once a clip, for what its frames share, and `step` for every window. A batch that can be cut
+  into equal parts for all local devices is drawn on all of them.
+  """
 
-    @jax.jit
-    def step(variables, example_image, example_landmarks, landmarks, carry):
-      example_image = example_image.astype(jnp.float32) / 127.5 - 1
-      outputs = self._net.apply(variables, example_image, example_landmarks, landmarks, train=False, carry=carry)
+  def __init__(self, bundle: weights.Bundle, dtype: str | None = None, backend: str | None = None):
+    """Prepares weights of kind 'vg'.
+
+    Args:
+      bundle: the weights.
+      dtype: to compute in; None is what the net was trained in. 'bfloat16' pays on graphics cards and TPUs.
+      backend: see `fast_vg.prepare`.
+    """
+    self._net = net = tasks.make_net(bundle.config | ({'dtype': dtype} if dtype else {}))
+    self._prepared = jax.device_put(
+        fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend))
+
+    def start(prepared, example_image, example_landmarks):
+      return fast_vg.start(net, prepared, example_image.astype(jnp.float32) / 127.5 - 1, example_landmarks)
+
+    def step(prepared, still, landmarks, carry):
+      outputs = fast_vg.draw(net, prepared, still, landmarks, carry)
       frames = jnp.round((outputs['video'] + 1) * 127.5)
       return jnp.clip(frames, 0, 255).astype(jnp.uint8), outputs['carry']
 
-    self.step = step
+    self.start, self.step = jax.jit(start), jax.jit(step)
+    self._on_all_devices = functools.cache(lambda: (
+        parallel.replicate(self._prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3)))
 
   def __call__(self, example_image: np.ndarray, example_landmarks: np.ndarray,
                windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -81,15 +96,26 @@ class VgStream:
       windows: windows of one length that follow each other in time.
     """
     batch_size, height, width = example_image.shape[:3]
-    carry = jnp.zeros((batch_size, height // 16, width // 16, self._net.recurrent_features), self._net.dtype)
+    carry = fast_vg.zero_carry(self._net, batch_size, height, width)
+    prepared, start, step, cut = self._prepared, self.start, self.step, lambda clips: clips
+    # The published recurrence over the batch couples the clips: they stay together.
+    if parallel.divisible(batch_size) and self._net.recurrence != 'batch':
+      prepared, start, step = self._on_all_devices()
+      cut = parallel.cut_clips
+    still, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
     waiting = None
     for landmarks in windows:
-      frames, carry = self.step(self._variables, example_image, example_landmarks, landmarks, carry)
+      frames, carry = step(prepared, still, cut(landmarks), carry)
       if waiting is not None:
-        yield np.asarray(waiting)
+        yield _joined(waiting, batch_size)
       waiting = frames
     if waiting is not None:
-      yield np.asarray(waiting)
+      yield _joined(waiting, batch_size)
+
+
+def _joined(frames: jax.Array, batch_size: int) -> np.ndarray:
+  """Frames [(devices,) B, W, ...] → [B, W, ...] on the host."""
+  return np.asarray(frames).reshape(batch_size, *frames.shape[-4:])
 
 
 def split(values: np.ndarray, window: int = WINDOW) -> Iterator[np.ndarray]:

@@ -1,6 +1,9 @@
 """Windows that carry state add up to the one-piece run, with one compilation whatever the length."""
 
 import functools
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +70,7 @@ def test_one_compilation_whatever_the_length(vg, at):
     landmarks = _landmarks(rng, length)
     list(vg_stream(image, landmarks[:, 0], streaming.split(landmarks, 4)))
     list(at_stream(np.zeros((1, 6), np.float32), streaming.mfcc_windows(np.zeros(length * 640), length, 4)))
-  assert vg_stream.step._cache_size() == 1
+  assert vg_stream.start._cache_size() == vg_stream.step._cache_size() == 1
   assert at_stream.step._cache_size() == 1
 
 
@@ -83,3 +86,19 @@ def test_split_fills_the_last_window_with_its_last_frame():
   windows = list(streaming.split(values, 3))
   assert [window.shape for window in windows] == [(1, 3, 2), (1, 3, 2)]
   np.testing.assert_array_equal(windows[1][0], [[6, 7], [8, 9], [8, 9]])
+
+
+def test_a_batch_is_drawn_on_all_devices():
+  script = pathlib.Path(__file__).parent / 'devices_worker.py'
+  run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+  assert run.returncode == 0, run.stderr
+  assert int(run.stdout) <= 1
+
+
+def test_the_fast_program_takes_half_precision(vg):
+  rng = np.random.default_rng(4)
+  image = rng.integers(0, 256, (1, 128, 128, 3), np.uint8)
+  landmarks = _landmarks(rng, 2)[:1]
+  half, full = (next(streaming.VgStream(vg, dtype=dtype)(image, landmarks[:, 0], [landmarks])).astype(int)
+                for dtype in ('bfloat16', None))
+  assert 0 < np.abs(half - full).mean() < 3
