@@ -8,7 +8,9 @@ from data_pipelines.errors import InputError
 # What → the module whose `run(argv)` measures and prints it.
 BENCHMARKS = {
     'feed': 'atvg_jax.benchmarks.feed_benchmark',
+    'generate': 'atvg_jax.benchmarks.generate_benchmark',
     'prepare': 'atvg_jax.benchmarks.prepare_benchmark',
+    'train': 'atvg_jax.benchmarks.train_benchmark',
 }
 
 
