@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import atvg_jax
+from atvg_jax import host_memory
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
@@ -148,6 +149,7 @@ def run(argv: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Entry point of the console script: runs the command and returns the exit status."""
+  host_memory.keep_freed()
   try:
     run(sys.argv[1:] if argv is None else argv)
   except InputError as error:

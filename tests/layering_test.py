@@ -11,7 +11,8 @@ _TENSORFLOW = {'tensorflow', 'tensorflow_datasets'}
 
 # A file of atvg_jax imports from its own floor and from below.
 _FLOORS = (
-    {'cepstra', 'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task', 'flops'},
+    {'cepstra', 'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task',
+     'flops', 'host_memory'},
     {'models'},
     {'tasks'},
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights'},

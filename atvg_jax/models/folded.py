@@ -87,7 +87,7 @@ def fold(params: Mapping[str, Any], stats: Mapping[str, Any] | None, algorithm: 
     norm = tuple(np.asarray(params['norm'][name], np.float32) for name in ('scale', 'bias'))
   chosen = 'direct' if reflect else algorithm(kernel.shape, stride=stride, up=up)
   size = kernel.shape[0]
-  kernel = jax.tree.map(lambda array: np.asarray(array).astype(dtype), _arranged(kernel, chosen, up))
+  kernel = jax.tree.map(lambda array: array.astype(dtype), _arranged(kernel.astype(np.float32), chosen, up))
   return Layer(kernel, bias.astype(dtype), norm, chosen, size, stride, dilation, up, reflect)
 
 
@@ -96,7 +96,7 @@ def _arranged(kernel: np.ndarray, algorithm: Algorithm, up: bool) -> Any:
     phases = [kernel[np.ix_(rows, columns)] for rows in _PHASE_TAPS for columns in _PHASE_TAPS]
     return tuple(winograd.transform_kernel(phase, _phase_tile(*phase.shape[:2])) for phase in phases)
   if up:
-    return np.asarray(layers.sub_pixel_kernel(kernel))
+    return layers.sub_pixel_kernel(kernel)
   if algorithm == 'winograd':
     return winograd.transform_kernel(kernel, (_TILE, _TILE))
   if algorithm == 'rows':  # [k, k, C, F] → [1, k, C, k F]

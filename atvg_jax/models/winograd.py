@@ -46,9 +46,8 @@ def matrices(outputs: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def transform_kernel(weights: Array | np.ndarray, tile: Pair) -> Array | np.ndarray:
   """[r, s, C, F] → [(n + s - 1) * (m + r - 1), C, F] for tiles of m x n outputs; NumPy stays NumPy."""
   rows, columns = (matrices(m, r)[1] for m, r in zip(tile, weights.shape[:2], strict=True))
-  rows, columns = rows.astype(weights.dtype), columns.astype(weights.dtype)
-  einsum = np.einsum if isinstance(weights, np.ndarray) else jnp.einsum
-  return einsum('ak,bl,klcf->bacf', rows, columns, weights, optimize=True).reshape(-1, *weights.shape[2:])
+  both = np.einsum('ak,bl->bakl', rows, columns).reshape(len(rows) * len(columns), -1).astype(weights.dtype)
+  return (both @ weights.reshape(both.shape[1], -1)).reshape(len(both), *weights.shape[2:])
 
 
 def convolve(x: Array, kernel: Array, tile: Pair, taps: Pair, padding: tuple[Pair, Pair]) -> Array:
