@@ -1,12 +1,9 @@
 """Pictures and video, in and out."""
 
-import contextlib
-import fractions
-import json
 import os
 import warnings
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -14,10 +11,12 @@ from PIL import Image, ImageOps
 
 from data_pipelines import audio, features
 from data_pipelines.errors import InputError
+from data_pipelines.video_writer import VideoWriter
+
+__all__ = ['Clip', 'VideoWriter', 'iter_video', 'read_image', 'read_video']
 
 _MAX_PIXELS = 50_000_000  # of a picture
 _MAX_BYTES = 4 << 30  # of a decoded clip
-_VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 
 
 class Clip(NamedTuple):
@@ -172,110 +171,3 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
   array = frame.to_ndarray(format='rgb24')
   turns = round(frame.rotation / 90) % 4  # counter-clockwise
   return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
-
-
-class VideoWriter:
-  """Writes frames, and the sound that goes with them, as H.264 and AAC at 25 frames a second.
-
-  A context manager. The file is written under a temporary name beside its own and renamed when all is well;
-  after an exception nothing is left behind.
-
-  Args:
-    path: ends in .mp4, .m4v, .mov or .mkv.
-    size: (height, width) of the frames; odd sizes are widened by one repeated row or column.
-    samples: float32 [n] in [-1, 1], 16 kHz mono, or None for a silent film. What is longer than the frames is cut.
-    comment: written as JSON into the file's comment tag.
-
-  Raises:
-    InputError: the name or folder will not do.
-  """
-
-  def __init__(self, path: str | os.PathLike, size: tuple[int, int], samples: np.ndarray | None = None,
-               comment: dict | None = None):
-    self.path = os.fspath(path)
-    folder, name = os.path.split(os.path.abspath(self.path))
-    if not name.lower().endswith(_VIDEO_SUFFIXES):
-      raise InputError(f'{self.path} must end in {", ".join(_VIDEO_SUFFIXES)}: the video is written as H.264.')
-    if os.path.isdir(self.path):
-      raise InputError(f'{self.path} is a directory, where the name of a video file is needed.')
-    if not os.path.isdir(folder):
-      raise InputError(f'{folder} does not exist: make the folder first.')
-    self.num_frames = 0
-    self._size = tuple(size)
-    self._samples = None if samples is None else np.asarray(samples, np.float32)
-    self._num_samples = 0
-    self._temporary = os.path.join(folder, f'.{os.getpid()}.{name}')
-    try:
-      self._container = av.open(self._temporary, 'w', options={'movflags': 'faststart'})
-    except (av.FFmpegError, OSError) as error:
-      raise InputError(f'{self.path} cannot be written ({error.strerror}): choose another folder.') from error
-    try:
-      if comment is not None:
-        self._container.metadata['comment'] = json.dumps(comment)
-      self._video = self._container.add_stream('libx264', rate=features.FPS, options={'crf': '18'})
-      self._video.height, self._video.width = (side + side % 2 for side in self._size)
-      self._video.pix_fmt = 'yuv420p'
-      self._video.codec_context.colorspace = 5  # BT.601, what the conversion uses: players guess another above SD
-      self._video.time_base = fractions.Fraction(1, features.FPS)
-      self._audio = None
-      if self._samples is not None:
-        self._audio = self._container.add_stream('aac', rate=features.SAMPLE_RATE, layout='mono')
-        self._audio.bit_rate = 96_000
-    except BaseException:
-      self._discard()
-      raise
-
-  def append(self, frame: np.ndarray) -> None:
-    """Adds one frame, uint8 [H, W, 3]."""
-    if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
-      raise ValueError(f'frame of shape {frame.shape} and {frame.dtype}, where uint8 {(*self._size, 3)} was announced')
-    frame = np.pad(frame, [(0, side % 2) for side in self._size] + [(0, 0)], mode='edge')
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
-    picture.pts = self.num_frames
-    picture.time_base = fractions.Fraction(1, features.FPS)
-    self._container.mux(self._video.encode(picture))
-    self.num_frames += 1
-    self._write_sound(self.num_frames * features.SAMPLES_PER_FRAME)
-
-  def close(self) -> None:
-    """Finishes the file and gives it its name."""
-    try:
-      if not self.num_frames:
-        raise ValueError('a video needs at least one frame')
-      self._container.mux(self._video.encode())
-      if self._audio is not None:
-        self._container.mux(self._audio.encode())
-      self._container.close()
-      os.replace(self._temporary, self.path)
-    except BaseException:
-      self._discard()
-      raise
-
-  def __enter__(self) -> Self:
-    return self
-
-  def __exit__(self, kind, value, traceback) -> None:
-    if kind is None:
-      self.close()
-    else:
-      self._discard()
-
-  def _write_sound(self, end: int) -> None:
-    """Sound up to sample `end`, silence where it is over, so that both tracks are of one length."""
-    if self._audio is None:
-      return
-    chunk = np.zeros(end - self._num_samples, np.float32)
-    sound = self._samples[self._num_samples:end]
-    chunk[:len(sound)] = np.clip(sound, -1, 1)
-    frame = av.AudioFrame.from_ndarray(chunk[None], format='fltp', layout='mono')
-    frame.sample_rate = features.SAMPLE_RATE
-    frame.pts = self._num_samples
-    frame.time_base = fractions.Fraction(1, features.SAMPLE_RATE)
-    self._container.mux(self._audio.encode(frame))
-    self._num_samples = end
-
-  def _discard(self) -> None:
-    with contextlib.suppress(Exception):
-      self._container.close()
-    with contextlib.suppress(FileNotFoundError):
-      os.remove(self._temporary)

@@ -16,8 +16,9 @@ _FLOORS = (
     {'models'},
     {'tasks'},
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights'},
-    {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores', 'score_tables',
-     'score_page', 'evaluate', 'convert', 'demo'},
+    {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores',
+     'score_tables', 'score_page', 'evaluate', 'convert', 'demo', 'paste', 'motion', 'dubbing', 'side_outputs',
+     'batch', 'export'},
     {'benchmarks'},
     {'cli', '__main__'},
 )
@@ -53,7 +54,7 @@ def test_data_pipelines_know_no_jax():
     assert not _packages(path) & (_JAX | {'atvg_jax', 'configs'}), path
 
 
-@pytest.mark.parametrize('name', ['features', 'errors', 'audio', 'media', 'faces', 'alignment'])
+@pytest.mark.parametrize('name', ['features', 'errors', 'audio', 'audio_stream', 'media', 'video_writer', 'faces', 'alignment'])
 def test_what_generation_uses_of_data_pipelines_knows_no_tensorflow(name):
   assert not _packages(_ROOT / 'data_pipelines' / f'{name}.py') & _TENSORFLOW
 

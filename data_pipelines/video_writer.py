@@ -1,0 +1,216 @@
+"""Frames and sound out: H.264 and AAC, as a file that is there when it is whole, or as a stream while it is made."""
+
+import contextlib
+import fractions
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO, Self
+
+import av
+import numpy as np
+
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
+_FORMATS = {'.mkv': 'matroska', '.mov': 'mov'}
+
+# What a stream is cut into, seconds: short enough to see the first frames at once.
+_FRAGMENT = 0.2
+_STREAMING = {
+    'mp4': {'movflags': 'empty_moov+default_base_moof', 'frag_duration': str(round(_FRAGMENT * 1e6))},
+    'matroska': {'cluster_time_limit': str(round(_FRAGMENT * 1e3)), 'live': '1'}}
+_STREAMING['mov'] = _STREAMING['mp4']
+
+# Frames above this many pixels are encoded with less looking ahead: 40 frames of a photograph fill gigabytes.
+_LARGE = 3_000_000
+
+
+class VideoWriter:
+  """Writes frames, and the sound that goes with them, as H.264 and AAC at 25 frames a second.
+
+  A context manager. The file is written under a temporary name beside its own and renamed when all is well;
+  after an exception nothing is left behind. With `stream` it grows under its own name instead, in fragments that a
+  player can follow.
+
+  Args:
+    path: ends in .mp4, .m4v, .mov or .mkv; or something to write bytes to, for a stream of fragmented MP4.
+    size: (height, width) of the frames; odd sizes are widened by one repeated row or column.
+    sound: float32 [n] in [-1, 1], 16 kHz mono, or an iterable of such pieces, read as they are needed; None for a
+      silent film. What is longer than the frames is cut.
+    comment: written as JSON into the file's comment tag.
+    stream: write while frames come, the first within a fraction of a second.
+
+  Raises:
+    InputError: the name or folder will not do.
+  """
+
+  def __init__(self, path: str | os.PathLike | BinaryIO, size: tuple[int, int],
+               sound: np.ndarray | Iterable[np.ndarray] | None = None, comment: Mapping[str, Any] | None = None, *,
+               stream: bool = False):
+    self.num_frames = 0
+    self.path = '-' if hasattr(path, 'write') else os.fspath(path)
+    self._size = tuple(size)
+    self._sound = None
+    if sound is not None:
+      self._sound = _Pieces([sound] if isinstance(sound, np.ndarray) else sound)
+    self._num_samples = 0
+    self._temporary = None
+    if hasattr(path, 'write'):
+      target, form, stream = _Bytes(path), 'mp4', True
+    else:
+      check_name(self.path)
+      folder, name = os.path.split(os.path.abspath(self.path))
+      form = _FORMATS.get(os.path.splitext(name)[1].lower(), 'mp4')
+      target = self.path
+      if not stream:
+        target = self._temporary = os.path.join(folder, f'.{os.getpid()}.{name}')
+    options = _STREAMING[form] | {'flush_packets': '1'} if stream else {'movflags': 'faststart'}
+    if form == 'matroska' and not stream:
+      options = {}
+    try:
+      self._container = av.open(target, 'w', format=form, options=options)
+    except (av.FFmpegError, OSError) as error:
+      raise InputError(f'{self.path} cannot be written ({error.strerror}): choose another folder.') from error
+    try:
+      if comment is not None:
+        self._container.metadata['comment'] = json.dumps(comment)
+      self._open_tracks(stream)
+    except BaseException:
+      self._discard()
+      raise
+
+  def _open_tracks(self, stream: bool) -> None:
+    options = {'crf': '18'}
+    if stream:
+      options |= {'preset': 'veryfast', 'tune': 'zerolatency', 'g': str(features.FPS)}
+    elif self._size[0] * self._size[1] > _LARGE:
+      options |= {'preset': 'veryfast', 'rc-lookahead': '5', 'bf': '0'}
+    self._video = self._container.add_stream('libx264', rate=features.FPS, options=options)
+    self._video.height, self._video.width = (side + side % 2 for side in self._size)
+    self._video.pix_fmt = 'yuv420p'
+    self._video.codec_context.colorspace = 5  # BT.601, what the conversion uses: players guess another above SD
+    self._video.time_base = fractions.Fraction(1, features.FPS)
+    self._audio = None
+    if self._sound is not None:
+      self._audio = self._container.add_stream('aac', rate=features.SAMPLE_RATE, layout='mono')
+      self._audio.bit_rate = 96_000
+
+  def append(self, frame: np.ndarray) -> None:
+    """Adds one frame, uint8 [H, W, 3]."""
+    if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
+      raise ValueError(f'frame of shape {frame.shape} and {frame.dtype}, where uint8 {(*self._size, 3)} was announced')
+    if self._size[0] % 2 or self._size[1] % 2:
+      frame = np.pad(frame, [(0, side % 2) for side in self._size] + [(0, 0)], mode='edge')
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
+    picture.pts = self.num_frames
+    picture.time_base = fractions.Fraction(1, features.FPS)
+    self._mux(self._video.encode(picture))
+    self.num_frames += 1
+    self._write_sound(self.num_frames * features.SAMPLES_PER_FRAME)
+
+  def close(self) -> None:
+    """Finishes the file and gives it its name."""
+    try:
+      if not self.num_frames:
+        raise ValueError('a video needs at least one frame')
+      self._mux(self._video.encode())
+      if self._audio is not None:
+        self._mux(self._audio.encode())
+      self._container.close()
+      if self._temporary is not None:
+        os.replace(self._temporary, self.path)
+    except BaseException:
+      self._discard()
+      raise
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, kind, value, traceback) -> None:
+    if kind is None:
+      self.close()
+    else:
+      self._discard()
+
+  def _write_sound(self, end: int) -> None:
+    """Sound up to sample `end`, silence where it is over, so that both tracks are of one length."""
+    if self._audio is None:
+      return
+    chunk = np.clip(self._sound.take(end - self._num_samples), -1, 1)
+    frame = av.AudioFrame.from_ndarray(chunk[None], format='fltp', layout='mono')
+    frame.sample_rate = features.SAMPLE_RATE
+    frame.pts = self._num_samples
+    frame.time_base = fractions.Fraction(1, features.SAMPLE_RATE)
+    self._mux(self._audio.encode(frame))
+    self._num_samples = end
+
+  def _mux(self, packets: list[av.Packet]) -> None:
+    try:
+      self._container.mux(packets)
+    except (av.FFmpegError, OSError) as error:
+      raise InputError(f'{self.path} cannot be written any further ({error.strerror or type(error).__name__}): is the '
+                       'disk full, or has the reader gone?') from error
+
+  def _discard(self) -> None:
+    with contextlib.suppress(Exception):
+      self._container.close()
+    if self._temporary is not None:
+      with contextlib.suppress(FileNotFoundError):
+        os.remove(self._temporary)
+
+
+def check_name(path: str) -> None:
+  """Raises InputError where `path` cannot be the name of a video to write."""
+  folder, name = os.path.split(os.path.abspath(path))
+  if not name.lower().endswith(VIDEO_SUFFIXES):
+    raise InputError(f'{path} must end in {", ".join(VIDEO_SUFFIXES)}: the video is written as H.264.')
+  if os.path.isdir(path):
+    raise InputError(f'{path} is a directory, where the name of a video file is needed.')
+  if not os.path.isdir(folder):
+    raise InputError(f'{folder} does not exist: make the folder first.')
+
+
+def remove_leftovers(path: str) -> None:
+  """Removes what a process that was killed while it wrote `path` left beside it. Nobody else may be writing it."""
+  folder, name = os.path.split(os.path.abspath(path))
+  for left in glob.glob(os.path.join(glob.escape(folder), f'.[0-9]*.{glob.escape(name)}')):
+    with contextlib.suppress(OSError):
+      os.remove(left)
+
+
+class _Pieces:
+  """Sound in pieces of any length, handed out in pieces of a wanted length."""
+
+  def __init__(self, pieces: Iterable[np.ndarray]):
+    self._pieces = iter(pieces)
+    self._rest = np.zeros(0, np.float32)
+
+  def take(self, count: int) -> np.ndarray:
+    """The next `count` samples, silence where the sound is over."""
+    parts, missing = [], count
+    while missing:
+      if not len(self._rest):
+        piece = next(self._pieces, None)
+        if piece is None:
+          parts.append(np.zeros(missing, np.float32))
+          break
+        self._rest = np.asarray(piece, np.float32)
+      parts.append(self._rest[:missing])
+      self._rest = self._rest[missing:]
+      missing -= len(parts[-1])
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+class _Bytes:
+  """Standard output, say: it can be written to, and nothing else."""
+
+  def __init__(self, file: BinaryIO):
+    self._file = file
+
+  def write(self, content: bytes) -> int:
+    self._file.write(content)
+    self._file.flush()
+    return len(content)
