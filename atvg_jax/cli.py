@@ -23,11 +23,29 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-  from atvg_jax import generate
+  from atvg_jax import batch, generate
+  options = {'frame': arguments.frame, 'save': tuple(filter(None, arguments.save.split(',')))}
+  if arguments.manifest is not None:
+    batch.make_all(batch.from_manifest(arguments.manifest, arguments.out, **options), arguments.out,
+                   nets=arguments.weights, shard=arguments.shard)
+    return
+  if arguments.image is None:
+    raise InputError('there is nobody to speak: give --image FACE, or --manifest FILE for many videos')
   if arguments.audio is None and arguments.driving is None:
     raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
-  _report(generate.generate_video(
-      arguments.image, arguments.out, audio=arguments.audio, driving=arguments.driving, nets=arguments.weights))
+  folders = [path for path in (arguments.image, arguments.audio) if path is not None and os.path.isdir(path)]
+  if folders:
+    if arguments.audio is None or arguments.driving is not None or os.path.splitext(arguments.out)[1]:
+      raise InputError(f'{folders[0]} is a directory: with --image DIR --audio DIR, --out is a folder, and there is no '
+                       '--driving')
+    batch.make_all(batch.from_folders(arguments.image, arguments.audio, arguments.out, **options), arguments.out,
+                   nets=arguments.weights, shard=arguments.shard)
+    return
+  result = generate.generate_video(
+      arguments.image, arguments.out, audio=arguments.audio, driving=arguments.driving, nets=arguments.weights,
+      stream=arguments.stream, raw=arguments.raw, **options)
+  if arguments.out != generate.PIPE:
+    _report(result)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -82,11 +100,22 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument('--out', default='demo.mp4', help='the video to write (default: demo.mp4)')
 
   sub = command('generate', _generate, 'make a face speak: one picture and a recording → a video')
-  sub.add_argument('--image', required=True, help='picture of a face')
-  sub.add_argument('--audio', help='recording of speech, of any length (a video will do)')
+  sub.add_argument('--image', help='picture of a face, or a folder of them')
+  sub.add_argument('--audio', help='recording of speech, of any length (a video will do); a folder of them; '
+                                   "'-' reads standard input")
   sub.add_argument('--driving', metavar='VIDEO',
                    help='follow the mouth of the face in this video instead of the sound')
-  sub.add_argument('--out', required=True, help='the video to write, e.g. talking.mp4')
+  sub.add_argument('--out', required=True,
+                   help="the video to write, e.g. talking.mp4; a folder for many; '-' streams to standard output")
+  sub.add_argument('--frame', choices=('crop', 'full'), default='crop',
+                   help='the face alone, 128x128, or the whole picture at its own size (default: crop)')
+  sub.add_argument('--save', default='', metavar='KINDS',
+                   help='keep more beside the video: any of landmarks,attention,motion')
+  sub.add_argument('--stream', action='store_true', help='write the video while it is made: it can be watched at once')
+  sub.add_argument('--raw', action='store_true', help='standard input is 16-bit samples at 16 kHz mono, without a header')
+  sub.add_argument('--manifest', metavar='FILE',
+                   help='make many: a CSV file or JSON lines with image, audio, output and options; --out is a folder')
+  sub.add_argument('--shard', metavar='I/N', help='of many, make every N-th from the I-th on')
   sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
 
   sub = command('prepare', _prepare, 'convert clips to training data')

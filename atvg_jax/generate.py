@@ -1,21 +1,58 @@
 """Files in, a video out: a picture of a face and a recording of speech, or a video to follow."""
 
+import contextlib
+import functools
+import itertools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 import atvg_jax
-from atvg_jax import streaming
-from atvg_jax.generator import Generator, check_speech, load_nets
+from atvg_jax import side_outputs, streaming, weights
+from atvg_jax.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
 from data_pipelines import audio as audio_io
-from data_pipelines import faces, features, media
+from data_pipelines import audio_stream, faces, features, media, video_writer
 from data_pipelines.errors import InputError
+
+__all__ = ['Generator', 'Job', 'Maker', 'Result', 'generate_video']
+
+PIPE = '-'  # as the name of a file: standard input, or standard output
+
+# Frames in a window where somebody waits for the first of them.
+_LIVE_WINDOW = 8
+
+# Above this, H.264 has no level and few players play: a larger picture is shrunk.
+_MAX_SIDE, _MAX_PIXELS = 8192, 35_000_000
+
+
+class Job(NamedTuple):
+  """One video to make.
+
+  Attributes:
+    image: picture of a face.
+    out: the video to write; it gets its name when it is whole. '-' streams to standard output.
+    audio: speech; '-' reads standard input. With `driving`, the sound of the video only.
+    driving: video whose face's mouth is followed instead of the sound; its sound is used where `audio` is None.
+    frame: 'crop' for the face alone (128x128), 'full' for the whole picture.
+    save: side outputs, of `side_outputs.KINDS`.
+    stream: write the video while it is made.
+    raw: standard input is 16-bit samples at 16 kHz mono.
+  """
+  image: str
+  out: str
+  audio: str | None = None
+  driving: str | None = None
+  frame: str = 'crop'
+  save: tuple[str, ...] = ()
+  stream: bool = False
+  raw: bool = False
 
 
 class Result(NamedTuple):
@@ -26,65 +63,163 @@ class Result(NamedTuple):
   seconds: float  # that it took, from the first window on
 
 
-def generate_video(image: str, out: str, *, audio: str | None = None, driving: str | None = None,
-                   nets: Sequence[str] | None = None) -> Result:
+def generate_video(image: str, out: str, *, nets: Sequence[str] | None = None, **options: Any) -> Result:
   """Reads the files, makes the face speak and writes the video; shows progress on standard error.
 
   Args:
     image: picture of a face.
-    out: the video to write; it gets its name when it is whole.
-    audio: speech. With `driving`, the sound of the video only.
-    driving: video whose face's mouth is followed instead of the sound; its sound is used where `audio` is None.
+    out: the video to write.
     nets: weights, see `load_nets`.
+    **options: other fields of `Job`.
 
   Raises:
     InputError: any of the files will not do, in one sentence.
   """
-  for source in (image, audio, driving):
-    if source is not None and os.path.exists(out) and os.path.exists(source) and os.path.samefile(source, out):
-      raise InputError(f'--out {out} would overwrite what is read: choose another name')
-  picture = media.read_image(image)
-  generator = Generator(*load_nets(nets))
-  landmarker = faces.FaceLandmarker()
-  try:
-    portrait = generator.find_face(picture, landmarker)
-  except InputError as error:
-    raise _about(image, error) from error
-  if portrait.faces_seen > 1:
-    _say(f'{image} shows {portrait.faces_seen} faces: taking the largest')
-  samples = _sound(audio, driving)
-  if driving is None:
-    check_speech(samples, audio)
-  size = (features.IMAGE_SIZE, features.IMAGE_SIZE)
-  with media.VideoWriter(out, size, samples, comment={'generated_by': f'atvg_jax {atvg_jax.__version__}'}) as writer:
-    _check_writable(out)
-    if driving is None:
-      num_frames = audio_io.num_frames(samples)
-      pieces = generator.speech_landmarks(portrait, samples)
+  job = Job(image, out, **options)
+  check(job)
+  media.read_image(image)  # before the nets are loaded: people should not wait for a misspelt name
+  return Maker(nets).make(job)
+
+
+def check(job: Job) -> None:
+  """Raises InputError where a job is wrong before any file is read."""
+  if job.audio is None and job.driving is None:
+    raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
+  if job.frame not in FRAMES:
+    raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
+  if unknown := set(job.save) - set(side_outputs.KINDS):
+    raise InputError(f'{sorted(unknown)[0]!r} cannot be saved: choose of {", ".join(side_outputs.KINDS)}')
+  if job.out == PIPE:
+    if job.save:
+      raise InputError('a video that goes to standard output has no place for what --save writes beside it: give --out '
+                       'a file name')
+    return
+  for source in (job.image, job.audio, job.driving):
+    if source not in (None, PIPE) and os.path.exists(job.out) and os.path.exists(source):
+      if os.path.samefile(source, job.out):
+        raise InputError(f'--out {job.out} would overwrite what is read: choose another name')
+  video_writer.check_name(job.out)
+  _check_writable(job.out)
+
+
+class Maker:
+  """Makes videos one after the other, with the nets loaded and compiled once."""
+
+  def __init__(self, nets: Sequence[str] | None = None):
+    """Loads the weights, see `load_nets`."""
+    self.generator = Generator(*load_nets(nets))
+    self.landmarker = faces.FaceLandmarker()
+    self._portrait = functools.lru_cache(maxsize=4)(self._find_face)
+
+  def make(self, job: Job, *, progress: bool = True) -> Result:
+    """Makes one video; `progress` shows a bar on standard error.
+
+    Raises:
+      InputError: any of the files will not do, in one sentence.
+    """
+    check(job)
+    portrait, picture = self._portrait(job.image, _version(job.image))
+    heard, sound, num_frames = self._sound(job)
+    live = job.stream or PIPE in (job.audio, job.out)
+    window = _LIVE_WINDOW if live else streaming.WINDOW
+    if live:
+      self._warm_up(portrait, window)
+    if job.driving is None:
+      landmarks = self.generator.speech_landmarks(portrait, heard, window)
     else:
-      track = _track(driving, landmarker)
-      num_frames = len(track)
-      pieces = (piece[0] for piece in streaming.split(generator.transferred_landmarks(portrait, track)[None]))
-    start = time.perf_counter()
-    with tqdm(total=num_frames, unit='frame', desc='preparing the nets', dynamic_ncols=True) as progress:
-      for frames in generator.frames(portrait, pieces):
-        progress.set_description('drawing')
-        for frame in frames[:num_frames - writer.num_frames]:
+      moved = self.generator.transferred_landmarks(portrait, _track(job.driving, self.landmarker))
+      num_frames = len(moved)
+      landmarks = (moved[start:start + window] for start in range(0, len(moved), window))
+    size = picture.shape[:2] if job.frame == 'full' else (features.IMAGE_SIZE, features.IMAGE_SIZE)
+    out = sys.stdout.buffer if job.out == PIPE else job.out
+    with contextlib.ExitStack() as stack:
+      writer = stack.enter_context(video_writer.VideoWriter(out, size, sound, comment=self.comment, stream=live))
+      if job.save:
+        saver = stack.enter_context(side_outputs.Saver(job.out, job.save, portrait))
+        drawn = saver.tap(self.generator, portrait, landmarks, window)
+      else:
+        pieces, shown = itertools.tee(landmarks)
+        drawn = zip(self.generator.frames(portrait, pieces, window), shown, strict=True)
+      if job.frame == 'full':
+        pieces = self.generator.pasted(picture, portrait, drawn)
+      else:
+        pieces = (frames for frames, _ in drawn)
+      start = time.perf_counter()
+      bar = stack.enter_context(tqdm(total=num_frames, unit='frame', desc='preparing the nets', dynamic_ncols=True,
+                                     disable=not progress))
+      for frames in pieces:
+        bar.set_description('drawing')
+        for frame in frames:
           writer.append(frame)
-          progress.update()
-  return Result(out, writer.num_frames, time.perf_counter() - start)
+          bar.update()
+    return Result(job.out, writer.num_frames, time.perf_counter() - start)
+
+  @functools.cached_property
+  def comment(self) -> dict[str, Any]:
+    """What is written into every file: that it was generated, and by what."""
+    return {
+        'generated_by': f'atvg_jax {atvg_jax.__version__}',
+        'synthetic': True,
+        'note': 'The face in this video was made to speak by a neural network; it is not a recording.',
+        'weights': {kind: weights.describe(bundle) for kind, bundle in self.generator.bundles.items()}}
+
+  def _find_face(self, name: str, version: Any) -> tuple[Portrait, np.ndarray]:
+    """The face in a picture, and the picture."""
+    del version  # a file that was changed is read again
+    picture = _shrunk(media.read_image(name), name)
+    try:
+      portrait = self.generator.find_face(picture, self.landmarker)
+    except InputError as error:
+      raise _about(name, error) from error
+    if portrait.faces_seen > 1:
+      _say(f'{name} shows {portrait.faces_seen} faces: taking the largest')
+    return portrait, picture
+
+  def _sound(self, job: Job) -> tuple[Iterator[np.ndarray] | None, Iterator[np.ndarray] | None, int | None]:
+    """The sound twice, in pieces, to hear and to write, and the number of frames where it is known."""
+    if job.audio == PIPE:
+      heard, written = itertools.tee(audio_stream.pipe_pieces(sys.stdin.buffer, job.raw))
+      return heard, written, None
+    if job.audio is not None:
+      # Once through the file before anything is drawn: is it whole, does anybody speak, how long?
+      measure = audio_stream.measure(job.audio)
+      if job.driving is None:
+        check_loudness(measure.peak, job.audio)
+      # What was heard waits for its frames to be drawn: seconds, however long the file is.
+      heard, written = itertools.tee(audio_stream.read_pieces(job.audio))
+      return heard, written, -(-measure.num_samples // features.SAMPLES_PER_FRAME)
+    with audio_io.open_media(job.driving) as container:
+      if not container.streams.video:
+        raise InputError(f'{job.driving} has no picture in it: give a video file, or use --audio')
+      if not container.streams.audio:
+        return None, None, None
+    return None, audio_stream.read_pieces(job.driving), None
+
+  def _warm_up(self, portrait: Portrait, window: int) -> None:
+    """Compiles both nets before the first sound is read, and says when they are ready."""
+    pieces = self.generator.speech_landmarks(portrait, np.zeros(window * features.SAMPLES_PER_FRAME, np.float32), window)
+    list(self.generator.frames(portrait, pieces, window))
+    _say('ready')
 
 
-def _sound(audio: str | None, driving: str | None) -> np.ndarray | None:
-  """The video's sound; None where a driving video has none."""
-  if audio is not None:
-    return audio_io.read_audio(audio)
-  with audio_io.open_media(driving) as container:
-    if not container.streams.video:
-      raise InputError(f'{driving} has no picture in it: give a video file, or use --audio')
-    if not container.streams.audio:
-      return None
-  return audio_io.read_audio(driving)
+def _version(path: str) -> tuple[int, int] | None:
+  """Changes when a file does."""
+  try:
+    status = os.stat(path)
+  except (OSError, ValueError):
+    return None
+  return status.st_mtime_ns, status.st_size
+
+
+def _shrunk(picture: np.ndarray, name: str) -> np.ndarray:
+  """The picture, or a smaller one where no video could be as large."""
+  height, width = picture.shape[:2]
+  scale = min(1.0, _MAX_SIDE / max(height, width), (_MAX_PIXELS / (height * width)) ** 0.5)
+  if scale == 1:
+    return picture
+  size = (int(width * scale), int(height * scale))
+  _say(f'{name} is {width}x{height} pixels, larger than a video can be: drawing on {size[0]}x{size[1]}')
+  return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
 def _track(path: str, landmarker: faces.FaceLandmarker) -> np.ndarray:

@@ -16,14 +16,16 @@ from typing import NamedTuple
 import numpy as np
 
 from atvg_jax import landmarks as lm
-from atvg_jax import parallel, published, streaming, weights
-from data_pipelines import audio, faces, features
+from atvg_jax import parallel, paste, published, streaming, weights
+from data_pipelines import audio_stream, faces, features
 from data_pipelines.errors import InputError
 
 # Quieter than this (-60 dB of full scale) there is no speech to follow.
 _SILENCE = 1e-3
 
 _KINDS = ('at', 'vg')
+
+FRAMES = ('crop', 'full')
 
 # How much wider or narrower than a driving mouth this one may be for the movement to follow.
 _PROPORTIONS = (0.6, 1.6)
@@ -76,7 +78,12 @@ def check_speech(samples: np.ndarray, name: str = 'the sound') -> None:
   pieces = np.split(samples, range(1 << 20, len(samples), 1 << 20))
   if not all(np.isfinite(piece).all() for piece in pieces):
     raise InputError(f'{name} holds numbers that are not finite: export the recording again')
-  if max(max(piece.max(), -piece.min()) for piece in pieces) < _SILENCE:
+  check_loudness(max(max(piece.max(), -piece.min()) for piece in pieces), name)
+
+
+def check_loudness(peak: float, name: str) -> None:
+  """Raises InputError where the loudest sample of a sound is that of silence."""
+  if peak < _SILENCE:
     raise InputError(f'{name} is silent: give a recording with speech in it')
 
 
@@ -86,6 +93,7 @@ class Generator:
   def __init__(self, at: weights.Bundle, vg: weights.Bundle):
     """Takes the weights of AT-net and of VG-net."""
     parallel.use_compilation_cache()
+    self.bundles = {'at': at, 'vg': vg}
     self.published = None
     if at.config.get('published') and vg.config.get('published'):
       if 'basics' not in at.config:
@@ -107,27 +115,57 @@ class Generator:
     Raises:
       InputError: there are no such weights, or they are another net's.
     """
-    for kind, path in (('at', at), ('vg', vg)):
-      if path is not None and (found := weights.load(os.fspath(path)).kind) != kind:
-        raise InputError(f'{path} holds weights of {found.upper()}-net, where those of {kind.upper()}-net are needed')
-    return cls(*load_nets([path for path in (at, vg) if path is not None]))
+    return cls(*(_load(path or packaged_weights(kind), kind) for kind, path in (('at', at), ('vg', vg))))
 
-  def __call__(self, image: np.ndarray, samples: np.ndarray) -> np.ndarray:
+  def __call__(self, image: np.ndarray, samples: np.ndarray, frame: str = 'crop') -> np.ndarray:
     """Makes the largest face of a picture speak.
 
     Args:
       image: uint8 [H, W, 3] RGB.
       samples: float32 [n] in [-1, 1], 16 kHz mono.
+      frame: 'crop' for the face alone, 'full' for the whole picture.
 
     Returns:
-      uint8 [T, 128, 128, 3], 25 frames a second, as many as it takes to cover the sound.
+      uint8 [T, 128, 128, 3], or [T, H, W, 3], 25 frames a second, as many as it takes to cover the sound.
 
     Raises:
       InputError: no face, or empty or silent sound.
     """
+    if frame not in FRAMES:
+      raise InputError(f'frame={frame!r} is unknown: use one of {FRAMES}')
     check_speech(samples)
     portrait = self.find_face(image)
-    return np.concatenate(list(self.frames(portrait, self.speech_landmarks(portrait, samples))))
+    pieces, moved = itertools.tee(self.speech_landmarks(portrait, samples))
+    frames = self.frames(portrait, pieces)
+    if frame == 'full':
+      frames = self.pasted(image, portrait, zip(frames, moved, strict=True))
+    return np.concatenate(list(frames))
+
+  def pasted(self, picture: np.ndarray, portrait: Portrait,
+             drawn: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+    """The whole picture with each frame in it.
+
+    Args:
+      picture: uint8 [H, W, 3], that the portrait was found in.
+      portrait: the face.
+      drawn: pieces of frames [n, 128, 128, 3] with the landmarks [n, 136] that they were drawn from.
+
+    Yields:
+      uint8 [1, H, W, 3], one frame at a time: photographs are large.
+    """
+    paster = paste.Paster(picture, portrait.matrix, faces.denormalise(portrait.landmarks))
+    for frames, landmarks in drawn:
+      for frame, points in zip(frames, self.points(portrait, landmarks), strict=True):
+        yield paster(frame, points)[None]
+
+  def points(self, portrait: Portrait, landmarks: np.ndarray) -> np.ndarray:
+    """Where landmarks [T, 136] that VG-net draws from are in the portrait's crop: [T, 68, 2] pixels.
+
+    The published weights know one mean face only; its movement is brought to this face's size.
+    """
+    example = self.conditions(portrait.landmarks).example_landmarks
+    scale = _mouth_width(portrait.landmarks) / max(_mouth_width(example), 1e-3)
+    return faces.denormalise(portrait.landmarks + scale * (landmarks - example))
 
   def find_face(self, image: np.ndarray, landmarker: faces.FaceLandmarker | None = None) -> Portrait:
     """`find_face` with the alignment that these weights are used to."""
@@ -154,13 +192,20 @@ class Generator:
       coefficients = coefficients * self.exaggeration
       yield lm.from_coefficients(coefficients, conditions.rest[:, None], self.basis).astype(np.float32)
 
-  def speech_landmarks(self, portrait: Portrait, samples: np.ndarray) -> Iterator[np.ndarray]:
-    """The landmarks with which this face says `samples` [n]: pieces [<= 32, 136] that follow each other."""
-    num_frames = left = audio.num_frames(samples)
-    conditions = self.conditions(portrait.landmarks[None])
-    for landmarks in self.spoken(conditions, streaming.mfcc_windows(samples, num_frames)):
-      yield landmarks[0, :left]
-      left -= landmarks.shape[1]
+  def speech_landmarks(self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray],
+                       window: int = streaming.WINDOW) -> Iterator[np.ndarray]:
+    """The landmarks with which this face says something: pieces [<= window, 136] that follow each other.
+
+    Args:
+      portrait: the face.
+      sound: float32 [n], or pieces of it, of which no more is read than a window needs.
+      window: frames in a piece; all but the last have them.
+    """
+    pieces = [sound] if isinstance(sound, np.ndarray) else sound
+    windows, lengths = itertools.tee(audio_stream.mfcc_windows(pieces, window))
+    spoken = self.spoken(self.conditions(portrait.landmarks[None]), (mfcc for mfcc, _ in windows))
+    for landmarks, (_, length) in zip(spoken, lengths, strict=True):
+      yield landmarks[0, :length]
 
   def transferred_landmarks(self, portrait: Portrait, driving: np.ndarray) -> np.ndarray:
     """Another face's mouth movement on this face.
@@ -182,13 +227,14 @@ class Generator:
     proportion = np.clip(_mouth_width(rest) / max(_mouth_width(driving_rest), 1e-3), *_PROPORTIONS)
     return lm.from_coefficients(proportion * coefficients, rest, self.basis).astype(np.float32)
 
-  def frames(self, portrait: Portrait, landmarks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Frames uint8 [<= 32, 128, 128, 3] of the portrait, for pieces of landmarks [<= 32, 136].
+  def frames(self, portrait: Portrait, landmarks: Iterable[np.ndarray],
+             window: int = streaming.WINDOW) -> Iterator[np.ndarray]:
+    """Frames uint8 [<= window, 128, 128, 3] of the portrait, for pieces of landmarks [<= window, 136].
 
     All pieces but the last have the full length. No more than two are in memory at a time.
     """
     lengths, pieces = itertools.tee(landmarks)
-    windows = (next(streaming.split(piece[None])) for piece in pieces)
+    windows = (next(streaming.split(piece[None], window)) for piece in pieces)
     drawn = self.vg(portrait.crop[None], self.conditions(portrait.landmarks[None]).example_landmarks, windows)
     for piece, frames in zip(lengths, drawn, strict=True):
       yield frames[0, :len(piece)]
@@ -219,11 +265,21 @@ def load_nets(paths: Sequence[str | os.PathLike] | None) -> tuple[weights.Bundle
     paths = pair
   found: dict[str, tuple[str, weights.Bundle]] = {}
   for path in map(os.fspath, paths or ()):
-    bundle = weights.load(path)
-    if bundle.kind not in _KINDS:
-      raise InputError(f'{path} holds weights of a {bundle.kind}: generation needs those of AT-net and VG-net')
+    bundle = _load(path)
     if bundle.kind in found:
       raise InputError(f'{found[bundle.kind][0]} and {path} are both weights of {bundle.kind.upper()}-net: give one '
                        'of each net')
     found[bundle.kind] = (path, bundle)
-  return tuple(found[kind][1] if kind in found else weights.load(packaged_weights(kind)) for kind in _KINDS)
+  return tuple(found[kind][1] if kind in found else _load(packaged_weights(kind)) for kind in _KINDS)
+
+
+def _load(path: str | os.PathLike, kind: str | None = None) -> weights.Bundle:
+  """Weights with their file's name in the provenance; of `kind`, or of either net."""
+  path = os.fspath(path)
+  bundle = weights.load(path)
+  if bundle.kind not in _KINDS:
+    raise InputError(f'{path} holds weights of a {bundle.kind}: generation needs those of AT-net and VG-net')
+  if kind is not None and bundle.kind != kind:
+    raise InputError(f'{path} holds weights of {bundle.kind.upper()}-net, where those of {kind.upper()}-net are needed')
+  name = os.path.basename(os.path.abspath(path))
+  return bundle._replace(provenance={**bundle.provenance, 'name': name})

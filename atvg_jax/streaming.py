@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import cepstra, parallel, tasks, weights
+from atvg_jax import parallel, tasks, weights
 from atvg_jax.models import at_net, fast_vg
-from data_pipelines import audio, features
+from data_pipelines import audio_stream, features
 
 WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
 
@@ -137,15 +137,7 @@ def mfcc_windows(samples: np.ndarray, num_frames: int, window: int = WINDOW) -> 
     num_frames: T.
     window: W.
   """
-  samples = samples[:num_frames * features.SAMPLES_PER_FRAME]
-  rows = window * features.MFCC_ROWS_PER_FRAME + 2 * features.MFCC_CONTEXT
-  for frame in range(0, num_frames, window):
-    # One row early, and dropped again: pre-emphasis looks one sample back. One hop more for the last row's end,
-    # which reaches 240 samples beyond its hop.
-    start = frame * features.SAMPLES_PER_FRAME - (features.MFCC_CONTEXT + 1) * features.MFCC_HOP
-    length = (rows + 3) * features.MFCC_HOP
-    sound = np.zeros(length, np.float32)
-    part = samples[max(start, 0):max(start + length, 0)]
-    offset = max(-start, 0)
-    sound[offset:offset + len(part)] = part
-    yield audio.windows(np.asarray(cepstra.mfcc(sound))[1:1 + rows, 1:])[None]
+  samples = np.asarray(samples, np.float32)[:num_frames * features.SAMPLES_PER_FRAME]
+  silence = num_frames * features.SAMPLES_PER_FRAME - len(samples)
+  for mfcc, _ in audio_stream.mfcc_windows([samples, np.zeros(silence, np.float32)], window):
+    yield mfcc

@@ -5,6 +5,7 @@ A packed file holds the arrays under '/'-joined paths (`params/...` in float16, 
 with, and where it comes from.
 """
 
+import hashlib
 import json
 import os
 import zipfile
@@ -136,6 +137,14 @@ def start_from(state: Any, bundle: Bundle, path: str) -> Any:
   ema = None if state.g_ema_params is None else jax.tree.map(jnp.array, bundle.params)
   return state.replace(g_params=jax.tree.map(jnp.asarray, bundle.params),
                        g_batch_stats=jax.tree.map(jnp.asarray, bundle.batch_stats), g_ema_params=ema)
+def describe(bundle: Bundle) -> dict[str, Any]:
+  """Which weights these are, for the record: name and step where they are known, and a hash of all parameters."""
+  digest = hashlib.sha256()
+  for name, array in sorted(_flatten('params', bundle.params).items()):
+    digest.update(name.encode())
+    digest.update(np.ascontiguousarray(array, np.float32))
+  known = {name: bundle.provenance[name] for name in ('name', 'step') if bundle.provenance.get(name) is not None}
+  return {**known, 'sha256': digest.hexdigest()}
 
 
 def _last_scores(workdir: str, step: int) -> dict[str, float]:

@@ -19,6 +19,8 @@ _MELS = 26
 _LIFTER = 22
 # What libav would also draw as moving pictures: text, subtitles, text-mode art.
 _NOT_MEDIA = ('tty', 'bin', 'xbin', 'adf', 'idf', 'srt', 'ass', 'webvtt')
+# Lists of other files, which a stranger's file could name: nothing but the file itself is opened.
+_LISTS = ('hls', 'applehttp', 'dash', 'concat', 'imf', 'lavfi', 'sdp', 'rtsp', 'image2')
 _GAP = 0.1  # seconds: a longer hole between two packets of sound is filled with silence
 
 
@@ -33,13 +35,15 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
   if not os.path.getsize(path):
     raise InputError(f'{path} is empty (zero bytes): get the file again.')
   try:
-    container = av.open(path, metadata_errors='ignore')
+    container = av.open(f'file:{path}', metadata_errors='ignore', options={'protocol_whitelist': 'file'})
   except (av.FFmpegError, OSError, ValueError) as error:
     raise InputError(f'{path} cannot be read as sound or video, it is damaged or of an unknown format '
                      f'({_reason(error)}).') from error
   with container:
     if container.format.name in _NOT_MEDIA:
       raise InputError(f'{path} is not sound or video but text or drawings.')
+    if set(container.format.name.split(',')) & set(_LISTS):
+      raise InputError(f'{path} is not sound or video but a list of other files: give one of these.')
     yield container
 
 
@@ -98,9 +102,14 @@ class SoundCollector:
     self._take(self._resampler.resample(frame))
 
   def samples(self) -> np.ndarray:
-    """float32 [n] in [-1, 1]: everything that was added."""
+    """float32 [n] in [-1, 1]: everything that was added, but for what `drain` gave."""
     self._flush()
+    return self.drain()
+
+  def drain(self) -> np.ndarray:
+    """float32 [n] in [-1, 1]: what is ready by now, handed out once."""
     joined = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.float32)
+    self._chunks = []
     return np.clip(np.nan_to_num(joined), -1.0, 1.0)
 
   def _take(self, frames: list[av.AudioFrame]) -> None:

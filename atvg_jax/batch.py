@@ -1,0 +1,262 @@
+"""Many videos: a manifest, or every picture with every recording; killed and started again it goes on.
+
+A video that is there is finished, since it gets its name when it is whole: it is skipped. What fails is told, and the
+rest goes on. `--shard i/n` takes every n-th item, so that n hosts share the work and none makes what another does.
+"""
+
+import csv
+import glob
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from atvg_jax.generate import Job, Maker
+from data_pipelines import video_writer
+from data_pipelines.errors import InputError
+
+_OPTIONS = ('driving', 'frame', 'save')
+_KEYS = ('image', 'audio', 'output', *_OPTIONS)
+_LEAST = ('image', 'output')
+_PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
+_SOUNDS = ('.wav', '.mp3', '.m4a', '.flac', '.ogg', '.opus', '.aac', '.mp4', '.mov', '.mkv')
+
+
+class Item(NamedTuple):
+  """One video of a batch, or why there can be none."""
+
+  output: str  # relative to the folder
+  job: Job | None
+  reason: str = ''
+
+
+class Row(NamedTuple):
+  """What became of an item."""
+
+  output: str
+  status: str  # 'made', 'skipped' or 'failed'
+  frames: int = 0
+  seconds: float = 0.0
+  frames_per_second: float = 0.0
+  reason: str = ''
+
+
+def make_all(items: Sequence[Item], out: str, **options: Any) -> None:
+  """The command: `run`, and its table; raises InputError where an item failed, after all the others were made."""
+  rows = run(items, out, **options)
+  print(table(rows))
+  if failed := sum(row.status == 'failed' for row in rows):
+    raise InputError(f'{failed} of {len(rows)} videos could not be made: the table says why')
+
+
+def run(items: Sequence[Item], out: str, *, nets: Sequence[str] | None = None, shard: str | None = None) -> list[Row]:
+  """Makes every video that is not there yet.
+
+  Beside the videos lies `summary.json` (`summary-i-of-n.json` of a shard): a list of `Row`s as objects.
+
+  Args:
+    items: what to make; see `from_manifest` and `from_folders`.
+    out: folder for the videos; made where there is none.
+    nets: weights, see `generator.load_nets`.
+    shard: 'i/n', 1 <= i <= n: only the items i, i + n, ...
+
+  Returns:
+    A row for each item of the shard.
+  """
+  number, count = _shard(shard)
+  try:
+    os.makedirs(out, exist_ok=True)
+  except (OSError, ValueError) as error:
+    raise InputError(f'{out} cannot be the folder of the videos ({getattr(error, "strerror", error)})') from error
+  items = items[number - 1::count]
+  rows: list[Row] = []
+  maker = None
+  name = 'summary.json' if count == 1 else f'summary-{number}-of-{count}.json'
+  try:
+    with tqdm(items, unit='video', dynamic_ncols=True) as progress:
+      for item in progress:
+        progress.set_description(item.output[-40:])
+        if item.job is not None and os.path.exists(item.job.out):
+          rows.append(Row(item.output, 'skipped'))
+          continue
+        try:
+          maker = maker or Maker(nets)  # not before there is work: a finished batch is done at once
+          rows.append(_make(maker, item))
+        except InputError as error:
+          if maker is None:  # the weights are wrong: so it would be for every item
+            raise
+          rows.append(Row(item.output, 'failed', reason=str(error)))
+          progress.write(f'atvg: {item.output}: {error}')
+  finally:
+    _write(os.path.join(out, name), json.dumps([row._asdict() for row in rows], indent=1) + '\n')
+  return rows
+
+
+def _make(maker: Maker, item: Item) -> Row:
+  if item.job is None:
+    raise InputError(item.reason)
+  try:
+    os.makedirs(os.path.dirname(item.job.out), exist_ok=True)
+    video_writer.remove_leftovers(item.job.out)
+  except (OSError, ValueError) as error:
+    raise InputError(f'no folder can be made for {item.output}: {error}') from error
+  start = time.perf_counter()
+  result = maker.make(item.job, progress=False)
+  seconds = time.perf_counter() - start
+  return Row(item.output, 'made', result.num_frames, round(seconds, 3), round(result.num_frames / seconds, 1))
+
+
+def from_manifest(path: str, out: str, frame: str = 'crop', save: tuple[str, ...] = ()) -> list[Item]:
+  """The items of a CSV file with a header or of a file of JSON lines.
+
+  Keys are `image`, `audio`, `output`, `driving`, `frame`, and `save` (several divided by '+'); image, output, and
+  audio or driving are needed. Images and sounds are named relative to the manifest, outputs to the folder `out`, out
+  of which none leads.
+
+  Raises:
+    InputError: it cannot be read, or is neither. One bad line is a bad item only.
+  """
+  folder = os.path.dirname(os.path.abspath(path))
+  items, taken = [], {}
+  for number, entry in _entries(path):
+    name = f'line {number}'
+    try:
+      if isinstance(entry, InputError):
+        raise entry
+      name = str(entry.get('output') or name)
+      job = _job(entry, folder, out, frame, save)
+      real = os.path.realpath(job.out)
+      if real in taken:
+        raise InputError(f'line {number} has the same output as line {taken[real]}: name another')
+      taken[real] = number
+      items.append(Item(name, job))
+    except InputError as error:
+      items.append(Item(name, None, f'line {number} of {path}: {error}'))
+  if not items:
+    raise InputError(f'{path} lists nothing to make')
+  return items
+
+
+def from_folders(image: str, audio: str, out: str, frame: str = 'crop', save: tuple[str, ...] = ()) -> list[Item]:
+  """Every picture of one folder with every recording of another; either may be a single file.
+
+  The videos are named PICTURE__RECORDING.mp4.
+
+  Raises:
+    InputError: a folder holds nothing that can be used.
+  """
+  images, sounds = _files(image, _PICTURES, 'picture'), _files(audio, _SOUNDS, 'sound')
+  items, taken = [], set()
+  for picture in images:
+    for sound in sounds:
+      name = f'{_stem(picture)}__{_stem(sound)}.mp4'
+      if name in taken:  # a.png and a.jpg
+        name = f'{os.path.basename(picture)}__{os.path.basename(sound)}.mp4'
+      taken.add(name)
+      items.append(Item(name, Job(picture, _inside(out, name), audio=sound, frame=frame, save=save)))
+  return items
+
+
+def table(rows: Sequence[Row]) -> str:
+  """What was made, skipped and failed, as a table and a last line."""
+  width = max([len(row.output) for row in rows] + [6])
+  lines = [f'{"output":{width}}  status   frames  frames/s']
+  for row in rows:
+    numbers = f'{row.frames:6d}  {row.frames_per_second:8.1f}' if row.status == 'made' else row.reason
+    lines.append(f'{row.output:{width}}  {row.status:7}  {numbers}'.rstrip())
+  made = [row for row in rows if row.status == 'made']
+  frames, seconds = sum(row.frames for row in made), sum(row.seconds for row in made)
+  counts = {status: sum(row.status == status for row in rows) for status in ('made', 'skipped', 'failed')}
+  speed = f', {frames / seconds:.1f} frames/s' if made else ''
+  lines.append(', '.join(f'{count} {status}' for status, count in counts.items()) + f'; {frames} frames{speed}')
+  return '\n'.join(lines)
+
+
+def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
+  """Lines' numbers with their keys and values, or with what is wrong with them."""
+  try:
+    with open(path, encoding='utf-8-sig', newline='') as file:
+      lines = file.read().splitlines()
+  except (OSError, ValueError) as error:
+    reason = getattr(error, 'strerror', None) or 'it is no text'
+    raise InputError(f'{path} cannot be read ({reason}): give a CSV file or JSON lines') from error
+  full = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+  if full and full[0][1].lstrip().startswith('{'):
+    for number, line in full:
+      try:
+        entry = json.loads(line)
+        yield number, entry if isinstance(entry, dict) else InputError('it is no JSON object')
+      except (ValueError, RecursionError):
+        yield number, InputError('it is no JSON')
+    return
+  try:
+    reader = csv.DictReader(lines, restkey='', strict=True)
+    header = [str(name).strip() for name in reader.fieldnames or ()]
+    if missing := [key for key in _LEAST if key not in header]:
+      raise InputError(f'{path} has no column {missing[0]!r}: its first line must name the columns, of '
+                       f'{", ".join(_KEYS)}')
+    reader.fieldnames = header
+    for row in reader:
+      yield reader.line_num, {key: value for key, value in row.items() if value}
+  except csv.Error as error:
+    raise InputError(f'{path} is no CSV file ({error}): give a CSV file or JSON lines') from error
+
+
+def _job(entry: dict[str, Any], folder: str, out: str, frame: str, save: tuple[str, ...]) -> Job:
+  if unknown := set(entry) - set(_KEYS):
+    raise InputError(f'{sorted(unknown)[0]!r} is unknown: use {", ".join(_KEYS)}')
+  if wrong := [key for key, value in entry.items() if not isinstance(value, str) or '\0' in value]:
+    raise InputError(f'{wrong[0]} is no text')
+  if missing := [key for key in _LEAST if not entry.get(key)]:
+    raise InputError(f'{missing[0]} is missing')
+  sources = {key: os.path.join(folder, entry[key]) for key in ('image', 'audio', 'driving') if entry.get(key)}
+  job = Job(out=_inside(out, entry['output']), frame=entry.get('frame') or frame,
+            save=tuple(entry['save'].split('+')) if entry.get('save') else save, **sources)
+  if not job.out.lower().endswith(video_writer.VIDEO_SUFFIXES):
+    raise InputError(f'output {entry["output"]!r} must end in {", ".join(video_writer.VIDEO_SUFFIXES)}')
+  return job
+
+
+def _inside(out: str, name: str) -> str:
+  """The path of an output; raises InputError where it leads out of the folder, be it by a link."""
+  folder = os.path.realpath(out)
+  path = os.path.join(folder, name)
+  try:
+    real = os.path.realpath(path)
+  except (OSError, ValueError) as error:
+    raise InputError(f'output {name!r} is no name of a file') from error
+  if os.path.isabs(name) or os.path.commonpath([folder, real]) != folder or real == folder:
+    raise InputError(f'output {name!r} leads out of {out}: give a path inside of it')
+  return real
+
+
+def _files(path: str, suffixes: tuple[str, ...], what: str) -> list[str]:
+  if not os.path.isdir(path):
+    return [path]
+  found = [file for file in sorted(glob.glob(os.path.join(glob.escape(path), '*')))
+           if file.lower().endswith(suffixes) and os.path.isfile(file)]
+  if not found:
+    raise InputError(f'{path} is a directory without any {what} ({", ".join(suffixes)})')
+  return found
+
+
+def _stem(path: str) -> str:
+  return os.path.splitext(os.path.basename(path))[0]
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+  if text is None:
+    return 1, 1
+  number, _, count = text.partition('/')
+  if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+    return int(number), int(count)
+  raise InputError(f'--shard {text} is none: use i/n with i from 1 to n, e.g. 1/4')
+
+
+def _write(path: str, text: str) -> None:
+  with open(path + '.partial', 'w', encoding='utf-8') as file:
+    file.write(text)
+  os.replace(path + '.partial', path)

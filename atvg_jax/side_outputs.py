@@ -1,0 +1,118 @@
+"""What else can be kept of a video: the landmarks, and the two maps that VG-net mixes a frame from.
+
+Beside VIDEO.mp4 lie VIDEO.landmarks.npz, VIDEO.attention.mp4 (white where VG-net draws anew, black where it keeps the
+example picture) and VIDEO.motion.mp4 (what it draws there).
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from atvg_jax import streaming, tasks
+from atvg_jax.generator import Generator, Portrait
+from data_pipelines import faces, features, video_writer
+
+KINDS = ('landmarks', 'attention', 'motion')
+_MAPS = KINDS[1:]
+
+
+class Saver:
+  """Writes side outputs while the video is made; a context manager that keeps them only where all went well."""
+
+  def __init__(self, out: str, kinds: Sequence[str], portrait: Portrait):
+    """Takes the name of the video, which of KINDS to write, and the face."""
+    self._stem, self._suffix = os.path.splitext(out)
+    self._kinds = kinds
+    self._portrait = portrait
+    self._stack = contextlib.ExitStack()
+    self._landmarks: list[np.ndarray] = []
+    self._points: list[np.ndarray] = []
+    self._writers: dict[str, video_writer.VideoWriter] = {}
+
+  def __enter__(self) -> Self:
+    with contextlib.ExitStack() as stack:
+      size = (features.IMAGE_SIZE, features.IMAGE_SIZE)
+      for kind in _MAPS:
+        if kind in self._kinds:
+          path = f'{self._stem}.{kind}{self._suffix}'
+          self._writers[kind] = stack.enter_context(video_writer.VideoWriter(path, size))
+      self._stack = stack.pop_all()
+    return self
+
+  def __exit__(self, kind, value, traceback) -> None:
+    if kind is None and 'landmarks' in self._kinds:
+      points = np.concatenate(self._points)
+      path = f'{self._stem}.landmarks.npz'
+      with open(f'{path}.partial', 'wb') as file:
+        np.savez_compressed(
+            file, landmarks=np.concatenate(self._landmarks), points_in_crop=points.astype(np.float32),
+            points_in_picture=faces.apply(faces.invert(self._portrait.matrix), points).astype(np.float32),
+            picture_to_crop=self._portrait.matrix, fps=features.FPS)
+      os.replace(f'{path}.partial', path)
+    self._stack.__exit__(kind, value, traceback)
+
+  def tap(self, generator: Generator, portrait: Portrait, landmarks: Iterable[np.ndarray],
+          window: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames [n, 128, 128, 3] and landmarks [n, 136] for pieces of landmarks, kept on the way.
+
+    The maps need the net run in one piece with its inner results: a little slower than `Generator.frames`, and equal
+    to it to one grey level.
+    """
+    state = _Maps(generator, portrait) if self._writers else None
+    for piece, frames, maps in state(landmarks, window) if state else _plain(generator, portrait, landmarks, window):
+      self._landmarks.append(piece)
+      self._points.append(generator.points(portrait, piece))
+      for kind, writer in self._writers.items():
+        for picture in maps[kind][:len(piece)]:
+          writer.append(picture)
+      yield frames[:len(piece)], piece
+
+
+def _plain(generator, portrait, landmarks, window):
+  waiting = []
+
+  def seen():
+    for piece in landmarks:
+      waiting.append(piece)
+      yield piece
+
+  for frames in generator.frames(portrait, seen(), window):
+    yield waiting.pop(0), frames, {}
+
+
+class _Maps:
+  """VG-net with everything that it gives."""
+
+  def __init__(self, generator: Generator, portrait: Portrait):
+    bundle = generator.bundles['vg']
+    self._net = tasks.make_net(bundle.config)
+    self._variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+    self._image = portrait.crop[None]
+    self._example = generator.conditions(portrait.landmarks[None]).example_landmarks
+
+    @jax.jit
+    def step(variables, image, example_landmarks, landmarks, carry):
+      image = image.astype(jnp.float32) / 127.5 - 1
+      outputs = self._net.apply(variables, image, example_landmarks, landmarks, train=False, carry=carry)
+
+      def to_bytes(values):
+        return jnp.clip(jnp.round(values), 0, 255).astype(jnp.uint8)
+
+      attention = jnp.repeat(to_bytes(outputs['attention'] * 255), 3, axis=-1)
+      return (to_bytes((outputs['video'] + 1) * 127.5),
+              {'attention': attention, 'motion': to_bytes((outputs['color'] + 1) * 127.5)}, outputs['carry'])
+
+    self._step = step
+
+  def __call__(self, landmarks: Iterable[np.ndarray], window: int):
+    height, width = self._image.shape[1:3]
+    carry = jnp.zeros((1, height // 16, width // 16, self._net.recurrent_features), self._net.dtype)
+    for piece in landmarks:
+      padded = next(streaming.split(piece[None], window))
+      frames, maps, carry = self._step(self._variables, self._image, self._example, padded, carry)
+      yield piece, np.asarray(frames[0]), {kind: np.asarray(values[0]) for kind, values in maps.items()}

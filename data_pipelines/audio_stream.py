@@ -1,0 +1,185 @@
+"""Sound of any length, in pieces: read, heard and thrown away.
+
+Pieces are float32 [n] in [-1, 1] at 16 kHz mono, of any length that suits where they come from.
+"""
+
+import os
+import wave
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple
+
+import av
+import numpy as np
+
+from data_pipelines import audio, features
+from data_pipelines.errors import InputError
+
+_RAW_BYTES = 4096  # of a pipe, at once: an eighth of a second
+_HEADER = 1 << 16  # bytes: what is no plain WAV is found out before
+
+
+class Measure(NamedTuple):
+  """What a first look at a file's sound tells."""
+
+  num_samples: int  # at 16 kHz
+  peak: float  # the loudest sample, in [0, 1]
+
+
+def read_pieces(path: str | os.PathLike) -> Iterator[np.ndarray]:
+  """The sound of `audio.read_audio`, in pieces.
+
+  Raises:
+    InputError: as there; what is wrong with the file is told at the first piece.
+  """
+  with audio.open_media(path) as container:
+    if not container.streams.audio:
+      raise InputError(f'{path} has no sound in it: give a file with an audio track.')
+    yield from _decoded(audio.decode(container, [container.streams.audio[0]], lambda error: None), path)
+
+
+def measure(path: str | os.PathLike) -> Measure:
+  """How much sound a file has, and how loud it is; reads it once."""
+  count, peak = 0, 0.0
+  for piece in read_pieces(path):
+    count += len(piece)
+    peak = max(peak, float(piece.max(initial=0)), -float(piece.min(initial=0)))
+  return Measure(count, peak)
+
+
+def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
+  """Sound from a pipe, as it comes.
+
+  Args:
+    file: what is read, e.g. `sys.stdin.buffer`.
+    raw: 16-bit little-endian samples at 16 kHz mono without a header; else WAV or any format that can be read
+      from front to back.
+
+  Raises:
+    InputError: it cannot be read as sound, or there is nothing.
+  """
+  if raw:
+    left, seen = b'', 0
+    while content := _read_some(file, _RAW_BYTES):
+      content = left + content
+      whole = len(content) // 2 * 2
+      left, seen = content[whole:], seen + whole
+      yield np.frombuffer(content[:whole], '<i2').astype(np.float32) / 32768
+    if not seen:
+      raise InputError('standard input is empty: pipe 16-bit samples at 16 kHz mono into it')
+    return
+  pipe = _Pipe(file)
+  try:
+    # Not by libav: it reads two seconds before it opens a WAV, and who speaks live would wait for them.
+    header = wave.open(pipe)
+  except (wave.Error, EOFError):
+    pipe.rewind()
+  else:
+    yield from _wave_pieces(header)
+    return
+  try:
+    container = av.open(pipe, metadata_errors='ignore', options={'protocol_whitelist': 'pipe'})
+  except (av.FFmpegError, OSError, ValueError) as error:
+    raise InputError('standard input cannot be read as sound: pipe a WAV file into it, or 16-bit samples at 16 kHz '
+                     'mono with --raw') from error
+  with container:
+    if not container.streams.audio:
+      raise InputError('standard input has no sound in it: pipe a WAV file into it')
+    yield from _decoded(audio.decode(container, [container.streams.audio[0]], lambda error: None), 'standard input')
+
+
+def mfcc_windows(pieces: Iterable[np.ndarray], window: int) -> Iterator[tuple[np.ndarray, int]]:
+  """MFCC of sound in pieces, a window as soon as it can be heard: 120 ms after its last frame.
+
+  Args:
+    pieces: the sound.
+    window: W, frames in a window.
+
+  Yields:
+    [1, W, 28, 12], and how many of the W frames it takes to cover the sound: W, or less in the last window, whose
+    rest hears silence. The numbers are those of `audio.windows(audio.frame_rows(samples, num_frames))`.
+  """
+  rows = window * features.MFCC_ROWS_PER_FRAME + 2 * features.MFCC_CONTEXT
+  # One row early, and dropped again: pre-emphasis looks one sample back. Two hops more for the last row's end, which
+  # reaches 240 samples beyond its hop.
+  before = (features.MFCC_CONTEXT + 1) * features.MFCC_HOP
+  length = (rows + 3) * features.MFCC_HOP
+  step = window * features.SAMPLES_PER_FRAME
+  sound = np.zeros(before, np.float32)  # from `before` samples ahead of the window on
+
+  def heard() -> np.ndarray:
+    content = np.zeros(length, np.float32)
+    content[:min(length, len(sound))] = sound[:length]
+    return audio.windows(audio.mfcc(content)[1:1 + rows, 1:])[None]
+
+  for piece in pieces:
+    sound = np.concatenate([sound, np.asarray(piece, np.float32)])
+    while len(sound) >= length:
+      yield heard(), window
+      sound = sound[step:]
+  real = len(sound) - before
+  while real > 0:
+    yield heard(), min(window, -(-real // features.SAMPLES_PER_FRAME))
+    sound, real = sound[step:], real - step
+
+
+def _wave_pieces(reader: wave.Wave_read) -> Iterator[np.ndarray]:
+  """A WAV with a header of the plain kind."""
+  channels, width, rate = reader.getnchannels(), reader.getsampwidth(), reader.getframerate()
+
+  def frames():
+    while content := reader.readframes(max(1, rate // 8)):
+      content = content[:len(content) // (channels * width) * channels * width]
+      if width == 3:  # libav knows no 24 bits: they become the upper ones of 32
+        content = np.pad(np.frombuffer(content, np.uint8).reshape(-1, 3), ((0, 0), (1, 0))).tobytes()
+      values = np.frombuffer(content, {1: '<u1', 2: '<i2', 3: '<i4', 4: '<i4'}[width])
+      if not values.size:
+        return
+      frame = av.AudioFrame.from_ndarray(values[None], format={1: 'u8', 2: 's16'}.get(width, 's32'),
+                                         layout=f'{channels}c')
+      frame.sample_rate = rate
+      yield frame
+
+  yield from _decoded(frames(), 'standard input')
+
+
+def _decoded(frames: Iterable[av.AudioFrame], name: str | os.PathLike) -> Iterator[np.ndarray]:
+  collector, empty = audio.SoundCollector(), True
+  for frame in frames:
+    collector.add(frame)
+    piece = collector.drain()
+    if len(piece):
+      empty = False
+      yield piece
+  piece = collector.samples()
+  if len(piece):
+    yield piece
+  elif empty:
+    raise InputError(f'{name} has an audio track with nothing in it that can be decoded: get the file again.')
+
+
+def _read_some(file: BinaryIO, size: int) -> bytes:
+  """What is there, at least one byte, unlike `read`, which waits for all of `size`."""
+  return file.read1(size) if hasattr(file, 'read1') else file.read(size)
+
+
+class _Pipe:
+  """A file that can only be read on, and whose beginning is remembered until it is known what it is."""
+
+  def __init__(self, file: BinaryIO):
+    self._file = file
+    self._seen = b''
+    self._again = b''
+
+  def read(self, size: int) -> bytes:
+    if self._again:
+      content, self._again = self._again[:size], self._again[size:]
+      return content
+    content = b''
+    while len(content) < size and (more := _read_some(self._file, size - len(content))):
+      content += more
+    if len(self._seen) < _HEADER:
+      self._seen += content
+    return content
+
+  def rewind(self) -> None:
+    self._again = self._seen

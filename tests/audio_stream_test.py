@@ -1,0 +1,118 @@
+"""Sound in pieces is the sound in one piece, from a file and from a pipe."""
+
+import io
+import os
+import threading
+import wave
+
+import numpy as np
+import pytest
+
+from data_pipelines import audio, audio_stream, features
+from data_pipelines.errors import InputError
+
+
+def _noise(count, seed=0):
+  return (np.random.default_rng(seed).normal(size=count) * 0.1).astype(np.float32)
+
+
+def _wav(samples, rate=16_000):
+  file = io.BytesIO()
+  with wave.open(file, 'wb') as writer:
+    writer.setparams((1, 2, rate, 0, 'NONE', ''))
+    writer.writeframes(np.round(samples * 32767).astype('<i2').tobytes())
+  return file.getvalue()
+
+
+def _cut(samples, rng):
+  while len(samples):
+    count = int(rng.integers(1, 3000))
+    yield samples[:count]
+    samples = samples[count:]
+
+
+@pytest.mark.parametrize('num_samples', [1, 640, 4 * 640, 8 * 640 + 1, 8 * 640 - 1, 7001, 11 * 640 + 200])
+def test_windows_of_pieces_are_those_of_the_whole_sound(num_samples):
+  samples = _noise(num_samples)
+  windows = list(audio_stream.mfcc_windows(_cut(samples, np.random.default_rng(1)), 4))
+  num_frames = audio.num_frames(samples)
+  assert sum(count for _, count in windows) == num_frames
+  assert all(count == 4 for _, count in windows[:-1])
+  joined = np.concatenate([mfcc for mfcc, _ in windows], axis=1)[0, :num_frames]
+  np.testing.assert_allclose(joined, audio.windows(audio.frame_rows(samples, num_frames)), atol=1e-4)
+
+
+def test_a_window_comes_as_soon_as_it_can_be_heard():
+  asked = []
+
+  def pieces():
+    for number in range(100):
+      asked.append(number)
+      yield np.zeros(640, np.float32)
+
+  next(audio_stream.mfcc_windows(pieces(), 8))
+  assert len(asked) <= 8 + 4  # 120 ms more than the window
+
+
+@pytest.mark.parametrize('rate', [16_000, 44_100])
+def test_a_file_in_pieces_is_the_file(tmp_path, rate):
+  path = tmp_path / 'a.wav'
+  path.write_bytes(_wav(_noise(3 * rate), rate))
+  pieces = list(audio_stream.read_pieces(path))
+  whole = audio.read_audio(path)
+  assert len(pieces) > 3
+  np.testing.assert_array_equal(np.concatenate(pieces), whole)
+  measure = audio_stream.measure(path)
+  assert measure.num_samples == len(whole) and measure.peak == np.abs(whole).max()
+
+
+@pytest.mark.parametrize('raw', [True, False])
+def test_a_pipe_gives_sound_before_it_ends(raw):
+  samples = _noise(32_000)
+  content = _wav(samples)[44 if raw else 0:]
+  read_end, write_end = os.pipe()
+  first = threading.Event()
+
+  def speak():
+    with os.fdopen(write_end, 'wb', buffering=0) as file:
+      file.write(content[:24_000])
+      first.wait(10)
+      file.write(content[24_000:24_001])  # half a sample
+      file.write(content[24_001:])
+
+  thread = threading.Thread(target=speak)
+  thread.start()
+  with os.fdopen(read_end, 'rb') as file:
+    pieces = audio_stream.pipe_pieces(file, raw)
+    got = [next(pieces)]
+    first.set()
+    got += pieces
+  thread.join()
+  np.testing.assert_allclose(np.concatenate(got), samples, atol=1e-4)
+
+
+@pytest.mark.parametrize('content, raw, reason', [
+    (b'', True, 'is empty'), (b'', False, 'cannot be read'), (b'no sound at all' * 9, False, 'cannot be read'),
+    (_wav(np.zeros(0)), False, 'nothing in it')])
+def test_a_pipe_without_sound_is_told(content, raw, reason):
+  with pytest.raises(InputError, match=reason):
+    list(audio_stream.pipe_pieces(io.BytesIO(content), raw))
+
+
+def test_lists_of_other_files_are_not_followed(tmp_path):
+  (tmp_path / 'a.wav').write_bytes(_wav(_noise(16_000)))
+  (tmp_path / 'a.ffconcat').write_text("ffconcat version 1.0\nfile 'a.wav'\n")
+  (tmp_path / 'a.m3u8').write_text('#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\na.wav\n#EXT-X-ENDLIST\n')
+  for name in ('a.ffconcat', 'a.m3u8'):
+    with pytest.raises(InputError, match=r'list of other files|cannot be read'):
+      audio.read_audio(tmp_path / name)
+
+
+def test_names_with_colons_are_files(tmp_path):
+  path = tmp_path / 'http:a,b;c.wav'
+  path.write_bytes(_wav(_noise(1_600)))
+  assert len(audio.read_audio(path)) == 1_600
+
+
+def test_frames_hear_what_the_contract_says():
+  assert features.MFCC_CONTEXT * features.MFCC_HOP == 0.12 * features.SAMPLE_RATE
