@@ -8,12 +8,14 @@ import csv
 import glob
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from atvg_jax import side_outputs
 from atvg_jax.generate import Job, Maker
 from data_pipelines import video_writer
 from data_pipelines.errors import InputError
@@ -89,7 +91,12 @@ def run(items: Sequence[Item], out: str, *, nets: Sequence[str] | None = None, s
           if maker is None:  # the weights are wrong: so it would be for every item
             raise
           rows.append(Row(item.output, 'failed', reason=str(error)))
-          progress.write(f'atvg: {item.output}: {error}')
+        except Exception as error:  # an unforeseen failure of one video must not end the others
+          if maker is None:
+            raise
+          rows.append(Row(item.output, 'failed', reason=f'{type(error).__name__}: {error}'))
+        if rows[-1].status == 'failed':
+          tqdm.write(f'atvg: {item.output}: {rows[-1].reason}', file=sys.stderr)
   finally:
     _write(os.path.join(out, name), json.dumps([row._asdict() for row in rows], indent=1) + '\n')
   return rows
@@ -100,7 +107,8 @@ def _make(maker: Maker, item: Item) -> Row:
     raise InputError(item.reason)
   try:
     os.makedirs(os.path.dirname(item.job.out), exist_ok=True)
-    video_writer.remove_leftovers(item.job.out)
+    for path in (item.job.out, *side_outputs.paths(item.job.out, item.job.save)):
+      video_writer.remove_leftovers(path)
   except (OSError, ValueError) as error:
     raise InputError(f'no folder can be made for {item.output}: {error}') from error
   start = time.perf_counter()
@@ -184,7 +192,9 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
     reason = getattr(error, 'strerror', None) or 'it is no text'
     raise InputError(f'{path} cannot be read ({reason}): give a CSV file or JSON lines') from error
   full = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-  if full and full[0][1].lstrip().startswith('{'):
+  if not full:
+    return
+  if full[0][1].lstrip().startswith('{'):
     for number, line in full:
       try:
         entry = json.loads(line)
@@ -207,7 +217,7 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
 
 def _job(entry: dict[str, Any], folder: str, out: str, frame: str, save: tuple[str, ...]) -> Job:
   if unknown := set(entry) - set(_KEYS):
-    raise InputError(f'{sorted(unknown)[0]!r} is unknown: use {", ".join(_KEYS)}')
+    raise InputError(f'{min(unknown)!r} is unknown: use {", ".join(_KEYS)}')
   if wrong := [key for key, value in entry.items() if not isinstance(value, str) or '\0' in value]:
     raise InputError(f'{wrong[0]} is no text')
   if missing := [key for key in _LEAST if not entry.get(key)]:

@@ -85,6 +85,11 @@ def _release(arguments: argparse.Namespace) -> None:
   weights.release(arguments.workdir, arguments.out)
 
 
+def _export(arguments: argparse.Namespace) -> None:
+  from atvg_jax import export
+  export.run(arguments.out, arguments.weights)
+
+
 def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
       prog='atvg', description='A talking face from one picture and a recording of speech.')
@@ -112,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument('--save', default='', metavar='KINDS',
                    help='keep more beside the video: any of landmarks,attention,motion')
   sub.add_argument('--stream', action='store_true', help='write the video while it is made: it can be watched at once')
-  sub.add_argument('--raw', action='store_true', help='standard input is 16-bit samples at 16 kHz mono, without a header')
+  sub.add_argument('--raw', action='store_true', help='standard input is 16-bit samples at 16 kHz mono')
   sub.add_argument('--manifest', metavar='FILE',
                    help='make many: a CSV file or JSON lines with image, audio, output and options; --out is a folder')
   sub.add_argument('--shard', metavar='I/N', help='of many, make every N-th from the I-th on')
@@ -152,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
   sub = command('release', _release, "pack a training workdir's weights into one small file")
   sub.add_argument('--workdir', required=True)
   sub.add_argument('--out', required=True, metavar='FILE', help='the .npz to write')
+
+  sub = command('export', _export, 'write both nets as StableHLO programs that run without this project')
+  sub.add_argument('--out', required=True, metavar='DIR', help='folder to write')
+  sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
 
   commands.add_parser('benchmark', add_help=False, help='measure speed and memory on this machine')  # as for train
   return parser

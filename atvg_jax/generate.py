@@ -88,16 +88,16 @@ def check(job: Job) -> None:
   if job.frame not in FRAMES:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
   if unknown := set(job.save) - set(side_outputs.KINDS):
-    raise InputError(f'{sorted(unknown)[0]!r} cannot be saved: choose of {", ".join(side_outputs.KINDS)}')
+    raise InputError(f'{min(unknown)!r} cannot be saved: choose of {", ".join(side_outputs.KINDS)}')
   if job.out == PIPE:
     if job.save:
       raise InputError('a video that goes to standard output has no place for what --save writes beside it: give --out '
                        'a file name')
     return
   for source in (job.image, job.audio, job.driving):
-    if source not in (None, PIPE) and os.path.exists(job.out) and os.path.exists(source):
-      if os.path.samefile(source, job.out):
-        raise InputError(f'--out {job.out} would overwrite what is read: choose another name')
+    known = source not in (None, PIPE) and os.path.exists(job.out) and os.path.exists(source)
+    if known and os.path.samefile(source, job.out):
+      raise InputError(f'--out {job.out} would overwrite what is read: choose another name')
   video_writer.check_name(job.out)
   _check_writable(job.out)
 
@@ -197,7 +197,8 @@ class Maker:
 
   def _warm_up(self, portrait: Portrait, window: int) -> None:
     """Compiles both nets before the first sound is read, and says when they are ready."""
-    pieces = self.generator.speech_landmarks(portrait, np.zeros(window * features.SAMPLES_PER_FRAME, np.float32), window)
+    silence = np.zeros(window * features.SAMPLES_PER_FRAME, np.float32)
+    pieces = self.generator.speech_landmarks(portrait, silence, window)
     list(self.generator.frames(portrait, pieces, window))
     _say('ready')
 

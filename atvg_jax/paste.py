@@ -27,6 +27,7 @@ _MARGIN = 8.0  # and over this much towards the crop's edge
 _SOFT = 1.0  # the border of the opened mouth
 _OPEN = (0.5, 2.0)  # a gap between the inner lips below the first is shut, above the second open
 _COLOUR = 6.0  # how far around the mouth its colours are compared
+_MOST = 15.0  # grey levels that the comparison may change
 _INNER_LIPS = slice(60, 68)
 
 
@@ -99,6 +100,7 @@ class Paster:
     left, top, right, bottom = _box_in_picture(mouth, self._to_crop, new.shape)
     near = ndimage.gaussian_filter(_polygon(points[features.MOUTH][:12]), _COLOUR) * (1 - mouth)
     offset = ((self._crop - frame) * near[..., None]).sum(axis=(0, 1)) / max(near.sum(), 1e-6)
+    offset = np.clip(offset, -_MOST, _MOST)
     layer = np.concatenate([mouth[..., None] * (frame + offset), mouth[..., None]], axis=-1)
     layer = _lift(layer, self._to_crop, (left, top, right, bottom))
     part = new[top:bottom, left:right]
@@ -108,8 +110,10 @@ class Paster:
 
 def face_mask(points: np.ndarray) -> np.ndarray:
   """float32 [128, 128] in [0, 1]: where mouth, jaw and chin of a face with points [68, 2] may move."""
-  bridge = points[features.NOSE][1, 1]  # the eyes, above, are left alone
-  shape = _polygon(np.concatenate([points[2:15], [[points[14, 0], bridge], [points[2, 0], bridge]]]))
+  # So far below the eyes that nothing of them is touched.
+  top = points[features.EYES, 1].max() + _REACH + _FEATHER
+  line = points[1:16]
+  shape = _polygon(np.stack([line[:, 0], np.maximum(line[:, 1], top)], axis=-1))
   distance = ndimage.distance_transform_edt(shape < 0.5)
   edge = np.minimum(np.arange(_SIZE), np.arange(_SIZE)[::-1])
   ramp = np.minimum((_REACH + _FEATHER - distance) / _FEATHER,

@@ -21,13 +21,18 @@ KINDS = ('landmarks', 'attention', 'motion')
 _MAPS = KINDS[1:]
 
 
+def paths(out: str, kinds: Sequence[str]) -> list[str]:
+  """Where the side outputs `kinds` of the video `out` are."""
+  stem, suffix = os.path.splitext(out)
+  return [f'{stem}.{kind}{suffix if kind in _MAPS else ".npz"}' for kind in kinds]
+
+
 class Saver:
   """Writes side outputs while the video is made; a context manager that keeps them only where all went well."""
 
   def __init__(self, out: str, kinds: Sequence[str], portrait: Portrait):
     """Takes the name of the video, which of KINDS to write, and the face."""
-    self._stem, self._suffix = os.path.splitext(out)
-    self._kinds = kinds
+    self._paths = dict(zip(kinds, paths(out, kinds), strict=True))
     self._portrait = portrait
     self._stack = contextlib.ExitStack()
     self._landmarks: list[np.ndarray] = []
@@ -38,16 +43,14 @@ class Saver:
     with contextlib.ExitStack() as stack:
       size = (features.IMAGE_SIZE, features.IMAGE_SIZE)
       for kind in _MAPS:
-        if kind in self._kinds:
-          path = f'{self._stem}.{kind}{self._suffix}'
-          self._writers[kind] = stack.enter_context(video_writer.VideoWriter(path, size))
+        if kind in self._paths:
+          self._writers[kind] = stack.enter_context(video_writer.VideoWriter(self._paths[kind], size))
       self._stack = stack.pop_all()
     return self
 
   def __exit__(self, kind, value, traceback) -> None:
-    if kind is None and 'landmarks' in self._kinds:
-      points = np.concatenate(self._points)
-      path = f'{self._stem}.landmarks.npz'
+    if kind is None and 'landmarks' in self._paths:
+      points, path = np.concatenate(self._points), self._paths['landmarks']
       with open(f'{path}.partial', 'wb') as file:
         np.savez_compressed(
             file, landmarks=np.concatenate(self._landmarks), points_in_crop=points.astype(np.float32),

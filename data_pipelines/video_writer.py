@@ -20,7 +20,7 @@ _FORMATS = {'.mkv': 'matroska', '.mov': 'mov'}
 # What a stream is cut into, seconds: short enough to see the first frames at once.
 _FRAGMENT = 0.2
 _STREAMING = {
-    'mp4': {'movflags': 'empty_moov+default_base_moof', 'frag_duration': str(round(_FRAGMENT * 1e6))},
+    'mp4': {'movflags': 'delay_moov+default_base_moof', 'frag_duration': str(round(_FRAGMENT * 1e6))},
     'matroska': {'cluster_time_limit': str(round(_FRAGMENT * 1e3)), 'live': '1'}}
 _STREAMING['mov'] = _STREAMING['mp4']
 

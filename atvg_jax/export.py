@@ -1,0 +1,110 @@
+"""Both nets as StableHLO programs that run without this project: for any batch and length, on CPU, CUDA and TPU.
+
+The folder that `atvg export` writes holds
+
+* `at.stablehlo`: (example_coefficients [B, K], mfcc [B, T, 28, 12], carry) → (coefficients [B, T, K], carry)
+* `vg.stablehlo`: (example_image [B, 128, 128, 3] in [-1, 1], example_landmarks [B, 136], landmarks [B, T, 136],
+  carry) → (video [B, T, 128, 128, 3] in [-1, 1], carry)
+* `basis.npz`: the landmark basis, and `landmarks = rest + (exaggeration * coefficients * scale) @ components`
+* `options.json`: shapes of the carries (zeros to begin with), rates and sizes, and which weights these are.
+
+Weights are constants of the programs. docs/generation.md has a loader of 20 lines.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+
+import atvg_jax
+from atvg_jax import tasks, weights
+from atvg_jax.generator import Generator, load_nets
+from atvg_jax.models import at_net
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+
+
+def run(out: str, nets: Sequence[str] | None = None) -> None:
+  """The command `atvg export`: writes the folder `out` and says what it holds.
+
+  Raises:
+    InputError: the weights will not do, or `out` cannot be written.
+  """
+  folder = pathlib.Path(out)
+  generator = Generator(*load_nets(nets))
+  if generator.published:
+    raise InputError('the published weights need steps around the nets that a program cannot hold: export weights that '
+                     'were trained here')
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f'--out {out} cannot be the folder of the programs ({error.strerror})') from error
+  at, vg = (generator.bundles[kind] for kind in ('at', 'vg'))
+  options = {
+      'made_by': f'atvg_jax {atvg_jax.__version__}', 'platforms': PLATFORMS,
+      'fps': features.FPS, 'sample_rate': features.SAMPLE_RATE, 'image_size': features.IMAGE_SIZE,
+      'exaggeration': float(generator.exaggeration), 'carry': {},
+      'weights': {kind: weights.describe(bundle) for kind, bundle in generator.bundles.items()}}
+  for kind, (program, carry) in (('at', at_program(at)), ('vg', vg_program(vg))):
+    content = program.serialize()
+    _write(folder / f'{kind}.stablehlo', content)
+    options['carry'][kind] = carry
+    print(f'{folder / f"{kind}.stablehlo"}: {len(content) / 1e6:.1f} MB')
+  with open(folder / 'basis.npz.partial', 'wb') as file:
+    np.savez(file, **generator.basis._asdict())
+  os.replace(folder / 'basis.npz.partial', folder / 'basis.npz')
+  _write(folder / 'options.json', (json.dumps(options, indent=1) + '\n').encode())  # the last: now it is whole
+
+
+def at_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | str]]:
+  """AT-net as a program, and the shape of its carry."""
+  net = tasks.make_net(bundle.config)
+  variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+  single = isinstance(net, at_net.AtSingle)
+  carry = [0, 0, 'batch', 0] if single else [net.recurrent_layers, 2, 'batch', net.recurrent_features]
+
+  def apply(example_coefficients, mfcc, carry):
+    if single:
+      return net.apply(variables, mfcc, train=False)['coefficients'], carry
+    outputs = net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
+    return outputs['coefficients'], outputs['carry'].astype(jnp.float32)
+
+  mfcc = ('batch', 'time', features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
+  return _export(apply, ('batch', len(bundle.basis.components)), mfcc, carry), carry
+
+
+def vg_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | str]]:
+  """VG-net as a program, and the shape of its carry."""
+  net = tasks.make_net(bundle.config)
+  variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+  size = features.IMAGE_SIZE
+  carry = ['batch', size // 16, size // 16, net.recurrent_features]
+
+  def apply(example_image, example_landmarks, landmarks, carry):
+    outputs = net.apply(variables, example_image, example_landmarks, landmarks, train=False, carry=carry)
+    return outputs['video'], outputs['carry'].astype(jnp.float32)
+
+  points = features.LANDMARK_SIZE
+  return _export(apply, ('batch', size, size, 3), ('batch', points), ('batch', 'time', points), carry), carry
+
+
+def _export(function: Any, *shapes: Sequence[int | str]) -> jax_export.Exported:
+  """Lowers for all platforms; names in shapes are sizes that are known when the program runs."""
+  scope = jax_export.SymbolicScope()
+  arguments = [jax.ShapeDtypeStruct(jax_export.symbolic_shape(', '.join(map(str, shape)), scope=scope), jnp.float32)
+               for shape in shapes]
+  return jax_export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+  partial = path.with_name(path.name + '.partial')
+  partial.write_bytes(content)
+  os.replace(partial, path)
