@@ -21,6 +21,8 @@ _LIFTER = 22
 _NOT_MEDIA = ('tty', 'bin', 'xbin', 'adf', 'idf', 'srt', 'ass', 'webvtt')
 # Lists of other files, which a stranger's file could name: nothing but the file itself is opened.
 _LISTS = ('hls', 'applehttp', 'dash', 'concat', 'imf', 'lavfi', 'sdp', 'rtsp', 'image2')
+_RATES = (2_000, 1_000_000)  # Hz, of sound that can be speech
+_LONGEST_GAP = 600  # seconds: time stamps that jump further are damaged, and nothing is filled in
 _GAP = 0.1  # seconds: a longer hole between two packets of sound is filled with silence
 
 
@@ -71,6 +73,12 @@ def _reason(error: Exception) -> str:
   return getattr(error, 'strerror', None) or str(error) or type(error).__name__
 
 
+def check_rate(rate: int) -> None:
+  """Raises InputError where nothing that can be speech has so many samples a second."""
+  if not _RATES[0] <= rate <= _RATES[1]:
+    raise InputError(f'the sound has {rate} samples a second: give one with {_RATES[0]} to {_RATES[1]}')
+
+
 class SoundCollector:
   """Turns decoded frames of sound of any rate, layout and format into 16 kHz mono samples.
 
@@ -90,11 +98,13 @@ class SoundCollector:
 
   def add(self, frame: av.AudioFrame) -> None:
     time = frame.time
+    check_rate(frame.sample_rate)
     if self.start is None:
       self.start = self._expected = time or 0.0
     if time is not None and time - self._expected > _GAP:
       self._flush()
-      self._chunks.append(np.zeros(round((time - self._expected) * features.SAMPLE_RATE), np.float32))
+      if time - self._expected <= _LONGEST_GAP:
+        self._chunks.append(np.zeros(round((time - self._expected) * features.SAMPLE_RATE), np.float32))
       self._expected = time
     self._expected += frame.samples / frame.sample_rate
     # Stamps are rounded to the file's time base; the resampler would stretch the sound to follow them.

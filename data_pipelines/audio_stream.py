@@ -15,6 +15,7 @@ from data_pipelines import audio, features
 from data_pipelines.errors import InputError
 
 _RAW_BYTES = 4096  # of a pipe, at once: an eighth of a second
+_CHANNELS = 64
 _HEADER = 1 << 16  # bytes: what is no plain WAV is found out before
 
 
@@ -125,6 +126,9 @@ def mfcc_windows(pieces: Iterable[np.ndarray], window: int) -> Iterator[tuple[np
 def _wave_pieces(reader: wave.Wave_read) -> Iterator[np.ndarray]:
   """A WAV with a header of the plain kind."""
   channels, width, rate = reader.getnchannels(), reader.getsampwidth(), reader.getframerate()
+  audio.check_rate(rate)
+  if not 1 <= channels <= _CHANNELS or width > 4:
+    raise InputError(f'the sound has {channels} channels of {8 * width} bits: give one with at most {_CHANNELS}, of 32')
 
   def frames():
     while content := reader.readframes(max(1, rate // 8)):

@@ -1,5 +1,6 @@
 """Pictures and video, in and out."""
 
+import functools
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ __all__ = ['Clip', 'VideoWriter', 'iter_video', 'read_image', 'read_video']
 
 _MAX_PIXELS = 50_000_000  # of a picture
 _MAX_BYTES = 4 << 30  # of a decoded clip
+_LONGEST_FRAME = 600  # seconds: time stamps that jump further are damaged, or meant to do harm
+# What pictures come as. Pillow knows more, some of which starts other programs (PostScript).
+_FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'DIB', 'GIF', 'TIFF', 'PPM', 'TGA', 'JPEG2000', 'AVIF', 'ICO')
 
 
 class Clip(NamedTuple):
@@ -48,7 +52,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # of Pillow, on odd files; the size is checked below
-      with Image.open(path) as image:
+      with Image.open(path, formats=_known_formats()) as image:
         if image.width * image.height > _MAX_PIXELS:
           raise InputError(
               f'{path} is {image.width}x{image.height} pixels, more than 50 megapixels: shrink it first.')
@@ -67,6 +71,13 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     raise InputError(f'{path} is more than 50 megapixels: shrink it first.') from error
   except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
     raise InputError(f'{path} cannot be read as a picture, it is damaged or of an unknown format.') from error
+
+
+@functools.cache
+def _known_formats() -> list[str]:
+  """Those of _FORMATS that this Pillow was built with."""
+  Image.init()
+  return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def read_video(path: str | os.PathLike, fps: int = features.FPS) -> Clip:
@@ -116,6 +127,8 @@ class _Reader:
         self._start = next_time
       else:
         step = next_time - time
+        if step > _LONGEST_FRAME:
+          raise InputError(f'{self._path} shows one picture for {step:.0f} seconds, it is damaged: convert it again.')
         middle = (time + next_time) / 2 - self._start
         while count / self._fps < middle - 1e-6:
           yield current
@@ -158,6 +171,9 @@ class _Reader:
         if time is None or (last is not None and time <= last):  # without stamps: by the rate
           time = 0.0 if last is None else last + 1 / self.source_fps
         last = time
+        if frame.width * frame.height > _MAX_PIXELS:
+          raise InputError(f'{self._path} is {frame.width}x{frame.height} pixels, more than 50 megapixels: '
+                           'scale it down.')
         yield _upright(frame), time
       if video.duration and last is not None:
         whole = float(video.duration * video.time_base)
