@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from atvg_jax import side_outputs
+from atvg_jax import motion, side_outputs
 from atvg_jax.generate import Job, Maker
 from data_pipelines import video_writer
 from data_pipelines.errors import InputError
 
-_OPTIONS = ('driving', 'frame', 'save')
+_OPTIONS = ('driving', 'frame', 'motion', 'save')
 _KEYS = ('image', 'audio', 'output', *_OPTIONS)
 _LEAST = ('image', 'output')
 _PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
@@ -117,12 +117,12 @@ def _make(maker: Maker, item: Item) -> Row:
   return Row(item.output, 'made', result.num_frames, round(seconds, 3), round(result.num_frames / seconds, 1))
 
 
-def from_manifest(path: str, out: str, frame: str = 'crop', save: tuple[str, ...] = ()) -> list[Item]:
+def from_manifest(path: str, out: str, **defaults: Any) -> list[Item]:
   """The items of a CSV file with a header or of a file of JSON lines.
 
-  Keys are `image`, `audio`, `output`, `driving`, `frame`, and `save` (several divided by '+'); image, output, and
-  audio or driving are needed. Images and sounds are named relative to the manifest, outputs to the folder `out`, out
-  of which none leads.
+  Keys are `image`, `audio`, `output`, `driving`, `frame`, `motion`, and `save` (several divided by '+'); image, output,
+  and audio or driving are needed. Images, sounds and videos are named relative to the manifest, outputs to the folder
+  `out`, out of which none leads. `defaults` are fields of `Job` for items that do not say.
 
   Raises:
     InputError: it cannot be read, or is neither. One bad line is a bad item only.
@@ -135,7 +135,7 @@ def from_manifest(path: str, out: str, frame: str = 'crop', save: tuple[str, ...
       if isinstance(entry, InputError):
         raise entry
       name = str(entry.get('output') or name)
-      job = _job(entry, folder, out, frame, save)
+      job = _job(entry, folder, out, defaults)
       real = os.path.realpath(job.out)
       if real in taken:
         raise InputError(f'line {number} has the same output as line {taken[real]}: name another')
@@ -148,10 +148,10 @@ def from_manifest(path: str, out: str, frame: str = 'crop', save: tuple[str, ...
   return items
 
 
-def from_folders(image: str, audio: str, out: str, frame: str = 'crop', save: tuple[str, ...] = ()) -> list[Item]:
+def from_folders(image: str, audio: str, out: str, **options: Any) -> list[Item]:
   """Every picture of one folder with every recording of another; either may be a single file.
 
-  The videos are named PICTURE__RECORDING.mp4.
+  The videos are named PICTURE__RECORDING.mp4; `options` are other fields of `Job`.
 
   Raises:
     InputError: a folder holds nothing that can be used.
@@ -164,7 +164,7 @@ def from_folders(image: str, audio: str, out: str, frame: str = 'crop', save: tu
       if name in taken:  # a.png and a.jpg
         name = f'{os.path.basename(picture)}__{os.path.basename(sound)}.mp4'
       taken.add(name)
-      items.append(Item(name, Job(picture, _inside(out, name), audio=sound, frame=frame, save=save)))
+      items.append(Item(name, Job(picture, _inside(out, name), audio=sound, **options)))
   return items
 
 
@@ -215,7 +215,7 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
     raise InputError(f'{path} is no CSV file ({error}): give a CSV file or JSON lines') from error
 
 
-def _job(entry: dict[str, Any], folder: str, out: str, frame: str, save: tuple[str, ...]) -> Job:
+def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any]) -> Job:
   if unknown := set(entry) - set(_KEYS):
     raise InputError(f'{min(unknown)!r} is unknown: use {", ".join(_KEYS)}')
   if wrong := [key for key, value in entry.items() if not isinstance(value, str) or '\0' in value]:
@@ -223,8 +223,12 @@ def _job(entry: dict[str, Any], folder: str, out: str, frame: str, save: tuple[s
   if missing := [key for key in _LEAST if not entry.get(key)]:
     raise InputError(f'{missing[0]} is missing')
   sources = {key: os.path.join(folder, entry[key]) for key in ('image', 'audio', 'driving') if entry.get(key)}
-  job = Job(out=_inside(out, entry['output']), frame=entry.get('frame') or frame,
-            save=tuple(entry['save'].split('+')) if entry.get('save') else save, **sources)
+  options = {key: entry[key] for key in ('frame', 'motion') if entry.get(key)}
+  if options.get('motion') not in (None, motion.GENTLE):
+    options['motion'] = os.path.join(folder, options['motion'])
+  if entry.get('save'):
+    options['save'] = tuple(entry['save'].split('+'))
+  job = Job(out=_inside(out, entry['output']), **{**defaults, **options}, **sources)
   if not job.out.lower().endswith(video_writer.VIDEO_SUFFIXES):
     raise InputError(f'output {entry["output"]!r} must end in {", ".join(video_writer.VIDEO_SUFFIXES)}')
   return job

@@ -24,7 +24,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 def _generate(arguments: argparse.Namespace) -> None:
   from atvg_jax import batch, generate
-  options = {'frame': arguments.frame, 'save': tuple(filter(None, arguments.save.split(',')))}
+  options = {'frame': arguments.frame, 'motion': arguments.motion,
+             'save': tuple(filter(None, arguments.save.split(',')))}
   if arguments.manifest is not None:
     batch.make_all(batch.from_manifest(arguments.manifest, arguments.out, **options), arguments.out,
                    nets=arguments.weights, shard=arguments.shard)
@@ -105,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument('--out', default='demo.mp4', help='the video to write (default: demo.mp4)')
 
   sub = command('generate', _generate, 'make a face speak: one picture and a recording → a video')
-  sub.add_argument('--image', help='picture of a face, or a folder of them')
+  sub.add_argument('--image', help='picture of a face, a video of one, or a folder of pictures')
   sub.add_argument('--audio', help='recording of speech, of any length (a video will do); a folder of them; '
                                    "'-' reads standard input")
   sub.add_argument('--driving', metavar='VIDEO',
@@ -114,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
                    help="the video to write, e.g. talking.mp4; a folder for many; '-' streams to standard output")
   sub.add_argument('--frame', choices=('crop', 'full'), default='crop',
                    help='the face alone, 128x128, or the whole picture at its own size (default: crop)')
+  head = sub.add_mutually_exclusive_group()
+  head.add_argument('--still', dest='motion', action='store_const', const=None, help='hold the head (the default)')
+  head.add_argument('--motion', metavar='gentle|VIDEO',
+                    help='move the head a little: by itself, or as the head in a video moves')
   sub.add_argument('--save', default='', metavar='KINDS',
                    help='keep more beside the video: any of landmarks,attention,motion')
   sub.add_argument('--stream', action='store_true', help='write the video while it is made: it can be watched at once')

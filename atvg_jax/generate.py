@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import atvg_jax
-from atvg_jax import side_outputs, streaming, weights
+from atvg_jax import dubbing, motion, side_outputs, streaming, weights
 from atvg_jax.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
 from data_pipelines import audio as audio_io
 from data_pipelines import audio_stream, faces, features, media, video_writer
@@ -36,11 +36,12 @@ class Job(NamedTuple):
   """One video to make.
 
   Attributes:
-    image: picture of a face.
+    image: picture of a face, or a video of one, which then says `audio` instead of what it said.
     out: the video to write; it gets its name when it is whole. '-' streams to standard output.
     audio: speech; '-' reads standard input. With `driving`, the sound of the video only.
     driving: video whose face's mouth is followed instead of the sound; its sound is used where `audio` is None.
     frame: 'crop' for the face alone (128x128), 'full' for the whole picture.
+    motion: 'gentle', or a video whose face's small movements the head follows; None for a head that is still.
     save: side outputs, of `side_outputs.KINDS`.
     stream: write the video while it is made.
     raw: standard input is 16-bit samples at 16 kHz mono.
@@ -50,6 +51,7 @@ class Job(NamedTuple):
   audio: str | None = None
   driving: str | None = None
   frame: str = 'crop'
+  motion: str | None = None
   save: tuple[str, ...] = ()
   stream: bool = False
   raw: bool = False
@@ -77,7 +79,8 @@ def generate_video(image: str, out: str, *, nets: Sequence[str] | None = None, *
   """
   job = Job(image, out, **options)
   check(job)
-  media.read_image(image)  # before the nets are loaded: people should not wait for a misspelt name
+  if not dubbing.is_video(image):
+    media.read_image(image)  # before the nets are loaded: people should not wait for a misspelt name
   return Maker(nets).make(job)
 
 
@@ -89,12 +92,15 @@ def check(job: Job) -> None:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
   if unknown := set(job.save) - set(side_outputs.KINDS):
     raise InputError(f'{min(unknown)!r} cannot be saved: choose of {", ".join(side_outputs.KINDS)}')
+  if dubbing.is_video(job.image) and (job.driving is not None or job.save):
+    raise InputError(f'{job.image} is a video: it can be given another sound by --audio, but without --driving and '
+                       '--save')
   if job.out == PIPE:
     if job.save:
       raise InputError('a video that goes to standard output has no place for what --save writes beside it: give --out '
                        'a file name')
     return
-  for source in (job.image, job.audio, job.driving):
+  for source in (job.image, job.audio, job.driving, job.motion):
     known = source not in (None, PIPE) and os.path.exists(job.out) and os.path.exists(source)
     if known and os.path.samefile(source, job.out):
       raise InputError(f'--out {job.out} would overwrite what is read: choose another name')
@@ -118,6 +124,8 @@ class Maker:
       InputError: any of the files will not do, in one sentence.
     """
     check(job)
+    if dubbing.is_video(job.image):
+      return self._dub(job, progress)
     portrait, picture = self._portrait(job.image, _version(job.image))
     heard, sound, num_frames = self._sound(job)
     live = job.stream or PIPE in (job.audio, job.out)
@@ -127,9 +135,10 @@ class Maker:
     if job.driving is None:
       landmarks = self.generator.speech_landmarks(portrait, heard, window)
     else:
-      moved = self.generator.transferred_landmarks(portrait, _track(job.driving, self.landmarker))
+      moved = self.generator.transferred_landmarks(portrait, _followed(job.driving, self.landmarker).landmarks)
       num_frames = len(moved)
       landmarks = (moved[start:start + window] for start in range(0, len(moved), window))
+    moves = self._motion(job)
     size = picture.shape[:2] if job.frame == 'full' else (features.IMAGE_SIZE, features.IMAGE_SIZE)
     out = sys.stdout.buffer if job.out == PIPE else job.out
     with contextlib.ExitStack() as stack:
@@ -144,15 +153,35 @@ class Maker:
         pieces = self.generator.pasted(picture, portrait, drawn)
       else:
         pieces = (frames for frames, _ in drawn)
-      start = time.perf_counter()
-      bar = stack.enter_context(tqdm(total=num_frames, unit='frame', desc='preparing the nets', dynamic_ncols=True,
-                                     disable=not progress))
-      for frames in pieces:
-        bar.set_description('drawing')
-        for frame in frames:
-          writer.append(frame)
-          bar.update()
-    return Result(job.out, writer.num_frames, time.perf_counter() - start)
+      frames = itertools.chain.from_iterable(pieces)
+      if moves is not None:
+        frames = (motion.moved_pictures(frames, portrait, moves) if job.frame == 'full'
+                  else motion.moved_crops(frames, moves))
+      seconds = _write(writer, frames, num_frames, progress)
+    return Result(job.out, writer.num_frames, seconds)
+
+  def _motion(self, job: Job) -> Iterator[np.ndarray] | None:
+    """How the head moves, a similarity of the crop for every frame; None for not at all."""
+    if not job.motion:
+      return None
+    return motion.gentle() if job.motion == motion.GENTLE else motion.of_track(
+        _followed(job.motion, self.landmarker).matrices)
+
+  def _dub(self, job: Job, progress: bool) -> Result:
+    """A video with another sound, as long as the video."""
+    heard, sound, num_frames = self._sound(job)
+    followed = _followed(job.image, self.landmarker)
+    length = len(followed.landmarks)
+    if num_frames is not None and num_frames > length:
+      seconds = (num_frames - length) / features.FPS
+      _say(f'{job.audio} is {seconds:.1f} seconds longer than {job.image}: the rest is cut')
+    landmarks = dubbing.spoken(self.generator, followed, heard)
+    frames = dubbing.frames(self.generator, job.image, followed, landmarks, job.frame == 'full')
+    first = next(frames)
+    out = sys.stdout.buffer if job.out == PIPE else job.out
+    with video_writer.VideoWriter(out, first.shape[:2], sound, comment=self.comment, stream=job.stream) as writer:
+      seconds = _write(writer, itertools.chain([first], frames), length, progress)
+    return Result(job.out, writer.num_frames, seconds)
 
   @functools.cached_property
   def comment(self) -> dict[str, Any]:
@@ -203,6 +232,17 @@ class Maker:
     _say('ready')
 
 
+def _write(writer: video_writer.VideoWriter, frames: Iterator[np.ndarray], total: int | None, progress: bool) -> float:
+  """Draws and writes all frames; returns how many seconds that took."""
+  start = time.perf_counter()
+  with tqdm(total=total, unit='frame', desc='preparing the nets', dynamic_ncols=True, disable=not progress) as bar:
+    for frame in frames:
+      bar.set_description('drawing', refresh=False)
+      writer.append(frame)
+      bar.update()
+  return time.perf_counter() - start
+
+
 def _version(path: str) -> tuple[int, int] | None:
   """Changes when a file does."""
   try:
@@ -223,15 +263,15 @@ def _shrunk(picture: np.ndarray, name: str) -> np.ndarray:
   return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def _track(path: str, landmarker: faces.FaceLandmarker) -> np.ndarray:
-  """Aligned landmarks [T, 136] of the face in a video."""
+def _followed(path: str, landmarker: faces.FaceLandmarker) -> dubbing.Followed:
+  """The face in a video."""
   try:
-    track = landmarker.track(tqdm(media.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True))
+    followed = dubbing.follow(path, landmarker)
   except InputError as error:
     raise _about(path, error) from error
-  if track.faces_seen > 1:
-    _say(f'{path} shows {track.faces_seen} faces: following the largest')
-  return faces.normalise(faces.apply(faces.align_track(track.landmarks), track.landmarks))
+  if followed.faces_seen > 1:
+    _say(f'{path} shows {followed.faces_seen} faces: following the largest')
+  return followed
 
 
 def _about(path: str, error: InputError) -> InputError:
