@@ -77,11 +77,11 @@ def moved_pictures(frames: Iterable[np.ndarray], portrait: Portrait, motion: Ite
   """Whole pictures uint8 [H, W, 3] with the head moved; far from it no pixel changes."""
   mesh = None
   for frame, matrix in zip(frames, motion):
-    mesh = mesh or _Mesh(portrait.matrix, frame.shape)
+    mesh = mesh or _Mover(portrait.matrix, frame.shape)
     yield mesh(frame, matrix)
 
 
-class _Mesh:
+class _Mover:
   """The part of a picture that moves, in cells."""
 
   def __init__(self, to_crop: np.ndarray, shape: tuple[int, ...]):
