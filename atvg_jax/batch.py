@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from atvg_jax import motion, side_outputs
-from atvg_jax.generate import Job, Maker
+from atvg_jax.generate import PIPE, Job, Maker
 from data_pipelines import video_writer
 from data_pipelines.errors import InputError
 
@@ -69,6 +69,8 @@ def run(items: Sequence[Item], out: str, *, nets: Sequence[str] | None = None, s
     A row for each item of the shard.
   """
   number, count = _shard(shard)
+  if out == PIPE:
+    raise InputError('many videos cannot go to standard output: give --out a folder')
   try:
     os.makedirs(out, exist_ok=True)
   except (OSError, ValueError) as error:

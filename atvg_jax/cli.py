@@ -42,6 +42,8 @@ def _generate(arguments: argparse.Namespace) -> None:
     batch.make_all(batch.from_folders(arguments.image, arguments.audio, arguments.out, **options), arguments.out,
                    nets=arguments.weights, shard=arguments.shard)
     return
+  if arguments.shard is not None:
+    raise InputError('--shard shares many videos among hosts: give --manifest FILE, or folders as --image and --audio')
   result = generate.generate_video(
       arguments.image, arguments.out, audio=arguments.audio, driving=arguments.driving, nets=arguments.weights,
       stream=arguments.stream, raw=arguments.raw, **options)

@@ -206,17 +206,21 @@ class Maker:
 
   def _sound(self, job: Job) -> tuple[Iterator[np.ndarray] | None, Iterator[np.ndarray] | None, int | None]:
     """The sound twice, in pieces, to hear and to write, and the number of frames where it is known."""
-    if job.audio == PIPE:
-      heard, written = itertools.tee(audio_stream.pipe_pieces(sys.stdin.buffer, job.raw))
-      return heard, written, None
     if job.audio is not None:
-      # Once through the file before anything is drawn: is it whole, does anybody speak, how long?
-      measure = audio_stream.measure(job.audio)
-      if job.driving is None:
-        check_loudness(measure.peak, job.audio)
-      # What was heard waits for its frames to be drawn: seconds, however long the file is.
-      heard, written = itertools.tee(audio_stream.read_pieces(job.audio))
-      return heard, written, -(-measure.num_samples // features.SAMPLES_PER_FRAME)
+      num_frames = None
+      if job.audio == PIPE:
+        pieces = audio_stream.pipe_pieces(sys.stdin.buffer, job.raw)
+      else:
+        # Once through the file before anything is drawn: is it whole, does anybody speak, how long?
+        measure = audio_stream.measure(job.audio)
+        if job.driving is None:
+          check_loudness(measure.peak, job.audio)
+        num_frames = -(-measure.num_samples // features.SAMPLES_PER_FRAME)
+        pieces = audio_stream.read_pieces(job.audio)
+      if job.driving is not None:
+        return None, pieces, num_frames
+      # What was heard waits until its frames are drawn: seconds, however long the sound is.
+      return *itertools.tee(pieces), num_frames
     with audio_io.open_media(job.driving) as container:
       if not container.streams.video:
         raise InputError(f'{job.driving} has no picture in it: give a video file, or use --audio')

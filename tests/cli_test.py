@@ -60,6 +60,14 @@ GOOD = {'--image': demo.portrait(), '--audio': demo.speech(), '--out': 'out.mp4'
     ({'--audio': None, '--driving': 'mute.mp4'}, 'mute.mp4: no face'),
     ({'--audio': None, '--driving': 'silent.wav'}, 'no picture'),
     ({'--audio': None}, 'nothing to say'),
+    ({'--image': None}, 'nobody to speak'),
+    ({'--shard': '1/2'}, '--shard'),
+    ({'--save': 'landmarks,teeth'}, "'teeth'"),
+    ({'--motion': 'none.mp4'}, 'none.mp4 does not exist'),
+    ({'--out': '-', '--save': 'motion'}, 'standard output'),
+    ({'--image': 'mute.mp4'}, 'mute.mp4: no face'),
+    ({'--manifest': 'none.csv'}, 'none.csv cannot be read'),
+    ({'--manifest': 'noise'}, 'noise'),
     ({'--weights': ('none.npz',)}, 'none.npz'),
     ({'--weights': ('folder',)}, 'folder'),
     ({'--weights': ('noise',)}, 'noise'),
@@ -99,7 +107,7 @@ def test_version_and_a_light_start():
 
 
 def test_every_command_has_help(capsys):
-  for command in ('prepare', 'generate', 'evaluate', 'demo', 'import-torch', 'release'):
+  for command in ('prepare', 'generate', 'evaluate', 'demo', 'import-torch', 'release', 'export'):
     with pytest.raises(SystemExit) as stop:
       cli.main([command, '--help'])
     assert stop.value.code == 0
