@@ -5,7 +5,7 @@ Pieces are float32 [n] in [-1, 1] at 16 kHz mono, of any length that suits where
 
 import os
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import av
@@ -88,12 +88,14 @@ def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
     yield from _decoded(audio.decode(container, [container.streams.audio[0]], lambda error: None), 'standard input')
 
 
-def mfcc_windows(pieces: Iterable[np.ndarray], window: int) -> Iterator[tuple[np.ndarray, int]]:
+def mfcc_windows(pieces: Iterable[np.ndarray], window: int,
+                 mfcc: Callable[[np.ndarray], np.ndarray] = audio.mfcc) -> Iterator[tuple[np.ndarray, int]]:
   """MFCC of sound in pieces, a window as soon as it can be heard: 120 ms after its last frame.
 
   Args:
     pieces: the sound.
     window: W, frames in a window.
+    mfcc: [n] → [rows, 13].
 
   Yields:
     [1, W, 28, 12], and how many of the W frames it takes to cover the sound: W, or less in the last window, whose
@@ -110,7 +112,7 @@ def mfcc_windows(pieces: Iterable[np.ndarray], window: int) -> Iterator[tuple[np
   def heard() -> np.ndarray:
     content = np.zeros(length, np.float32)
     content[:min(length, len(sound))] = sound[:length]
-    return audio.windows(audio.mfcc(content)[1:1 + rows, 1:])[None]
+    return audio.windows(mfcc(content)[1:1 + rows, 1:])[None]
 
   for piece in pieces:
     sound = np.concatenate([sound, np.asarray(piece, np.float32)])
