@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +64,7 @@ _MESH_SIZE = 256
 _MESH_MARGIN = 1.5
 _PRESENCE_THRESHOLD = 0.5
 _EYE_CORNERS = [33, 263]  # of the mesh: the outer ones
+_NO_MESH = np.zeros((0, 3))  # of a detection that the mesh net has not seen yet
 _CHEEKS = [234, 454]  # of the mesh: left and right edge of the face, in front of the ears
 
 
@@ -73,6 +74,7 @@ class Face(NamedTuple):
   box: np.ndarray  # [4]: left, top, right, bottom in pixels
   score: float
   eyes: np.ndarray  # [2, 2]: the left and the right eye in pixels
+  mesh: np.ndarray  # [478, 3] in pixels: what the mesh net sees in the detector's square
 
 
 class Shape(NamedTuple):
@@ -142,13 +144,15 @@ class FaceLandmarker:
     Raises:
       InputError: no face in any frame, or no frame at all.
     """
+    from data_pipelines import sampling  # here, for it compiles: not worth it for a single picture
+
     points, presences, yaws = [], [], []
     square, faces_seen = None, 0
     for image in frames:
       picture = Image.fromarray(image)
       presence = 0.0
       if square is not None:
-        mesh, presence = self._run_mesh(picture, square)
+        mesh, presence = self._run_mesh(picture, square, sampling.bilinear)
       if presence < _PRESENCE_THRESHOLD:
         faces = self.detect(image, small=len(points) % features.FPS == 0)
         faces_seen = max(faces_seen, len(faces))
@@ -195,22 +199,20 @@ class FaceLandmarker:
     centres, sizes = values[:, 0] + (left, top), values[:, 1]
     boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=-1)
     probabilities = 1 / (1 + np.exp(-scores[keep]))
-    return [Face(box, float(score), eyes)
+    return [Face(box, float(score), eyes, _NO_MESH)
             for box, score, eyes in zip(boxes, probabilities, values[:, 2:4] + (left, top))]
 
   def _confirmed(self, picture: Image.Image, faces: list[Face]) -> list[Face]:
     """One detection a face, and only those in which the mesh sees a face too."""
-    return [face for face in _merge(faces)
-            if self._run_mesh(picture, _square_of_face(face))[1] >= _PRESENCE_THRESHOLD]
+    seen = [(face, *self._run_mesh(picture, _square_of_face(face))) for face in _merge(faces)]
+    return [face._replace(mesh=mesh) for face, mesh, presence in seen if presence >= _PRESENCE_THRESHOLD]
 
   def _settle(self, picture: Image.Image, face: Face) -> tuple[np.ndarray, float]:
-    """The mesh from the detector's square, then once more from its own, which is the one that tracking uses."""
-    mesh, presence = self._run_mesh(picture, _square_of_face(face))
-    if presence < _PRESENCE_THRESHOLD:
-      return mesh, presence
-    return self._run_mesh(picture, _square_of(mesh))
+    """The mesh once more, from its own square, which is the one that tracking uses."""
+    return self._run_mesh(picture, _square_of(face.mesh))
 
-  def _run_mesh(self, picture: Image.Image, square: np.ndarray) -> tuple[np.ndarray, float]:
+  def _run_mesh(self, picture: Image.Image, square: np.ndarray, sample: Callable[..., np.ndarray] | None = None,
+                ) -> tuple[np.ndarray, float]:
     """`square` is [2, 3], mesh input to picture. Returns [478, 3] in picture pixels and the presence."""
     scale = float(np.hypot(square[0, 0], square[1, 0]))
     shrink = max(1, int(scale / 1.5))  # so that a large picture is averaged, not picked from
@@ -221,12 +223,17 @@ class FaceLandmarker:
       right, bottom = np.ceil(reach.max(axis=1)).astype(int)
       source = picture.crop((left, top, right, bottom)).reduce(shrink)
       inner = (square - [[0, 0, left], [0, 0, top]]) / shrink
-    crop = source.transform((_MESH_SIZE, _MESH_SIZE), Image.Transform.AFFINE, tuple(inner.reshape(-1)),
-                            Image.Resampling.BILINEAR)
-    values, presence, _ = self._mesh(np.asarray(crop, np.float32) / 255)
+    values, presence, _ = self._mesh((sample or _sample)(source, inner, _MESH_SIZE))
     mesh = values.reshape(-1, 3)
     placed = np.concatenate([mesh[:, :2] @ square[:, :2].T + square[:, 2], mesh[:, 2:] * scale], axis=-1)
     return placed, float(1 / (1 + np.exp(-np.clip(presence.reshape(()), -50, 50))))
+
+
+def _sample(picture: Image.Image, matrix: np.ndarray, size: int) -> np.ndarray:
+  """`sampling.bilinear` by Pillow, which needs no compiling."""
+  square = picture.transform((size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)),
+                             Image.Resampling.BILINEAR)
+  return np.asarray(square, np.float32) / 255
 
 
 class _Net:
@@ -283,7 +290,7 @@ def _merge(faces: list[Face]) -> list[Face]:
     weights = np.array([face.score for face in near])
     weights = weights / weights.sum()
     merged.append(Face(np.tensordot(weights, np.stack([face.box for face in near]), 1), near[0].score,
-                       np.tensordot(weights, np.stack([face.eyes for face in near]), 1)))
+                       np.tensordot(weights, np.stack([face.eyes for face in near]), 1), _NO_MESH))
   return [face for index, face in enumerate(merged)
           if not any(_overlap(face.box, other.box)[1] > 0.5 for other in merged[:index])]
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
 from data_pipelines import audio, features
@@ -163,6 +164,7 @@ class _Reader:
         streams.append(container.streams.audio[0])
         self.has_audio = True
       last = None
+      reformatter = VideoReformatter()  # one for all frames: setting one up takes longer than its work on a frame
       for frame in audio.decode(container, streams, self._note_damage):
         if isinstance(frame, av.AudioFrame):
           self._sound.add(frame)
@@ -174,7 +176,7 @@ class _Reader:
         if frame.width * frame.height > _MAX_PIXELS:
           raise InputError(f'{self._path} is {frame.width}x{frame.height} pixels, more than 50 megapixels: '
                            'scale it down.')
-        yield _upright(frame), time
+        yield _upright(frame, reformatter), time
       if video.duration and last is not None:
         whole = float(video.duration * video.time_base)
         self.truncated |= last - self._start < whole - max(0.5, 0.1 * whole)
@@ -183,7 +185,7 @@ class _Reader:
     self.truncated = True
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-  array = frame.to_ndarray(format='rgb24')
+def _upright(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+  array = reformatter.reformat(frame, format='rgb24').to_ndarray()
   turns = round(frame.rotation / 90) % 4  # counter-clockwise
   return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
