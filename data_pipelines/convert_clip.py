@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines import audio, faces, features, media
+from data_pipelines import audio, faces, features, media, record_facts
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.errors import InputError
 
 # Part of every staged file's name: raise it when the same source would give another record.
-VERSION = 2
+VERSION = 3
 
 IMAGE_FORMATS = ('jpeg', 'png')
 _JPEG_QUALITY = 95
@@ -200,7 +200,7 @@ def convert_to_file(task: StagingTask) -> None:
 
 
 def save(result: Record | Rejection, path: str) -> None:
-  """Writes a staged file under a temporary name, then renames it."""
+  """Writes a staged file, with `record_facts` added to the facts, under a temporary name, then renames it."""
   if isinstance(result, Rejection):
     arrays, header = {}, {'rejection': list(result)}
   else:
@@ -210,7 +210,7 @@ def save(result: Record | Rejection, path: str) -> None:
     arrays['picture_bytes'] = np.frombuffer(b''.join(pictures), np.uint8)
     arrays['picture_sizes'] = np.array([len(picture) for picture in pictures])
     texts = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
-    header = {'fields': texts, 'facts': result.facts}
+    header = {'fields': texts, 'facts': result.facts | record_facts.measure(result.fields)}
   arrays['header'] = np.frombuffer(json.dumps(header).encode(), np.uint8)
   temporary = f'{path}.{os.getpid()}.tmp'
   with open(temporary, 'wb') as file:

@@ -2,18 +2,20 @@
 
 import io
 import json
+import xml.etree.ElementTree
 
 import numpy as np
 from PIL import Image
 
 import drawn_clips
-from data_pipelines import report
+from data_pipelines import report, report_charts
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.convert_clip import Record, Rejection
 
 FACTS = {'frames': 20, 'eye_distance': 40.0, 'yaw': 1.0, 'frames_without_face': 0, 'frames_trimmed': 0,
          'mouth_opening_range': 0.2, 'chin_lowest': 118.0, 'sound_peak': 0.5, 'source_fps': 25.0,
-         'source_size': '256x256', 'faces_seen': 1}
+         'source_size': '256x256', 'faces_seen': 1, 'sound_level': -20.0, 'mouth_motion': 0.02,
+         'sync': [0.0] * 61 + [1.0, 1.0]}
 
 
 def clip(i: int, speaker: str = 's1', split: str = 'train') -> ClipSource:
@@ -30,8 +32,41 @@ def test_counts():
   assert summary['splits']['train'] == {'clips': 2, 'rejected': 0, 'frames': 60, 'minutes': 0.04, 'speakers': ['s1']}
   assert summary['splits']['validation']['rejected'] == 1
   assert summary['clips_of_speaker'] == {'s1': 2, 's2': 1}
+  assert summary['speakers']['s2'] == {'validation': {'clips': 1, 'rejected': 1, 'frames': 20}}
+  assert [row['clip_id'] for row in summary['rejected_clips']] == ['s2_3']
+  assert summary['histograms']['frames']['counts'][0] == 2 and sum(summary['histograms']['frames']['counts']) == 3
+  assert summary['histograms']['yaw'] == {'edges': [1.0, 1.0], 'counts': [3]}
   assert summary['counts']['faces_seen'] == {'1': 2, '2': 1}
   assert summary['percentiles']['frames'] == {'0': 20, '5': 20, '50': 20, '95': 38, '100': 40}
+
+
+def test_late_sound_shows_by_itself():
+  rng = np.random.default_rng(0)
+
+  def fact(peak: int) -> dict:
+    row = np.exp(-((np.arange(61) - 30 - peak) / 8) ** 2) + 0.1 * rng.normal(size=61)
+    return FACTS | {'sync': [*row, 2.0, 2.0]}
+
+  clips = [clip(i, 's1' if i < 20 else 's2') for i in range(40)]
+  results = [Record({}, fact(6 if i < 20 else -3)) for i in range(40)]
+  sync = report.summarise(clips, results)['sync']
+  late, fine = (sync['speakers'][name] for name in ('s1', 's2'))
+  assert late['verdict'] == 'sound late' and fine['verdict'] == 'in step'
+  np.testing.assert_allclose(late['offset_ms'] - fine['offset_ms'], 90, atol=10)
+  assert sync['all']['clips'] == 40 and len(sync['all']['curve']) == len(sync['lags_ms']) == 61
+  parts = ''.join(report._sync_parts(sync))
+  assert 'sound late' in parts and '<svg' in parts
+
+
+def test_charts_hold_what_they_are_given():
+  counts = report_charts.histogram([1.0, 1.5, 3.0], bins=4)
+  assert counts == {'edges': [1.0, 1.5, 2.0, 2.5, 3.0], 'counts': [1, 1, 0, 1]}
+  drawn = xml.etree.ElementTree.fromstring(report_charts.bars('a < b', counts, 'm'))
+  heights = [float(bar.get('height')) for bar in drawn.iter('rect')]
+  assert len(heights) == 4 and heights[0] == heights[1] == max(heights) and heights[2] == 0
+  chart = report_charts.lines('c', [0, 1, 2], {'x': [0, 1, 0], 'y': [1, 0, -1]}, 'ms', 1)
+  drawn = xml.etree.ElementTree.fromstring(chart)
+  assert len(list(drawn.iter('polyline'))) == 2
 
 
 def test_sample_is_spread_over_speakers():
