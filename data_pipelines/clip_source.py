@@ -49,3 +49,11 @@ def tenth(names: Iterable[str]) -> frozenset[str]:
 def held_out_speakers(speakers: Collection[str], preferred: Sequence[str] = ()) -> frozenset[str]:
   """Speakers kept for validation: those of `preferred` that are there, else a tenth of them all."""
   return frozenset(preferred) & frozenset(speakers) or tenth(speakers)
+
+
+def leaked_speakers(members: Iterable[tuple[str, str]]) -> list[str]:
+  """Speakers with clips in more than one split, of (speaker, split) pairs; one speaker alone has no other choice."""
+  splits: dict[str, set[str]] = {}
+  for speaker, split in members:
+    splits.setdefault(speaker, set()).add(split)
+  return sorted(speaker for speaker, found in splits.items() if len(found) > 1) if len(splits) > 1 else []

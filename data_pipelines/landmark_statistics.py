@@ -21,17 +21,27 @@ SHAPES = {
 }
 
 
+def zeros() -> dict[str, np.ndarray]:
+  """The sums over nothing."""
+  return {name: np.zeros(shape, np.float64) for name, shape in SHAPES.items()}
+
+
+def add(sums: dict[str, np.ndarray], landmarks: np.ndarray, rest: np.ndarray) -> None:
+  """Adds a clip of landmarks [T, 136] and rest landmarks [136] to the sums, in place."""
+  deviations = landmarks.astype(np.float64) - rest
+  sums['count'] += len(landmarks)
+  sums['rest_count'] += 1
+  sums['rest_sum'] += rest
+  sums['deviation_sum'] += deviations.sum(axis=0)
+  # einsum, not BLAS: the sum must not depend on the number of threads.
+  sums['deviation_outer'] += np.einsum('ti,tj->ij', deviations, deviations)
+
+
 def accumulate(clips: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
   """Sums over clips of (landmarks [T, 136], rest landmarks [136]); float64, keys and shapes as in `SHAPES`."""
-  sums = {name: np.zeros(shape, np.float64) for name, shape in SHAPES.items()}
+  sums = zeros()
   for landmarks, rest in clips:
-    deviations = landmarks.astype(np.float64) - rest
-    sums['count'] += len(landmarks)
-    sums['rest_count'] += 1
-    sums['rest_sum'] += rest
-    sums['deviation_sum'] += deviations.sum(axis=0)
-    # einsum, not BLAS: the sum must not depend on the number of threads.
-    sums['deviation_outer'] += np.einsum('ti,tj->ij', deviations, deviations)
+    add(sums, landmarks, rest)
   return sums
 
 
@@ -50,7 +60,7 @@ def load(folders: Sequence[str | os.PathLike]) -> dict[str, np.ndarray]:
   Raises:
     InputError: a folder has no such file, or a damaged one.
   """
-  total = {name: np.zeros(shape, np.float64) for name, shape in SHAPES.items()}
+  total = zeros()
   for folder in folders:
     path = pathlib.Path(folder) / FILE_NAME
     if not path.is_file():

@@ -10,6 +10,7 @@ The work happens in `<out>.partial`, beside the final folder:
 
 import contextlib
 import fcntl
+import functools
 import importlib
 import io
 import json
@@ -18,7 +19,8 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tqdm
@@ -38,6 +40,8 @@ def prepare(
     image_format: str = 'jpeg',
     limit: int | None = None,
     progress: bool = True,
+    beam_runner: str | None = None,
+    beam_options: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Converts `source` into the data set `out`.
 
@@ -52,12 +56,16 @@ def prepare(
     image_format: 'jpeg', or 'png' for exact frames.
     limit: convert only the first `limit` clips of each split, to try things out.
     progress: show a progress bar on standard error.
+    beam_runner: convert with Apache Beam instead of worker processes; the result is the same byte for byte.
+    beam_options: of its pipeline, each as 'name=value'.
 
   Returns:
-    The report (`report.json`), with `out`, `seconds` and `new_clips` (how many this call converted) added.
+    The report (`report.json`), with `out`, `new_clips` (how many this call converted) and times added: `seconds` in
+    all, `seconds_to_first_clip` and `seconds_converting` of it.
 
   Raises:
-    InputError: bad source or options, `out` is taken, no clip could be converted, or the disk is full.
+    InputError: bad source or options, a speaker in two splits, `out` is taken, no clip could be converted,
+      Beam is wanted and fails, or the disk is full.
   """
   started = time.time()
   if dataset not in DATASETS:
@@ -71,6 +79,7 @@ def prepare(
   if out == source or source in out.parents:
     raise InputError(f'{out} lies in the source folder {source}: choose another place for the converted data.')
   clips = _limited(_source_module(dataset).list_clips(str(source)), limit)
+  _refuse_leaks(dataset, clips)
   tasks = [convert_clip.staging_task(clip, image_format, _staging(out)) for clip in clips]
   report_head = {
       'dataset': dataset,
@@ -80,16 +89,35 @@ def prepare(
   }
   if _is_done(out, report_head):
     report = json.loads((out / 'report.json').read_text())
-    return report | {'out': str(out), 'seconds': 0.0, 'new_clips': 0}
+    return report | {'out': str(out), 'seconds': 0.0, 'seconds_to_first_clip': 0.0, 'seconds_converting': 0.0,
+                     'new_clips': 0}
 
   try:
     with _locked(out):
-      new = _convert(tasks, workers or worker_pool.default_workers(), progress)
+      times = _Times(started)
+      if beam_runner is None:
+        engine = functools.partial(_run_pool, workers=workers or worker_pool.default_workers())
+      else:
+        engine = functools.partial(_run_beam, runner=beam_runner, options=beam_options)
+      new = _convert(tasks, engine, times.note, progress)
       report = _build(dataset, source, out, clips, tasks, report_head, progress)
   except OSError as error:
     raise InputError(f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
                      'then run the same command again.') from error
-  return report | {'out': str(out), 'seconds': round(time.time() - started, 1), 'new_clips': new}
+  return report | {'out': str(out), 'seconds': time.time() - started, 'seconds_to_first_clip': times.first,
+                   'seconds_converting': times.last, 'new_clips': new}
+
+
+class _Times:
+  """Seconds from the start to the first and to the last clip."""
+
+  def __init__(self, started: float):
+    self.first = self.last = 0.0
+    self._started = started
+
+  def note(self) -> None:
+    self.last = time.time() - self._started
+    self.first = self.first or self.last
 
 
 def _source_module(dataset: str):
@@ -102,6 +130,15 @@ def _limited(clips: list[clip_source.ClipSource], limit: int | None) -> list[cli
   if limit < 1:
     raise InputError(f'A limit of {limit} clips leaves nothing to convert: give 1 or more.')
   return [clip for split in clip_source.SPLITS for clip in [c for c in clips if c.split == split][:limit]]
+
+
+def _refuse_leaks(dataset: str, clips: list[clip_source.ClipSource]) -> None:
+  """A speaker in training and validation would make every score a lie."""
+  # Clips of nobody known are left out anyway.
+  leaked = clip_source.leaked_speakers((clip.speaker, clip.split) for clip in clips if clip.speaker)
+  if leaked:
+    raise InputError(f'The splits of {dataset} share {len(leaked)} speakers ({", ".join(leaked[:5])}): correct the '
+                     'split, which must be by speaker, so that validation shows faces and voices new to the nets.')
 
 
 def _partial(out: pathlib.Path) -> pathlib.Path:
@@ -144,21 +181,52 @@ def _locked(out: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _convert(tasks: list[convert_clip.StagingTask], workers: int, progress: bool) -> int:
-  """Converts what has not been converted yet; returns how many clips that was."""
+Function = Callable[[convert_clip.StagingTask], None]
+Engine = Callable[[Function, list[convert_clip.StagingTask], Callable[[], Any]], None]
+
+
+def _convert(tasks: list[convert_clip.StagingTask], engine: Engine, note: Callable[[], None], progress: bool) -> int:
+  """Converts what has not been converted yet, calling `note` after each clip; returns how many clips that was."""
   waiting = [task for task in tasks if not os.path.exists(task.path)]
-  bar = tqdm.tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc='converting', unit='clip', smoothing=0.05,
-                  disable=not progress, file=sys.stderr)
-  with bar, contextlib.closing(worker_pool.run(convert_clip.convert_to_file, waiting,
-                                               min(workers, len(waiting)))) as outcomes:
-    for outcome in outcomes:
-      task = waiting[outcome.index]
-      if outcome.error is not None:
-        if 'OSError' in outcome.error and not os.path.exists(task.path):
-          raise OSError(outcome.error.strip().splitlines()[-1])
-        convert_clip.save(convert_clip.Rejection('failed', outcome.error.strip().splitlines()[-1]), task.path)
+  with tqdm.tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc='converting', unit='clip', smoothing=0.05,
+                 disable=not progress, file=sys.stderr) as bar:
+    def update() -> None:
+      note()
       bar.update()
+
+    if waiting:
+      engine(functools.partial(_attempt, convert_clip.convert_to_file), waiting, update)
   return len(waiting)
+
+
+def _attempt(function: Function, task: convert_clip.StagingTask) -> None:
+  """Converts a clip in a worker; an unforeseen failure becomes the reason why the clip is left out."""
+  try:
+    function(task)
+  except OSError:  # the disk is full: no fault of the clip
+    raise
+  except Exception:
+    convert_clip.save(convert_clip.Rejection('failed', traceback.format_exc().strip().splitlines()[-1]), task.path)
+
+
+def _run_pool(function: Function, tasks: list[convert_clip.StagingTask], update: Callable[[], Any], *,
+              workers: int) -> None:
+  with contextlib.closing(worker_pool.run(function, tasks, min(workers, len(tasks)))) as outcomes:
+    for outcome in outcomes:
+      task = tasks[outcome.index]
+      if outcome.error is not None:
+        reason = outcome.error.strip().splitlines()[-1]
+        if 'OSError' in outcome.error and not os.path.exists(task.path):
+          raise OSError(reason)
+        convert_clip.save(convert_clip.Rejection('failed', reason), task.path)  # the worker died
+      update()
+
+
+def _run_beam(function: Function, tasks: list[convert_clip.StagingTask], update: Callable[[], Any], *, runner: str,
+              options: Sequence[str]) -> None:
+  from data_pipelines import beam_engine
+  with beam_engine.watched([task.path for task in tasks], update):
+    beam_engine.run(function, tasks, runner, options)
 
 
 def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[clip_source.ClipSource],
@@ -166,7 +234,8 @@ def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[cl
   """Staged clips → the finished folder under its final name."""
   from data_pipelines import record_index, report  # here, for what they import is slow
 
-  results = [convert_clip.load(task.path, keys=(features.LANDMARKS, features.REST_LANDMARKS)) for task in tasks]
+  sums = landmark_statistics.zeros()
+  results = [_measured(task.path, clip, sums) for clip, task in zip(clips, tasks)]
   kept = [i for i, result in enumerate(results) if isinstance(result, convert_clip.Record)]
   if not kept:
     raise InputError(f'None of the {len(clips)} clips in {source} could be converted; the first: '
@@ -176,14 +245,22 @@ def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[cl
   built = _write_records(dataset, source, _partial(out) / 'tfds', clips, tasks)
   for split in sorted({clips[i].split for i in kept}):
     record_index.save(record_index.build(built, split), split)
-  train = (results[i].fields for i in kept if clips[i].split == clip_source.TRAIN)
-  landmark_statistics.save(
-      landmark_statistics.accumulate((fields[features.LANDMARKS], fields[features.REST_LANDMARKS]) for fields in train),
-      built)
+  landmark_statistics.save(sums, built)
   summary = report.write(built, head, clips, tasks, results)
   os.replace(built, out)  # also onto an empty folder
   shutil.rmtree(_partial(out))
   return summary
+
+
+def _measured(path: str, clip: clip_source.ClipSource, sums: dict[str, Any],
+              ) -> convert_clip.Record | convert_clip.Rejection:
+  """A staged result without its arrays, whose landmarks are added to `sums` if it is for training."""
+  result = convert_clip.load(path, keys=(features.LANDMARKS, features.REST_LANDMARKS))
+  if isinstance(result, convert_clip.Rejection):
+    return result
+  if clip.split == clip_source.TRAIN:
+    landmark_statistics.add(sums, result.fields[features.LANDMARKS], result.fields[features.REST_LANDMARKS])
+  return convert_clip.Record({}, result.facts)
 
 
 def _write_records(dataset: str, source: pathlib.Path, data_dir: pathlib.Path, clips: list[clip_source.ClipSource],

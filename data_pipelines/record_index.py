@@ -10,12 +10,12 @@ import pathlib
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines import features
+from data_pipelines import clip_source, features
 from data_pipelines.errors import InputError
 
 _HEADER = struct.Struct('<QI')  # length of the record, checksum of the length
@@ -149,6 +149,25 @@ def load(folder: str | os.PathLike, split: str) -> RecordIndex:
       raise InputError(f'{shard_path} has {shard_path.stat().st_size} bytes instead of {expected}: it is torn; restore '
                        'it or run `atvg prepare` again.')
   return index
+
+
+def refuse_leaks(folders: Sequence[str | os.PathLike]) -> None:
+  """Checks that no speaker of a data set is in two of its splits.
+
+  Splits without an index file are passed over: reading all their records would take as long as reading the data.
+
+  Raises:
+    InputError: a speaker is.
+  """
+  for folder in map(pathlib.Path, folders):
+    members: set[tuple[str, str]] = set()
+    for path in sorted(folder.glob(file_name('*'))):
+      split = path.name[len('index-'):-len('.npz')]
+      members |= {(str(speaker), split) for speaker in set(load(folder, split).speaker)}
+    leaked = clip_source.leaked_speakers(members)
+    if leaked:
+      raise InputError(f'{folder} has {len(leaked)} speakers in more than one split ({", ".join(leaked[:5])}): scores '
+                       'on it would be of faces known from training. Convert it again with `atvg prepare`.')
 
 
 def _scan(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:

@@ -22,3 +22,10 @@ def test_preferred_speakers_are_held_out_where_they_are():
 
 def test_safe_names_are_file_names_without_our_separator():
   assert clip_source.safe_name('a/b c_d.é') == 'a-b-c-d.é'
+
+
+def test_a_speaker_in_two_splits_is_a_leak_unless_there_is_one_only():
+  leak = [('a', 'train'), ('b', 'train'), ('b', 'validation'), ('c', 'validation')]
+  assert clip_source.leaked_speakers(leak) == ['b']
+  assert clip_source.leaked_speakers([('a', 'train'), ('b', 'validation')]) == []
+  assert clip_source.leaked_speakers([('a', 'train'), ('a', 'validation')]) == []

@@ -1,5 +1,6 @@
 """Conversion as a whole: it can be killed, repeated and spread over workers, and the result is the same."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -109,6 +110,17 @@ def test_bad_arguments_are_told_before_any_work(tmp_path):
       prepare.prepare(**{'dataset': 'grid', 'source': source, 'out': tmp_path / 'out', 'progress': False} | arguments)
   assert (tmp_path / 'taken' / 'thesis.txt').read_text() == 'precious'
   assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'source', 'taken']
+
+
+def test_a_split_that_leaks_a_speaker_is_refused(tmp_path, monkeypatch):
+  source = drawn_clips.write_lrw_ar(tmp_path / 'source', clips=3)
+  module = prepare._source_module('lrw_ar')
+  clips = module.list_clips(str(source))
+  leaking = [*clips, dataclasses.replace(clips[0], clip_id='other', split='validation')]
+  monkeypatch.setattr(module, 'list_clips', lambda source: leaking)
+  with pytest.raises(InputError, match='splits of lrw_ar share 1 speakers .c01'):
+    prepare.prepare('lrw_ar', source, tmp_path / 'out', progress=False)
+  assert not list(tmp_path.glob('out*'))
 
 
 def test_two_conversions_do_not_write_the_same_folder(tmp_path):
