@@ -116,6 +116,11 @@ def fit(statistics: Mapping[str, np.ndarray], num_components: int, *, points: st
       explained=(variances[:num_components] / variances.sum()).astype(np.float32))
 
 
+def deviations(basis: LandmarkBasis) -> np.ndarray:
+  """[K]: the standard deviation of the movement along each component, in half crops."""
+  return np.sqrt(basis.explained / basis.explained[0]) * basis.scale
+
+
 def to_coefficients(landmarks, rest, basis: LandmarkBasis):
   """Landmarks [..., 136] of a face with the rest shape `rest` [..., 136] → coefficients [..., K]."""
   return (landmarks - rest) @ basis.components.T / basis.scale
@@ -149,4 +154,4 @@ def load(path: str) -> LandmarkBasis:
     with np.load(path, allow_pickle=False) as arrays:
       return LandmarkBasis(**{name: arrays[name] for name in LandmarkBasis._fields})
   except (OSError, ValueError, KeyError) as error:
-    raise InputError(f'{path} is not a landmark basis ({error}): fit one by training AT-net') from error
+    raise InputError(f'{path} is not a landmark basis ({error}): fit one with `atvg fit-landmarks`') from error

@@ -69,18 +69,42 @@ def landmark_plot(sample: Mapping[str, np.ndarray], *, clips: int = 3, moments: 
     for column, moment in enumerate(np.linspace(0, length - 1, moments).astype(int)):
       axes = figure.add_subplot(grid[row, column])
       for landmarks, colour in both:
-        points = landmarks[moment].reshape(features.NUM_LANDMARKS, 2)
-        for points_of_line, closed in _LINES:
-          line = points[points_of_line]
-          line = np.concatenate([line, line[:1]]) if closed else line
-          axes.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.8)
-      axes.set(xlim=(-1, 1), ylim=(1, -1), aspect='equal', xticks=[], yticks=[])
+        _draw_face(axes, landmarks[moment], colour)
       axes.set_title(f'frame {moment}', fontsize=7)
     axes = figure.add_subplot(grid[row, moments:])
     for landmarks, colour in both:
       axes.plot(lm.mouth_gap(landmarks), color=colour, linewidth=1)
     axes.set_title('mouth opening (grey: true, red: predicted)', fontsize=7)
     axes.tick_params(labelsize=6)
+  canvas.draw()
+  return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _draw_face(axes, landmarks: np.ndarray, colour: str) -> None:
+  """Lines through landmarks [136], in axes that show a whole crop."""
+  points = landmarks.reshape(features.NUM_LANDMARKS, 2)
+  for points_of_line, closed in _LINES:
+    line = points[points_of_line]
+    line = np.concatenate([line, line[:1]]) if closed else line
+    axes.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.8)
+  axes.set(xlim=(-1, 1), ylim=(1, -1), aspect='equal', xticks=[], yticks=[])
+
+
+def landmark_modes(basis: lm.LandmarkBasis, deviations: tuple[float, ...] = (-3, -1.5, 0, 1.5, 3)) -> np.ndarray:
+  """For each component a row of faces: the mean face, moved along it by so many of its standard deviations."""
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(2 * len(deviations), 2.1 * len(basis.components)), dpi=80, layout='constrained')
+  canvas = FigureCanvasAgg(figure)
+  grid = figure.subplots(len(basis.components), len(deviations), squeeze=False)
+  mean = np.asarray(basis.mean)
+  for row, (component, deviation, share) in enumerate(zip(basis.components, lm.deviations(basis), basis.explained)):
+    for axes, times in zip(grid[row], deviations):
+      if times:
+        _draw_face(axes, mean, 'lightgray')
+      _draw_face(axes, mean + times * deviation * component, 'tab:red' if times else 'black')
+      axes.set_title(f'component {row + 1}: {share:.1%}' if not times else f'{times:+g} σ', fontsize=7)
   canvas.draw()
   return np.array(canvas.buffer_rgba())[..., :3]
 

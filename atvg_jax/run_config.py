@@ -8,11 +8,11 @@ from typing import Any
 from absl import flags
 from ml_collections import config_dict, config_flags
 
-from atvg_jax import feed, parallel
+from atvg_jax import fit_landmarks, parallel
 from atvg_jax import landmarks as lm
 from data_pipelines.errors import InputError
 
-CONFIG_FILE, BASIS_FILE, SUMMARY_FILE = 'config.json', 'landmark_basis.npz', 'summary.json'
+CONFIG_FILE, BASIS_FILE, SUMMARY_FILE = 'config.json', fit_landmarks.BASIS_FILE, 'summary.json'
 
 # What a checkpoint's arrays depend on: it cannot change while a run goes on.
 _FIXED = ('task', 'model', 'discriminator', 'landmarks')
@@ -164,8 +164,8 @@ def landmark_basis(config: Any, workdir: str, basis: lm.LandmarkBasis | None = N
     return lm.load(path)
   if basis is None:
     settings = config.landmarks
-    basis = lm.fit(feed.landmark_statistics(config.data.dirs), settings.num_components, points=settings.points,
-                   symmetric=settings.symmetric)
+    basis = fit_landmarks.fit(config.data.dirs, settings.num_components, points=settings.points,
+                              symmetric=settings.symmetric)
   if parallel.is_main_process():
     lm.save(path + '.partial', basis)
     os.replace(path + '.partial', path)

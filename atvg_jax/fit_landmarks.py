@@ -1,0 +1,73 @@
+"""The mean face and the components of its movement, fitted to converted data sets: what training does, to look at.
+
+Nothing is read but the sums that the conversion left beside the records (`data_pipelines.landmark_statistics`), so
+any number of frames is fitted in a moment. Training AT-net calls `fit` with its config's settings and keeps the basis
+beside its checkpoints.
+"""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from atvg_jax import feed, pictures
+from atvg_jax import landmarks as lm
+from data_pipelines import features
+from data_pipelines.errors import InputError
+
+BASIS_FILE, PICTURE_FILE = 'landmark_basis.npz', 'landmark_basis.png'
+
+
+def fit(dirs: Sequence[str], num_components: int, *, points: str = 'mouth_jaw', symmetric: bool = True,
+        ) -> lm.LandmarkBasis:
+  """The basis of the union of data sets' training splits; the options are those of `landmarks.fit`.
+
+  Raises:
+    InputError: a folder is no converted data set, or its frames are too few.
+  """
+  return lm.fit(feed.landmark_statistics(dirs), num_components, points=points, symmetric=symmetric)
+
+
+def run(dirs: Sequence[str], out: str | None = None, *, num_components: int = 6, points: str = 'mouth_jaw',
+        symmetric: bool = True) -> str:
+  """The command `atvg fit-landmarks`: writes the basis and its components drawn as faces.
+
+  Args:
+    dirs: converted data sets.
+    out: folder to write to; None: the data set, of which there must be one then.
+    num_components, points, symmetric: as in `landmarks.fit`.
+
+  Returns:
+    A table: each component's share of the movement, and its standard deviation.
+
+  Raises:
+    InputError: bad options or data.
+  """
+  if out is None and len(dirs) > 1:
+    raise InputError('A basis of several data sets belongs into none of them: name a folder with --out.')
+  if not 1 <= num_components <= features.LANDMARK_SIZE:
+    raise InputError(f'--num-components={num_components}: give 1 to {features.LANDMARK_SIZE}.')
+  basis = fit(dirs, num_components, points=points, symmetric=symmetric)
+  folder = dirs[0] if out is None else out
+  try:
+    os.makedirs(folder, exist_ok=True)
+    lm.save(os.path.join(folder, f'{BASIS_FILE}.partial'), basis)
+    picture = os.path.join(folder, f'.{PICTURE_FILE}')
+    Image.fromarray(pictures.landmark_modes(basis)).save(picture)
+    os.replace(picture, os.path.join(folder, PICTURE_FILE))
+    os.replace(os.path.join(folder, f'{BASIS_FILE}.partial'), os.path.join(folder, BASIS_FILE))
+  except OSError as error:
+    raise InputError(f'{folder} cannot be written ({error.strerror}): choose another with --out.') from error
+  return table(basis) + f'\n{os.path.join(folder, BASIS_FILE)} and {PICTURE_FILE} written'
+
+
+def table(basis: lm.LandmarkBasis) -> str:
+  """A line a component: its share of the movement, the shares' sum so far, its deviation in pixels of the crop."""
+  half_crop = features.IMAGE_SIZE / 2
+  rows = ['component  explained  together  deviation, pixels']
+  # Along a component the movement is spread over all points: the largest point's own is what a person sees.
+  for i, (component, deviation) in enumerate(zip(basis.components, lm.deviations(basis))):
+    reach = np.linalg.norm(component.reshape(-1, 2), axis=1).max() * deviation * half_crop
+    rows.append(f'{i + 1:>9}{basis.explained[i]:>11.1%}{basis.explained[:i + 1].sum():>10.1%}{reach:>19.2f}')
+  return '\n'.join(rows)
