@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines import landmark_statistics as statistics
-from data_pipelines import preprocess_ops, record_index, sample_plan
+from data_pipelines import preprocess_ops, record_index, sample_plan, sound_ops
 from data_pipelines.errors import InputError
-from data_pipelines.features import (CLIP_ID, EXAMPLE_IMAGE, EXAMPLE_LANDMARKS, FRAME_MASK, IMAGE_SIZE,
+from data_pipelines.features import (AUDIO, CLIP_ID, EXAMPLE_IMAGE, EXAMPLE_LANDMARKS, FRAME_MASK, IMAGE_SIZE,
                                      LANDMARK_SIZE, LANDMARKS, MASK, MFCC, MFCC_COEFFICIENTS, MFCC_CONTEXT, MFCC_ROWS,
                                      MFCC_ROWS_PER_FRAME, MFCC_WINDOW, REST_LANDMARKS, VIDEO)
 
@@ -59,7 +59,7 @@ def train_batches(
     process_index, process_count: each process gets other elements of the same stream.
     start_step: the step whose batch comes first.
     weights: share of each data set; None: in proportion to their clips.
-    augment: names of `preprocess_ops`, applied in this order.
+    augment: names of `preprocess_ops`, applied in this order, those of `sound_ops` before all others.
     with_video: False leaves `video` and `example_image` out, without decoding them.
 
   Returns:
@@ -73,11 +73,13 @@ def train_batches(
   _keep_to_cpu()
   if window < 1 or batch_size < 1:
     raise InputError(f'A window of {window} frames and a batch of {batch_size}: both must be 1 or more.')
-  ops = preprocess_ops.parse(augment)
+  hearing, seeing = preprocess_ops.split(preprocess_ops.parse(augment))
+  num_voices = sound_ops.NUM_VOICES if sound_ops.needs_babble([op for _, op in hearing]) else 0
+  record_index.refuse_leaks(_folders(dirs))
   readers = [_Reader(record_index.load(folder, split), window) for folder in _folders(dirs)]
   plan = sample_plan.SamplePlan([len(reader) for reader in readers], weights, seed)
 
-  def fetch(element: np.int64) -> tuple[bytes, np.int32, np.int32, np.int32, np.ndarray]:
+  def fetch(element: np.int64) -> tuple[bytes, np.int32, np.int32, np.int32, np.ndarray, np.ndarray]:
     step, place = divmod(int(element), batch_size)
     n = (step * process_count + process_index) * batch_size + place  # its number in the stream of all processes
     source, record = plan.locate(n)
@@ -86,16 +88,22 @@ def train_batches(
     start = int(rng.integers(reader.num_frames[record] - window + 1))
     example = _outside(rng.integers(1 << 62), int(reader.num_frames[record]), start, window)
     op_seed = rng.integers(1 << 31, size=2, dtype=np.int32)
-    return reader.read(record), np.int32(start), np.int32(window), np.int32(example), op_seed
+    others = (plan.locate(int(rng.integers(plan.period))) for _ in range(num_voices))
+    voices = np.array([readers[other].read(i) for other, i in others], np.object_)
+    return reader.read(record), np.int32(start), np.int32(window), np.int32(example), op_seed, voices
 
-  def finish(content, start, valid, example, op_seed):
+  def finish(content, start, valid, example, op_seed, voices):
     fields = _cut(content, start, valid, example, window, with_video, unroll=True)
-    fields = preprocess_ops.apply(ops, fields, op_seed)
+    if hearing:
+      heard = [_samples(voice) for voice in tf.unstack(voices, num=num_voices)]
+      fields[MFCC_ROWS] = sound_ops.apply(hearing, _samples(content), start, window, heard, op_seed)
+    fields = preprocess_ops.apply(seeing, fields, op_seed)
     return _frames(fields, window) | {MASK: tf.ones([])}
 
   elements = tf.data.Dataset.range(start_step * batch_size, np.iinfo(np.int64).max)
-  signature = (tf.string, tf.int32, tf.int32, tf.int32, tf.int32)
-  dataset = elements.map(_python(fetch, signature, [(), (), (), (), (2,)]), num_parallel_calls=2)
+  signature = (tf.string, tf.int32, tf.int32, tf.int32, tf.int32, tf.string)
+  shapes = [(), (), (), (), (2,), (num_voices,)]
+  dataset = elements.map(_python(fetch, signature, shapes), num_parallel_calls=2)
   dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
   return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
 
@@ -135,6 +143,7 @@ def eval_batches(
     raise InputError(f'A window of {window} frames and a batch of {batch_size}: both must be 1 or more.')
   if example not in EXAMPLES:
     raise InputError(f'There is no example frame {example!r}: choose one of {", ".join(EXAMPLES)}.')
+  record_index.refuse_leaks(_folders(dirs))
   readers = [_Reader(record_index.load(folder, split)) for folder in _folders(dirs)]
   examples = [_example_records(reader, example) for reader in readers]
   buckets: dict[int, list[tuple[int, int]]] = {}
@@ -301,6 +310,12 @@ def _cut(content: tf.Tensor, start: tf.Tensor, valid: tf.Tensor, example: tf.Ten
       fields[VIDEO] = tf.gather(decoded, frames - start)
     fields[EXAMPLE_IMAGE] = _decode(example_record[VIDEO][example])
   return fields
+
+
+def _samples(content: tf.Tensor) -> tf.Tensor:
+  """A record's bytes → int64 [640 T]: its sound."""
+  spec = {AUDIO: tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)}
+  return tf.io.parse_single_example(content, spec)[AUDIO]
 
 
 def _decode(picture: tf.Tensor) -> tf.Tensor:

@@ -7,17 +7,18 @@ An op takes the tensors of one window before batching, with an `int32 [2]` seed,
 * `mfcc_rows` [4 T + 24, 12], before they are cut into the frames' windows.
 
 What concerns the face is done alike to all frames, to the example and to all landmarks. In a config an op is a
-text such as 'flip' or 'color(0.1)'; see `parse`.
+text such as 'flip' or 'color(0.1)'; see `parse`. What concerns the sound before its MFCC is in `sound_ops`.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from data_pipelines import features
+from data_pipelines import features, sound_ops
 from data_pipelines.errors import InputError
 
 Example = dict[str, tf.Tensor]
@@ -185,6 +186,46 @@ class Stretch:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rotate:
+  """Turns the face about the middle by up to `degrees` either way; bilinear, the edge mirrored."""
+
+  degrees: float = 5.0
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    size = features.IMAGE_SIZE
+    angle = tf.random.stateless_uniform([], seed, -self.degrees, self.degrees) * (math.pi / 180)
+    cosine, sine = tf.cos(angle), tf.sin(angle)
+    # Where each pixel of the result lies in the picture: the inverse turn about the middle.
+    middle = (size - 1) / 2
+    y, x = tf.meshgrid(tf.range(size, dtype=tf.float32) - middle, tf.range(size, dtype=tf.float32) - middle,
+                       indexing='ij')
+    left, top = cosine * x + sine * y + middle, cosine * y - sine * x + middle
+    low_x, low_y = tf.floor(left), tf.floor(top)
+    part_x, part_y = left - low_x, top - low_y
+
+    def place(column, row):
+      column, row = (tf.cast(tf.where(value < 0, -1 - value, tf.where(value >= size, 2 * size - 1 - value, value)),
+                             tf.int32) for value in (column, row))
+      return tf.reshape(row * size + column, [-1])
+
+    corners = [(place(low_x + i, low_y + j), tf.reshape((part_x if i else 1 - part_x) * (part_y if j else 1 - part_y),
+                                                        [-1, 1])) for i in (0, 1) for j in (0, 1)]
+    out = dict(example)
+    for name in _PICTURES:
+      if name in example:
+        # Pixels first, and all frames' channels innermost: one row is gathered for all frames at once.
+        pictures = tf.reshape(example[name], [-1, size * size, 3])
+        rows = tf.reshape(tf.transpose(pictures, [1, 0, 2]), [size * size, 3 * pictures.shape[0]])
+        mixed = tf.add_n([tf.cast(tf.gather(rows, index), tf.float32) * weight for index, weight in corners])
+        mixed = tf.reshape(tf.cast(tf.round(mixed), tf.uint8), [size * size, pictures.shape[0], 3])
+        out[name] = tf.reshape(tf.transpose(mixed, [1, 0, 2]), example[name].shape)
+    turn = tf.stack([tf.stack([cosine, sine]), tf.stack([-sine, cosine])])
+    for name in _LANDMARKS:
+      out[name] = _flat(_points(example[name]) @ turn)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
 class MfccNoise:
   """White noise on the MFCC rows, `amount` times each coefficient's deviation within the window."""
 
@@ -241,13 +282,15 @@ OPS = {
     'shift': Shift,
     'scale': Scale,
     'stretch': Stretch,
+    'rotate': Rotate,
     'mfcc_noise': MfccNoise,
     'mfcc_shift': MfccShift,
     'mfcc_mask': MfccMask,
     'mfcc_band_mask': MfccBandMask,
+    **sound_ops.OPS,
 }
 
-_OP = re.compile(r'\s*([a-z_]+)\s*(?:\(\s*([0-9.]+)\s*\))?\s*')
+_OP = re.compile(r'\s*([a-z_]+)\s*(?:\(\s*(-?[0-9.]+)\s*\))?\s*')
 
 
 def parse(texts: Sequence[str]) -> list[Any]:
@@ -269,9 +312,17 @@ def parse(texts: Sequence[str]) -> list[Any]:
   return ops
 
 
-def apply(ops: Sequence[Any], example: Example, seed: tf.Tensor) -> Example:
-  """Calls the ops one after the other, each with a seed of its own drawn from `seed`, int32 [2]."""
-  for number, op in enumerate(ops):
+def split(ops: Sequence[Any]) -> tuple[list[tuple[int, Any]], list[tuple[int, Any]]]:
+  """Ops of the sound, which come first whatever their place, and all others; each with its number in `ops`."""
+  numbered = list(enumerate(ops))
+  kinds = tuple(sound_ops.OPS.values())
+  return [pair for pair in numbered if isinstance(pair[1], kinds)], [
+      pair for pair in numbered if not isinstance(pair[1], kinds)]
+
+
+def apply(ops: Sequence[tuple[int, Any]], example: Example, seed: tf.Tensor) -> Example:
+  """Calls the ops one after the other, each with a seed made of `seed`, int32 [2], and its number."""
+  for number, op in ops:
     example = op(example, tf.random.experimental.stateless_fold_in(seed, number))
   return example
 

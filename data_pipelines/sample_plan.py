@@ -42,6 +42,11 @@ class SamplePlan:
     # The largest remainders get what rounding down has left.
     self._quotas[np.argsort(self._quotas - shares, kind='stable')[:_PATTERN - self._quotas.sum()]] += 1
 
+  @property
+  def period(self) -> int:
+    """How many elements show the sources with their shares, and of an unweighted stream every record once."""
+    return int(self._ends[-1]) if self._quotas is None else _PATTERN
+
   def locate(self, n: int) -> tuple[int, int]:
     """Element `n` of the stream → (source, record)."""
     if self._quotas is None:

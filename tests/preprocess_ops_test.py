@@ -50,8 +50,11 @@ def call(op, example, seed) -> dict[str, np.ndarray]:
   return {name: value.numpy() for name, value in out.items()}
 
 
-@pytest.mark.parametrize('op', [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08),
-                                preprocess_ops.Stretch(0.1)])
+_MOVING = [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08), preprocess_ops.Rotate(8),
+           preprocess_ops.Stretch(0.1)]
+
+
+@pytest.mark.parametrize('op', _MOVING)
 @pytest.mark.parametrize('seed', range(4))
 def test_pixels_and_landmarks_move_together(example, op, seed):
   out = call(op, example, seed)
@@ -63,7 +66,7 @@ def test_pixels_and_landmarks_move_together(example, op, seed):
   np.testing.assert_array_equal(out[features.MFCC_ROWS], example[features.MFCC_ROWS])
 
 
-@pytest.mark.parametrize('op', [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08)])
+@pytest.mark.parametrize('op', _MOVING)
 def test_the_seed_decides(example, op):
   outs = [call(op, example, seed)[features.LANDMARKS] for seed in range(12)]
   assert len({out.tobytes() for out in outs}) > 1
@@ -155,7 +158,7 @@ def test_mfcc_ops_change_what_they_say(example):
 def test_ops_without_pictures(example):
   bare = {name: value for name, value in example.items() if name not in (features.VIDEO, features.EXAMPLE_IMAGE)}
   ops = preprocess_ops.parse(['flip', 'color', 'tone', 'sharpness', 'shift', 'scale', 'stretch', 'mfcc_noise'])
-  out = preprocess_ops.apply(ops, bare, tf.constant([1, 2]))
+  out = preprocess_ops.apply(list(enumerate(ops)), bare, tf.constant([1, 2]))
   assert out.keys() == bare.keys()
 
 
