@@ -19,7 +19,16 @@ _WEIGHTS_HELP = ('weights of AT-net and of VG-net, in either order: training wor
 
 def _prepare(arguments: argparse.Namespace) -> None:
   from data_pipelines import prepare
-  prepare.prepare(arguments.dataset, arguments.source, arguments.out, workers=arguments.workers)
+  prepare.prepare(
+      arguments.dataset, arguments.source, arguments.out, workers=arguments.workers,
+      beam_runner=arguments.beam_runner, beam_options=arguments.beam_option)
+
+
+def _fit_landmarks(arguments: argparse.Namespace) -> None:
+  from atvg_jax import fit_landmarks
+  print(fit_landmarks.run(
+      arguments.data, arguments.out, num_components=arguments.num_components, points=arguments.points,
+      symmetric=not arguments.asymmetric))
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -135,6 +144,18 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument('--source', required=True, help="folder of the data set, in the corpus' own layout")
   sub.add_argument('--out', required=True, help='folder to write')
   sub.add_argument('--workers', type=int, default=None, help='processes (default: one a core)')
+  sub.add_argument('--beam_runner', metavar='RUNNER',
+                   help='convert with this Apache Beam runner instead, e.g. FlinkRunner (needs the extra beam)')
+  sub.add_argument('--beam_option', action='append', default=[], metavar='NAME=VALUE',
+                   help='option of the Beam pipeline, e.g. direct_num_workers=2; may be given often')
+
+  sub = command('fit-landmarks', _fit_landmarks, 'fit a mean face and its components to converted data, and draw them')
+  sub.add_argument('--data', required=True, nargs='+', metavar='DIR', help='folders that prepare wrote')
+  sub.add_argument('--out', metavar='DIR', help='folder for the basis and its picture (default: the data set)')
+  sub.add_argument('--num-components', type=int, default=6, help='default: 6')
+  sub.add_argument('--points', choices=('mouth_jaw', 'all'), default='mouth_jaw',
+                   help='what moves; the rest of the face is held still (default: mouth_jaw)')
+  sub.add_argument('--asymmetric', action='store_true', help='let the two sides of the face move apart')
 
   # Its flags are absl's and belong to the loop: they are passed on untouched.
   commands.add_parser('train', add_help=False, help='train a net: --config=configs/….py --workdir=…')

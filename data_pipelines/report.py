@@ -223,8 +223,8 @@ def _sync_parts(sync: dict[str, Any]) -> list[str]:
   curves = {'all': sync['all']['curve']} | {name: sync['speakers'][name]['curve'] for name in sorted(most)}
   return [
       ('<p>Positive: the sound comes later than the lips. This is what is left in the records, whose sound was '
-       f'advanced by {advance} ms. Estimated from the correlation of the mouth\'s opening with loudness from 1 to 3 kHz, '
-       'pooled over clips; the uncertainty is one standard deviation. Above '
+       f'advanced by {advance} ms. Estimated from the correlation of the mouth\'s opening with loudness from 1 to '
+       '3 kHz, pooled over clips; the uncertainty is one standard deviation. Above '
        f'{sound_sync.UNCLEAR:g} ms of it, or below {sound_sync.FEWEST} clips, nothing is said; within '
        f'{sound_sync.TOLERANCE:g} ms is in step.</p>'),
       report_charts.lines('correlation', sync['lags_ms'], curves, 'ms by which the sound is shifted', mark=0),
