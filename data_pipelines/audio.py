@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from data_pipelines import features
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, check_file
 
 # Of the cepstra; `atvg_jax.cepstra`, their twin on the device, shares them.
 WINDOW = 400  # samples: 25 ms
@@ -29,13 +29,7 @@ _GAP = 0.1  # seconds: a longer hole between two packets of sound is filled with
 @contextlib.contextmanager
 def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
   """Opens a sound or video file for reading; `InputError` says why it cannot be."""
-  path = os.fspath(path)
-  if os.path.isdir(path):
-    raise InputError(f'{path} is a directory, where a sound or video file is needed.')
-  if not os.path.exists(path):
-    raise InputError(f'{path} does not exist: check the path.')
-  if not os.path.getsize(path):
-    raise InputError(f'{path} is empty (zero bytes): get the file again.')
+  path = check_file(path, 'a sound or video file')
   try:
     container = av.open(f'file:{path}', metadata_errors='ignore', options={'protocol_whitelist': 'file'})
   except (av.FFmpegError, OSError, ValueError) as error:

@@ -12,12 +12,13 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
 from data_pipelines import audio, features
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, check_file
 from data_pipelines.video_writer import VideoWriter
 
-__all__ = ['Clip', 'VideoWriter', 'iter_video', 'read_image', 'read_video']
+__all__ = ['Clip', 'VideoWriter', 'check_size', 'iter_video', 'read_image', 'read_video', 'upright', 'video_stream']
 
 _MAX_PIXELS = 50_000_000  # of a picture
+_MAX_FRAME_PIXELS = 36_000_000  # of a video: 8K
 _MAX_BYTES = 4 << 30  # of a decoded clip
 _LONGEST_FRAME = 600  # seconds: time stamps that jump further are damaged, or meant to do harm
 # What pictures come as. Pillow knows more, some of which starts other programs (PostScript).
@@ -43,13 +44,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
   Raises:
     InputError: missing, a directory, empty, not a picture, damaged or above 50 megapixels.
   """
-  path = os.fspath(path)
-  if os.path.isdir(path):
-    raise InputError(f'{path} is a directory, where a picture is needed.')
-  if not os.path.exists(path):
-    raise InputError(f'{path} does not exist: check the path.')
-  if not os.path.getsize(path):
-    raise InputError(f'{path} is empty (zero bytes): get the file again.')
+  path = check_file(path, 'a picture')
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # of Pillow, on odd files; the size is checked below
@@ -154,9 +149,7 @@ class _Reader:
 
   def _stamped(self) -> Iterator[tuple[np.ndarray, float]]:
     with audio.open_media(self._path) as container:
-      if not container.streams.video:
-        raise InputError(f'{self._path} has no picture in it: give a video file.')
-      video = container.streams.video[0]
+      video = video_stream(container, self._path)
       video.codec_context.thread_count = 1  # clips are short: threads cost more than they bring
       self.source_fps = float(video.average_rate or video.guessed_rate or self._fps)
       streams = [video]
@@ -173,10 +166,8 @@ class _Reader:
         if time is None or (last is not None and time <= last):  # without stamps: by the rate
           time = 0.0 if last is None else last + 1 / self.source_fps
         last = time
-        if frame.width * frame.height > _MAX_PIXELS:
-          raise InputError(f'{self._path} is {frame.width}x{frame.height} pixels, more than 50 megapixels: '
-                           'scale it down.')
-        yield _upright(frame, reformatter), time
+        check_size(frame.width, frame.height, self._path)  # it may change on the way
+        yield upright(frame, reformatter), time
       if video.duration and last is not None:
         whole = float(video.duration * video.time_base)
         self.truncated |= last - self._start < whole - max(0.5, 0.1 * whole)
@@ -185,7 +176,25 @@ class _Reader:
     self.truncated = True
 
 
-def _upright(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-  array = reformatter.reformat(frame, format='rgb24').to_ndarray()
+def video_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.VideoStream:
+  """The file's first video stream; `InputError` if there is none that can be decoded here."""
+  if not container.streams.video:
+    raise InputError(f'{path} has no picture in it: give a video file.')
+  video = container.streams.video[0]
+  if video.codec_context is None:
+    raise InputError(f'{path} is of a kind that cannot be decoded here: convert it to MP4 (H.264) first.')
+  check_size(video.codec_context.width, video.codec_context.height, path)
+  return video
+
+
+def check_size(width: int, height: int, path: str | os.PathLike) -> None:
+  """Raises `InputError` for frames that would take too much memory."""
+  if width * height > _MAX_FRAME_PIXELS:
+    raise InputError(f'{path} has frames of {width}x{height} pixels, more than 36 megapixels: scale it down first.')
+
+
+def upright(frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> np.ndarray:
+  """uint8 [H, W, 3], turned as the file's display matrix says; a `reformatter` for a whole video saves time."""
+  array = (reformatter or VideoReformatter()).reformat(frame, format='rgb24').to_ndarray()
   turns = round(frame.rotation / 90) % 4  # counter-clockwise
   return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
