@@ -53,8 +53,18 @@ class RecordIndex(NamedTuple):
     except OSError as error:
       raise InputError(f'{path} cannot be read ({error.strerror}): restore it or run `atvg prepare` again.') from error
     if len(content) != self.size[i] or check and zlib.crc32(content) != self.checksum[i]:
-      raise _torn(path, i)
+      raise _torn(path, i, self.clip_id[i])
     return content
+
+  def first_torn(self, shard: int) -> str:
+    """The clip of the first record of a shard that is not what it was; the last one's if it is only the end."""
+    records = np.flatnonzero(self.shard == shard)
+    for i in records:
+      try:
+        self.read(i)
+      except InputError:
+        break
+    return str(self.clip_id[i])
 
 
 def file_name(split: str) -> str:
@@ -122,7 +132,7 @@ def load(folder: str | os.PathLike, split: str) -> RecordIndex:
   """
   folder = pathlib.Path(folder)
   if not (folder / 'dataset_info.json').is_file():
-    command = f'`atvg prepare grid|lrw_ar --source DIR --out {folder}`'
+    command = f'`atvg prepare clips|grid|lrw|lrw_ar --source DIR --out {folder}`'
     if pathlib.Path(f'{folder}.partial').is_dir() and not folder.exists():
       raise InputError(f'The conversion of {folder} has not finished: run the same `atvg prepare` command again.')
     what = 'is no converted data set (it has no dataset_info.json)' if folder.is_dir() else 'does not exist'
@@ -146,8 +156,9 @@ def load(folder: str | os.PathLike, split: str) -> RecordIndex:
     last = np.flatnonzero(index.shard == shard)
     expected = index.offset[last[-1]] + index.size[last[-1]] + _FOOTER if len(last) else 0
     if shard_path.stat().st_size != expected:
-      raise InputError(f'{shard_path} has {shard_path.stat().st_size} bytes instead of {expected}: it is torn; restore '
-                       'it or run `atvg prepare` again.')
+      what = f' at the record of {index.first_torn(shard)}' if len(last) else ''
+      raise InputError(f'{shard_path} has {shard_path.stat().st_size} bytes instead of {expected}: it is torn{what}; '
+                       'restore it or run `atvg prepare` again.')
   return index
 
 
@@ -189,5 +200,6 @@ def _scan(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
       number += 1
 
 
-def _torn(path: pathlib.Path, number: int) -> InputError:
-  return InputError(f'{path} is torn at record {number}: restore the file or run `atvg prepare` again.')
+def _torn(path: pathlib.Path, number: int, clip_id: str = '') -> InputError:
+  clip = f' ({clip_id})' if clip_id else ''
+  return InputError(f'{path} is torn at record {number}{clip}: restore the file or run `atvg prepare` again.')

@@ -44,7 +44,16 @@ def test_a_shard_that_breaks_off_is_told(folder, kept_index):
     record_index.load(folder, 'train')
 
 
-def test_bytes_lost_in_the_middle_are_told(folder):
+def test_a_record_torn_off_in_the_middle_is_told_by_name(folder):
+  (shard,) = record_index.shards(folder, 'train')
+  index = record_index.load(folder, 'train')
+  content = shard.read_bytes()
+  shard.write_bytes(content[:index.offset[1] + 500] + content[index.offset[1] + 700:])
+  with pytest.raises(InputError, match=f'{shard.name} has .* torn at the record of {index.clip_id[1]}; restore'):
+    record_index.load(folder, 'train')
+
+
+def test_bytes_overwritten_in_the_middle_are_told(folder):
   (shard,) = record_index.shards(folder, 'train')
   index = record_index.load(folder, 'train')
   content = bytearray(shard.read_bytes())
@@ -52,7 +61,7 @@ def test_bytes_lost_in_the_middle_are_told(folder):
   shard.write_bytes(content)
   index = record_index.load(folder, 'train')
   assert index.read(0) and index.read(2)
-  with pytest.raises(InputError, match=f'{shard.name} is torn at record 1'):
+  with pytest.raises(InputError, match=f'{shard.name} is torn at record 1 .{index.clip_id[1]}.: restore'):
     index.read(1)
 
 
