@@ -130,13 +130,18 @@ def denormalise(landmarks: np.ndarray) -> np.ndarray:
   return (np.asarray(landmarks).reshape(*np.shape(landmarks)[:-1], features.NUM_LANDMARKS, 2) + 1) * half
 
 
+def eye_distance(points: np.ndarray) -> np.ndarray:
+  """[..., 68, 2] → [...]: between the eyes' centres, in the unit of the points."""
+  eyes = points[..., features.LEFT_EYE, :].mean(axis=-2) - points[..., features.RIGHT_EYE, :].mean(axis=-2)
+  return np.hypot(eyes[..., 0], eyes[..., 1])
+
+
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
   """[..., 136] -> [...]: the mean gap between the inner lips, its middle twice, in distances of the eyes' centres."""
   points = denormalise(landmarks)
   gap = sum(weight * (points[..., lower, 1] - points[..., upper, 1])
             for weight, (upper, lower) in zip((0.25, 0.5, 0.25), features.INNER_LIP_PAIRS))
-  eyes = points[..., features.LEFT_EYE, :].mean(axis=-2) - points[..., features.RIGHT_EYE, :].mean(axis=-2)
-  return gap / np.maximum(np.hypot(eyes[..., 0], eyes[..., 1]), 1e-6)
+  return gap / np.maximum(eye_distance(points), 1e-6)
 
 
 def rest_landmarks(landmarks: np.ndarray) -> np.ndarray:

@@ -3,12 +3,17 @@
 import dataclasses
 import hashlib
 import math
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 
 TRAIN = 'train'
 VALIDATION = 'validation'
-SPLITS = (TRAIN, VALIDATION)
+TEST = 'test'
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+# The speaker of clips in a corpus that names none but has splits of its own.
+UNKNOWN_SPEAKER = 'unknown'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +23,12 @@ class ClipSource:
   Attributes:
     clip_id: unique in its data set, and a safe file name.
     speaker: who is seen.
-    split: 'train' or 'validation'.
+    split: 'train', 'validation' or 'test'.
     path: the video file.
     sound_advance: seconds by which the sound comes late in the file, so by which it is advanced.
     words: the words spoken, in order; may be empty.
     starts, ends: their times in seconds, one for each word, or empty if the corpus tells no times.
+    problem: (reason, detail) if listing has already shown that the clip cannot be used: it is reported as left out.
   """
 
   clip_id: str
@@ -33,6 +39,22 @@ class ClipSource:
   words: tuple[str, ...] = ()
   starts: tuple[float, ...] = ()
   ends: tuple[float, ...] = ()
+  problem: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoPart(ClipSource):
+  """A stretch of a video of any length, to be cut into clips (`video_cutter`), whose names begin with `clip_id`.
+
+  Attributes:
+    first: its first frame, counted in frames of 1/25 s from the video's beginning.
+    end: the frame after its last; None: up to the end of the video.
+    all_faces: keep every face that is seen, not only the largest of those seen at a time.
+  """
+
+  first: int = 0
+  end: int | None = None
+  all_faces: bool = False
 
 
 def safe_name(text: str) -> str:
@@ -42,7 +64,7 @@ def safe_name(text: str) -> str:
 
 def tenth(names: Iterable[str]) -> frozenset[str]:
   """A tenth of the names, rounded, at least one: always the same ones, in no pattern (by hash)."""
-  ordered = sorted(set(names), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+  ordered = sorted(set(names), key=lambda name: hashlib.sha256(os.fsencode(name)).hexdigest())
   return frozenset(ordered[: max(1, math.floor(len(ordered) / 10 + 0.5))])
 
 

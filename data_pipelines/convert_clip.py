@@ -66,6 +66,8 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
     `starts`, `ends`; T counts the frames that have both picture and sound. Or a rejection; it never raises
     for a bad clip.
   """
+  if source.problem:
+    return Rejection(*source.problem)
   if not source.speaker:
     return Rejection('speaker unknown', 'the split is by speaker, and the corpus does not say whose clip this is')
   try:
@@ -100,25 +102,57 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
     return Rejection('too short', f'{num_frames} frames with a face, {MIN_FRAMES} are needed')
   frames, points = clip.frames[start:stop], track.landmarks[start:stop]
   samples = samples[start * features.SAMPLES_PER_FRAME:stop * features.SAMPLES_PER_FRAME]
-  eye_distance = float(np.median(_eye_distance(points)))
+  eye_distance = float(np.median(faces.eye_distance(points)))
   if eye_distance < MIN_EYE_DISTANCE:
     return Rejection('face too small',
                      f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
 
   matrices = faces.align_track(points)  # [T, 2, 3]
   landmarks = faces.normalise(faces.apply(matrices, points)).astype(np.float32)  # [T, 136]
-  outside = (np.abs(landmarks.reshape(num_frames, -1, 2)[:, features.MOUTH]) > _MOUTH_LIMIT).any(axis=(1, 2))
-  if outside.mean() > MAX_MOUTH_OUTSIDE:
-    return Rejection('mouth outside crop',
-                     f'in {int(outside.sum())} of {num_frames} frames: the face is turned too far')
+  turned = mouth_outside(landmarks)
+  if turned is not None:
+    return turned
+  pictures = [encode(faces.warp(frame, matrix), image_format) for frame, matrix in zip(frames, matrices)]
+  return make_record(source, pictures, landmarks, samples, start, {
+      'source_fps': round(clip.source_fps, 3),
+      'source_size': f'{frames[0].shape[1]}x{frames[0].shape[0]}',
+      'faces_seen': int(track.faces_seen),
+      'frames_without_face': missing,
+      'frames_trimmed': len(track.presence) - num_frames,
+      'eye_distance': round(eye_distance, 1),
+      'yaw': round(float(np.median(track.yaw)), 1),
+      'sound_peak': round(peak, 3),
+  })
 
-  crops = [faces.warp(frame, matrix) for frame, matrix in zip(frames, matrices)]
+
+def mouth_outside(landmarks: np.ndarray) -> Rejection | None:
+  """The reason to leave out a clip whose mouth, by its landmarks [T, 136], is not in its crops."""
+  outside = (np.abs(landmarks.reshape(len(landmarks), -1, 2)[:, features.MOUTH]) > _MOUTH_LIMIT).any(axis=(1, 2))
+  if outside.mean() <= MAX_MOUTH_OUTSIDE:
+    return None
+  return Rejection('mouth outside crop',
+                   f'in {int(outside.sum())} of {len(landmarks)} frames: the face is turned too far')
+
+
+def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int,
+                facts: dict[str, Any]) -> Record:
+  """The record of a clip of T frames, for `convert` and for clips cut out of longer videos.
+
+  Args:
+    source: whose words and times are taken along.
+    pictures: T encoded crops.
+    landmarks: float32 [T, 136].
+    samples: float32 [640 T].
+    start: frame at which the clip begins in what the times of the words count from.
+    facts: what the report is to know beside what follows from the record itself.
+  """
+  num_frames = len(pictures)
   sound = np.round(samples * 32767).astype(np.int16)
   opening = faces.mouth_opening(landmarks)
   fields = {
       features.CLIP_ID: source.clip_id,
       features.SPEAKER: source.speaker,
-      features.VIDEO: [_encode(crop, image_format) for crop in crops],
+      features.VIDEO: pictures,
       features.LANDMARKS: landmarks,
       features.REST_LANDMARKS: np.asarray(faces.rest_landmarks(landmarks), np.float32),
       features.AUDIO: sound,
@@ -128,20 +162,11 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
       'starts': _times(source.starts, start, num_frames),
       'ends': _times(source.ends, start, num_frames),
   }
-  facts = {
+  return Record(fields, facts | {
       'frames': num_frames,
-      'source_fps': round(clip.source_fps, 3),
-      'source_size': f'{frames[0].shape[1]}x{frames[0].shape[0]}',
-      'faces_seen': int(track.faces_seen),
-      'frames_without_face': missing,
-      'frames_trimmed': len(track.presence) - num_frames,
-      'eye_distance': round(eye_distance, 1),
-      'yaw': round(float(np.median(track.yaw)), 1),
-      'sound_peak': round(peak, 3),
       'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
       'chin_lowest': round(float(faces.denormalise(landmarks)[:, 8, 1].max()), 1),
-  }
-  return Record(fields, facts)
+  })
 
 
 def _times(seconds: Sequence[float], start: int, num_frames: int) -> list[float]:
@@ -149,13 +174,7 @@ def _times(seconds: Sequence[float], start: int, num_frames: int) -> list[float]
   return [round(min(max(time - start / features.FPS, 0.0), num_frames / features.FPS), 5) for time in seconds]
 
 
-def _eye_distance(landmarks: np.ndarray) -> np.ndarray:
-  """[T, 68, 2] → [T], in pixels."""
-  eyes = landmarks[:, features.LEFT_EYE].mean(axis=1) - landmarks[:, features.RIGHT_EYE].mean(axis=1)
-  return np.linalg.norm(eyes, axis=-1)
-
-
-def _encode(crop: np.ndarray, image_format: str) -> bytes:
+def encode(crop: np.ndarray, image_format: str) -> bytes:
   """uint8 [H, W, 3] → an encoded picture; the same bytes whichever process does it."""
   buffer = io.BytesIO()
   if image_format == 'jpeg':

@@ -15,6 +15,10 @@ def test_the_tenth_depends_on_names_only():
   assert clip_source.tenth(names) == clip_source.tenth(names[::-1] * 2) == {'s7', 's23', 's25'}
 
 
+def test_names_that_are_no_utf_8_have_their_place_too():
+  assert clip_source.tenth(['a\udcff', 'b']) <= {'a\udcff', 'b'}
+
+
 def test_preferred_speakers_are_held_out_where_they_are():
   assert clip_source.held_out_speakers({'c01', 'c18', 'c30'}, ('c18', 'c21')) == {'c18'}
   assert len(clip_source.held_out_speakers({'c01', 'c02'}, ('c18', 'c21'))) == 1

@@ -57,7 +57,23 @@ def test_bad_sources_are_told(tmp_path):
     grid_source.list_clips(str(tmp_path / 'nothing'))
   with pytest.raises(InputError, match='holds no GRID video'):
     grid_source.list_clips(str(tmp_path))
-  root = touch(tmp_path, 's1/a.mpg')
+
+
+def test_a_clip_with_bad_word_times_is_left_out_alone(tmp_path):
+  root = touch(tmp_path, 's1/a.mpg', 's1/b.mpg', 's1/b.align')
   (root / 's1/a.align').write_text('0 17750 sil\nbin\n')
-  with pytest.raises(InputError, match='line 2'):
-    grid_source.list_clips(str(root))
+  damaged, good = grid_source.list_clips(str(root))
+  assert damaged.problem[0] == 'metadata damaged' and 'line 2' in damaged.problem[1]
+  assert good.problem is None and good.words == ('bin', 'blue')
+  with pytest.raises(InputError, match='cannot be read'):
+    grid_source.read_alignment(tmp_path)
+
+
+def test_the_whole_corpus_as_it_is_given_out(tmp_path):
+  """34 speakers (21 without video), archives unpacked each into its own folder, sound and word times beside."""
+  for i in [*range(1, 21), *range(22, 35)]:
+    touch(tmp_path, f's{i}/s{i}/bbaf2n.mpg', f'alignments/s{i}/bbaf2n.align')
+  touch(tmp_path, 'audio_25k/s21/bbaf2n.wav', 'audio_25k/s1/bbaf2n.wav')
+  clips = grid_source.list_clips(str(tmp_path))
+  assert len(clips) == 33 and all(clip.words == ('bin', 'blue') for clip in clips)
+  assert {clip.speaker for clip in clips if clip.split == 'validation'} == {'s7', 's23', 's25'}

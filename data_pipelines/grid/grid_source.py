@@ -20,7 +20,8 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
   Any of `s1/video/*.mpg`, `s1/video/mpg_6000/*.mpg`, `s1/*.mpg` below `source` is understood, and the
   same with `source` itself being the speaker's folder (`.../s1` or `.../grid_s1`). Word times
   (`*.align`) may lie anywhere below `source` as long as they are in their speaker's folder, or there
-  is one speaker only. If a clip is there more than once, the largest file is taken.
+  is one speaker only; a clip whose word times cannot be read is left out. If a clip is there more than once, the
+  largest file is taken.
 
   With several speakers a tenth of the speakers is held out, with one a tenth of the clips.
 
@@ -34,9 +35,9 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
   alignments: dict[tuple[str, str], pathlib.Path] = {}
   for path in sorted(root.rglob('*')):
     key = (_speaker(path, root), path.stem)
-    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-      if key not in videos or path.stat().st_size > videos[key].stat().st_size:
-        videos[key] = path
+    if path.suffix.lower() in VIDEO_SUFFIXES and not (path.is_dir() and any(path.iterdir())):
+      if key not in videos or _size(path) > _size(videos[key]):
+        videos[key] = path  # or what is called like one: the report will say what it is
     elif path.suffix == '.align':
       alignments[key] = path
   if not videos:
@@ -51,7 +52,12 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
     held_out = clip_source.tenth(speakers)
   clips = []
   for (speaker, stem), path in sorted(videos.items()):
-    words, starts, ends = read_alignment(alignments[speaker, stem]) if (speaker, stem) in alignments else ((), (), ())
+    words, starts, ends, problem = (), (), (), None
+    if (speaker, stem) in alignments:
+      try:
+        words, starts, ends = read_alignment(alignments[speaker, stem])
+      except InputError as error:
+        problem = ('metadata damaged', str(error))
     validation = (stem if len(speakers) == 1 else speaker) in held_out
     clips.append(
       clip_source.ClipSource(
@@ -62,6 +68,7 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
         words=words,
         starts=starts,
         ends=ends,
+        problem=problem,
       )
     )
   return clips
@@ -71,10 +78,14 @@ def read_alignment(path: pathlib.Path) -> tuple[tuple[str, ...], tuple[float, ..
   """Words, their starts and their ends in seconds, without the pauses, of one `.align` file.
 
   Raises:
-    InputError: a line is not "start end word".
+    InputError: the file cannot be read, or a line is not "start end word".
   """
   words, starts, ends = [], [], []
-  for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
+  try:
+    lines = path.read_text(errors='replace').splitlines()
+  except OSError as error:
+    raise InputError(f'{path} cannot be read ({error.strerror}): repair or remove it.') from error
+  for number, line in enumerate(lines, 1):
     fields = line.split()
     if not fields:
       continue
@@ -85,6 +96,13 @@ def read_alignment(path: pathlib.Path) -> tuple[tuple[str, ...], tuple[float, ..
       starts.append(int(fields[0]) / ALIGNMENT_UNITS_PER_SECOND)
       ends.append(int(fields[1]) / ALIGNMENT_UNITS_PER_SECOND)
   return tuple(words), tuple(starts), tuple(ends)
+
+
+def _size(path: pathlib.Path) -> int:
+  try:
+    return path.stat().st_size
+  except OSError:
+    return -1
 
 
 def _speaker(path: pathlib.Path, root: pathlib.Path) -> str:
