@@ -25,6 +25,7 @@ from data_pipelines.alignment import (
   alignment,
   apply,
   denormalise,
+  eye_distance,
   invert,
   mouth_opening,
   normalise,
@@ -40,11 +41,13 @@ __all__ = [
   'Face',
   'FaceLandmarker',
   'Shape',
+  'Sight',
   'Track',
   'align_track',
   'alignment',
   'apply',
   'denormalise',
+  'eye_distance',
   'invert',
   'mouth_opening',
   'normalise',
@@ -93,6 +96,14 @@ class Track(NamedTuple):
   presence: np.ndarray  # float32 [T] in [0, 1]: below 0.5 no face was found in the frame
   yaw: np.ndarray  # float32 [T] in degrees
   faces_seen: int  # the most faces found in a frame that was searched (the first, and after a loss)
+
+
+class Sight(NamedTuple):
+  """One face in one frame, and where to look for it in the next."""
+
+  points: np.ndarray  # float32 [68, 2] in pixels
+  yaw: float  # degrees
+  square: np.ndarray  # [2, 3]
 
 
 class FaceLandmarker:
@@ -169,8 +180,14 @@ class FaceLandmarker:
       raise InputError('The video holds no frame.')
     if np.isnan(yaws).all():
       raise InputError('No face was found in any frame of the video.')
-    return Track(smooth(_fill(np.stack(points)), LIGHT), np.asarray(presences, np.float32),
-                 _fill(np.asarray(yaws, np.float32)), faces_seen)
+    return Track(smooth(fill_gaps(np.stack(points)), LIGHT), np.asarray(presences, np.float32),
+                 fill_gaps(np.asarray(yaws, np.float32)), faces_seen)
+
+  def look(self, picture: Image.Image, where: Face | np.ndarray) -> Sight | None:
+    """The points of one face: of a detection, or of the one whose last `Sight.square` is given. None: it is not there."""
+    run = self._settle if isinstance(where, Face) else self._run_mesh
+    mesh, presence = run(picture, where)
+    return Sight(_to_68(mesh), _yaw(mesh), _square_of(mesh)) if presence >= _PRESENCE_THRESHOLD else None
 
   def _detect_tiles(self, picture: Image.Image, side: int) -> list[Face]:
     """Over square tiles of one size that overlap by half."""
@@ -361,7 +378,7 @@ def _along(line: np.ndarray, count: int) -> np.ndarray:
   return np.stack([np.interp(steps, lengths, line[:, axis]) for axis in (0, 1)], axis=-1)
 
 
-def _fill(values: np.ndarray) -> np.ndarray:
+def fill_gaps(values: np.ndarray) -> np.ndarray:
   """Replaces frames [T, ...] of NaN by a straight line between their neighbours, or the nearest one."""
   flat = values.reshape(len(values), -1)
   known = np.flatnonzero(~np.isnan(flat[:, 0]))
