@@ -1,0 +1,13 @@
+"""TFDS builder of LRW."""
+
+from data_pipelines import clip_builder, clip_source
+from data_pipelines.lrw import lrw_source
+
+
+class Builder(clip_builder.ClipBuilder):
+  """LRW: one of 500 words in the middle of a clip of 29 frames, from hundreds of speakers on British television."""
+
+  MANUAL_DOWNLOAD_INSTRUCTIONS = 'Point manual_dir at the folder with ABOUT/train/ABOUT_00001.mp4 and its .txt, ...'
+
+  def list_clips(self, source: str) -> list[clip_source.ClipSource]:
+    return lrw_source.list_clips(source)
