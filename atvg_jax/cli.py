@@ -20,7 +20,7 @@ _WEIGHTS_HELP = ('weights of AT-net and of VG-net, in either order: training wor
 def _prepare(arguments: argparse.Namespace) -> None:
   from data_pipelines import prepare
   prepare.prepare(
-      arguments.dataset, arguments.source, arguments.out, workers=arguments.workers,
+      arguments.dataset, arguments.source, arguments.out, workers=arguments.workers, all_faces=arguments.all_faces,
       beam_runner=arguments.beam_runner, beam_options=arguments.beam_option)
 
 
@@ -140,10 +140,11 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
 
   sub = command('prepare', _prepare, 'convert clips to training data')
-  sub.add_argument('dataset', choices=('grid', 'lrw_ar'))
-  sub.add_argument('--source', required=True, help="folder of the data set, in the corpus' own layout")
+  sub.add_argument('dataset', choices=('clips', 'grid', 'lrw', 'lrw_ar'))
+  sub.add_argument('--source', required=True, help="folder of the data set, in the corpus' own layout (clips: any videos)")
   sub.add_argument('--out', required=True, help='folder to write')
   sub.add_argument('--workers', type=int, default=None, help='processes (default: one a core)')
+  sub.add_argument('--all-faces', action='store_true', help='clips: keep every face, not only the largest at a time')
   sub.add_argument('--beam_runner', metavar='RUNNER',
                    help='convert with this Apache Beam runner instead, e.g. FlinkRunner (needs the extra beam)')
   sub.add_argument('--beam_option', action='append', default=[], metavar='NAME=VALUE',

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines import clip_source, convert_clip, features
+from data_pipelines import clip_source, convert_clip, features, video_cutter
 
 CONFIGS = [
     tfds.core.BuilderConfig(name='jpeg', description='Frames as JPEG of quality 95.'),
@@ -63,22 +63,24 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, clips: list[clip_source.ClipSource]) -> Iterator[tuple[str, dict]]:
     for clip in clips:
-      result = self._read(clip)
-      if isinstance(result, convert_clip.Rejection):
-        continue  # without a staging folder this is known only now
-      fields = dict(result.fields)
-      fields[features.VIDEO] = [io.BytesIO(picture) for picture in fields[features.VIDEO]]  # stored as they are
-      yield clip.clip_id, fields
+      for result in self._read(clip):
+        if isinstance(result, convert_clip.Rejection):
+          continue  # without a staging folder this is known only now
+        fields = dict(result.fields)
+        fields[features.VIDEO] = [io.BytesIO(picture) for picture in fields[features.VIDEO]]  # stored as they are
+        yield fields[features.CLIP_ID], fields
 
   def _is_kept(self, clip: clip_source.ClipSource) -> bool:
     if self.staging_dir is None:
       return True
     return isinstance(convert_clip.load(self._staged(clip), keys=()), convert_clip.Record)
 
-  def _read(self, clip: clip_source.ClipSource) -> convert_clip.Record | convert_clip.Rejection:
-    if self.staging_dir is None:
-      return convert_clip.convert(clip, self.builder_config.name)
-    return convert_clip.load(self._staged(clip))
+  def _read(self, clip: clip_source.ClipSource) -> list[convert_clip.Record | convert_clip.Rejection]:
+    if self.staging_dir is not None:
+      return [convert_clip.load(self._staged(clip))]
+    if isinstance(clip, clip_source.VideoPart):
+      return [result for _, result in video_cutter.cut(clip, self.builder_config.name)]
+    return [convert_clip.convert(clip, self.builder_config.name)]
 
   def _staged(self, clip: clip_source.ClipSource) -> pathlib.Path:
     return pathlib.Path(convert_clip.staging_task(clip, self.builder_config.name, self.staging_dir).path)

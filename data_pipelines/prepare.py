@@ -25,10 +25,10 @@ from typing import Any
 
 import tqdm
 
-from data_pipelines import clip_source, convert_clip, features, landmark_statistics, worker_pool
+from data_pipelines import clip_source, convert_clip, features, landmark_statistics, video_cutter, worker_pool
 from data_pipelines.errors import InputError
 
-DATASETS = ('grid', 'lrw_ar')
+DATASETS = ('clips', 'grid', 'lrw', 'lrw_ar')
 
 
 def prepare(
@@ -39,6 +39,7 @@ def prepare(
     workers: int | None = None,
     image_format: str = 'jpeg',
     limit: int | None = None,
+    all_faces: bool = False,
     progress: bool = True,
     beam_runner: str | None = None,
     beam_options: Sequence[str] = (),
@@ -55,6 +56,7 @@ def prepare(
     workers: number of processes; by default one a core.
     image_format: 'jpeg', or 'png' for exact frames.
     limit: convert only the first `limit` clips of each split, to try things out.
+    all_faces: of `clips` only: keep every face, not only the largest of those seen at a time.
     progress: show a progress bar on standard error.
     beam_runner: convert with Apache Beam instead of worker processes; the result is the same byte for byte.
     beam_options: of its pipeline, each as 'name=value'.
@@ -78,7 +80,10 @@ def prepare(
   source, out = pathlib.Path(source).resolve(), pathlib.Path(out).absolute()
   if out == source or source in out.parents:
     raise InputError(f'{out} lies in the source folder {source}: choose another place for the converted data.')
-  clips = _limited(_source_module(dataset).list_clips(str(source)), limit)
+  if all_faces and dataset != 'clips':
+    raise InputError(f'{dataset} has one face a clip: all faces are kept of the data set clips only.')
+  options = {'all_faces': True} if all_faces else {}
+  clips = _limited(_source_module(dataset).list_clips(str(source), **options), limit)
   _refuse_leaks(dataset, clips)
   tasks = [convert_clip.staging_task(clip, image_format, _staging(out)) for clip in clips]
   report_head = {
@@ -100,6 +105,7 @@ def prepare(
       else:
         engine = functools.partial(_run_beam, runner=beam_runner, options=beam_options)
       new = _convert(tasks, engine, times.note, progress)
+      clips, tasks = video_cutter.staged(clips, tasks)
       report = _build(dataset, source, out, clips, tasks, report_head, progress)
   except OSError as error:
     raise InputError(f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
@@ -195,7 +201,7 @@ def _convert(tasks: list[convert_clip.StagingTask], engine: Engine, note: Callab
       bar.update()
 
     if waiting:
-      engine(functools.partial(_attempt, convert_clip.convert_to_file), waiting, update)
+      engine(functools.partial(_attempt, video_cutter.convert_to_file), waiting, update)
   return len(waiting)
 
 

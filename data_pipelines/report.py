@@ -49,14 +49,14 @@ def write(folder: pathlib.Path, head: dict[str, Any], clips: Sequence[ClipSource
   """
   rejected = [(clip, result) for clip, result in zip(clips, results) if isinstance(result, Rejection)]
   report = {**head, **summarise(clips, results)}
-  with (folder / 'rejected.csv').open('w', newline='', encoding='utf-8') as file:
+  with (folder / 'rejected.csv').open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(['clip_id', 'speaker', 'split', 'path', 'reason', 'detail'])
     for clip, rejection in rejected:
       writer.writerow([clip.clip_id, clip.speaker, clip.split, clip.path, *rejection])
   sheet = contact_sheet(clips, tasks, results)
   sheet.save(folder / 'contact_sheet.jpg', quality=88)
-  (folder / 'report.html').write_text(_page(report, rejected, sheet), encoding='utf-8')
+  (folder / 'report.html').write_text(_page(report, rejected, sheet), encoding='utf-8', errors='backslashreplace')
   (folder / 'report.json').write_text(json.dumps(report, indent=2, sort_keys=True) + '\n')
   return report
 

@@ -15,21 +15,23 @@ from data_pipelines import record_index
 _ROOT = pathlib.Path(__file__).resolve().parent.parent / 'data_pipelines'
 
 
-@pytest.mark.parametrize('name, words', [('grid', [b'bin', b'blue']), ('lrw_ar', ['قال'.encode(), 'إن'.encode()])])
+@pytest.mark.parametrize('name, words', [
+    ('grid', [b'bin', b'blue']), ('lrw_ar', ['قال'.encode(), 'إن'.encode()]), ('lrw', [b'ABOUT']), ('clips', [])])
 def test_builder_makes_records_without_our_command(tmp_path, name, words):
   module = importlib.import_module(f'data_pipelines.{name}.{name}_dataset_builder')
   builder = module.Builder(data_dir=tmp_path, config='png')
   assert builder.name == name and builder.info.citation and builder.info.description
   manual = tfds.download.DownloadConfig(manual_dir=_ROOT / name / 'dummy_data')
   builder.download_and_prepare(download_dir=tmp_path / 'downloads', download_config=manual)
-  assert {split: info.num_examples for split, info in builder.info.splits.items()} == {'train': 1, 'validation': 1}
+  assert {split: info.num_examples for split, info in builder.info.splits.items()} == dict.fromkeys(
+      ('train', 'validation', 'test') if name == 'lrw' else ('train', 'validation'), 1)
   record = next(iter(tfds.as_numpy(builder.as_dataset(split='validation'))))
   frames = len(record['video'])
   assert record['video'].shape == (frames, 128, 128, 3) and frames >= 16
   assert record['landmarks'].shape == (frames, 136)
   assert record['audio'].shape == (frames * 640,) and record['mfcc_rows'].shape == (4 * frames + 24, 12)
   assert record['words'].tolist() == words
-  assert len(record['starts']) == len(record['ends']) == (2 if name == 'grid' else 0)
+  assert len(record['starts']) == len(record['ends']) == {'grid': 2, 'lrw': 1}.get(name, 0)
 
 
 def test_tfds_reads_what_prepare_made_without_the_builder():

@@ -110,6 +110,22 @@ def write_lrw_ar(root: pathlib.Path, clips: int = 4, num_frames: int = 24) -> pa
   return root
 
 
+def write_lrw(root: pathlib.Path, words: tuple[str, ...] = ('ABOUT', 'YEARS'), num_frames: int = 29) -> pathlib.Path:
+  """LRW in its own layout: a clip and its text of each word in each split."""
+  for word in words:
+    for folder in ('train', 'val', 'test'):
+      path = write(root / word / folder / f'{word}_00001.mp4', num_frames=num_frames)
+      path.with_suffix('.txt').write_text(f'Word: {word}\nDuration: 0.36 seconds\n')
+  return root
+
+
+def write_clips(root: pathlib.Path, speakers: tuple[str, ...] = ('anna', 'bert'), num_frames: int = 24) -> pathlib.Path:
+  """Videos of one's own: a folder for each speaker."""
+  for speaker in speakers:
+    write(root / speaker / 'talk 1.mp4', num_frames=num_frames)
+  return root
+
+
 @functools.cache
 def converted(dataset: str) -> pathlib.Path:
   """A converted set of drawn clips, made once a test process: for tests that only read it."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import functools
 import json
 import os
 import pathlib
@@ -13,7 +14,8 @@ import time
 import pytest
 
 import drawn_clips
-from data_pipelines import convert_clip, prepare
+from data_pipelines import convert_clip, prepare, video_cutter
+from data_pipelines.clips import clips_source
 from data_pipelines.errors import InputError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -90,13 +92,38 @@ def test_a_killed_run_goes_on_and_ends_the_same_with_any_number_of_workers(tmp_p
   assert contents(tmp_path / 'killed') == contents(tmp_path / 'whole')
 
 
+def test_a_long_video_that_was_killed_goes_on_with_its_next_part(tmp_path, monkeypatch):
+  for name in ('anna', 'bert'):
+    drawn_clips.write(tmp_path / 'source' / name / 'talk.mp4', num_frames=75)
+  monkeypatch.setattr(clips_source, '_SMALL', 0)
+  monkeypatch.setattr(video_cutter, 'PART_FRAMES', 30)
+  run = functools.partial(prepare.prepare, 'clips', tmp_path / 'source', progress=False)
+
+  def killed(*args):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(prepare, '_build', killed)
+    with pytest.raises(KeyboardInterrupt):
+      run(tmp_path / 'killed', workers=2)
+  staging = tmp_path / 'killed.partial' / 'clips'
+  parts = sorted(path for path in staging.iterdir() if path.name.startswith('anna_talk.'))
+  assert len(parts) == 2  # 75 frames: the second part is the rest
+  parts[1].unlink()  # as if it had been killed there
+  report = run(tmp_path / 'killed', workers=1)
+  assert report['new_clips'] == 1 and report['kept'] == 4 and report['splits']['validation']['clips'] == 2
+  run(tmp_path / 'whole', workers=1)
+  assert contents(tmp_path / 'killed') == contents(tmp_path / 'whole')
+
+
 def test_bad_arguments_are_told_before_any_work(tmp_path):
   source = drawn_clips.write_grid(tmp_path / 'source', clips=1)
   (tmp_path / 'taken').mkdir()
   (tmp_path / 'taken' / 'thesis.txt').write_text('precious')
   (tmp_path / 'file').write_text('')
   for message, arguments in {
-      "no data set 'lrw'": dict(dataset='lrw'),
+      "no data set 'vox'": dict(dataset='vox'),
+      'grid has one face a clip': dict(all_faces=True),
       'is not a folder': dict(source=tmp_path / 'nothing'),
       'no frame format': dict(image_format='gif'),
       '0 workers': dict(workers=0),

@@ -1,0 +1,13 @@
+"""TFDS builder of a folder of videos of one's own."""
+
+from data_pipelines import clip_builder, clip_source
+from data_pipelines.clips import clips_source
+
+
+class Builder(clip_builder.ClipBuilder):
+  """Talking faces cut out of any videos: one face in one shot a clip, ten seconds at most."""
+
+  MANUAL_DOWNLOAD_INSTRUCTIONS = 'Point manual_dir at a folder with one sub-folder of videos for each speaker.'
+
+  def list_clips(self, source: str) -> list[clip_source.ClipSource]:
+    return clips_source.list_clips(source)
