@@ -122,6 +122,7 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
       'eye_distance': round(eye_distance, 1),
       'yaw': round(float(np.median(track.yaw)), 1),
       'sound_peak': round(peak, 3),
+      'sound_advance': source.sound_advance,
   })
 
 

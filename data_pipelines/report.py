@@ -31,7 +31,7 @@ _MEASURES = {
     'sound_level': 'dB of full scale',
     'sound_peak': 'of full scale',
 }
-_KINDS = ('source_fps', 'source_size', 'faces_seen')
+_KINDS = ('source_fps', 'source_size', 'faces_seen', 'sound_advance')
 
 _SHEET_ROWS = 12
 _SHEET_COLUMNS = 8

@@ -206,8 +206,10 @@ class _Cutting:
       offset = lip_sync.estimate([self._heard(tracks, stretch, samples, 0.0) for stretch in fit])
       if offset is not None and abs(offset) > lip_sync.TOLERANCE:
         advance = offset
-    chosen, results = [], []
-    for stretch in (piece for whole in fit for piece in _pieces(whole)):
+    results, heard = self._heard_part(fit, samples, advance)
+    samples = np.pad(samples, (0, features.SAMPLES_PER_FRAME))  # the last frame may lack a little of its sound
+    chosen = []
+    for stretch in (piece for whole in heard for piece in _pieces(whole)):
       start, end = stretch.start, stretch.end
       source = self._named(start)
       track = tracks[stretch.track]
@@ -215,7 +217,7 @@ class _Cutting:
       points = track.landmarks[start - track.start:end - track.start]
       landmarks = faces.normalise(faces.apply(matrices, points)).astype(np.float32)
       sound = self._sound(samples, start, end, advance)
-      rejection = _bad_sound(sound, end - start) or convert_clip.mouth_outside(landmarks) or _still(landmarks)
+      rejection = _silent(sound) or convert_clip.mouth_outside(landmarks) or _still(landmarks)
       if rejection is not None:
         results.append((source, rejection))
         continue
@@ -230,13 +232,25 @@ class _Cutting:
           'yaw': round(float(np.median(track.yaw[start - track.start:end - track.start])), 1),
           'sound_peak': round(float(np.abs(sound).max()), 3),
           'sound_advance': round(advance, 3),
-          'sound_offset': None if offset is None else round(offset, 3),
+          'sound_offset': offset,
       }
       chosen.append((stretch, source, matrices, landmarks, sound, facts))
     pictures = self._pictures([(stretch, matrices) for stretch, _, matrices, *_ in chosen])
     for (stretch, source, _, landmarks, sound, facts), crops in zip(chosen, pictures):
       results.append((source, convert_clip.make_record(source, crops, landmarks, sound, stretch.start, facts)))
     return results
+
+  def _heard_part(self, fit: Sequence[_Stretch], samples: np.ndarray,
+                  advance: float) -> tuple[list[Result], list[_Stretch]]:
+    """The stretches up to where the sound ends, which is often some frames before the picture does."""
+    shift = round(advance * features.SAMPLE_RATE)
+    end = self._part.first - _MARGIN + round((len(samples) - shift) / features.SAMPLES_PER_FRAME)
+    heard = [stretch._replace(end=min(stretch.end, end)) for stretch in fit]
+    without = [stretch for stretch in heard if stretch.end - stretch.start < convert_clip.MIN_FRAMES]
+    told = [(self._named(stretch.start, 'no-sound'),
+             Rejection('no sound', f'the sound ends at {_clock(max(0, end))}, '
+                                   f'{max(0, end - stretch.start)} frames after the clip begins')) for stretch in without]
+    return told, [stretch for stretch in heard if stretch not in without]
 
   def _pictures(self, chosen: list[tuple[_Stretch, np.ndarray]]) -> list[list[bytes]]:
     """Encoded crops of every chosen stretch, by its matrices [T, 2, 3]."""
@@ -319,14 +333,11 @@ def _pieces(stretch: _Stretch) -> list[_Stretch]:
   return [stretch._replace(start=low, end=high) for low, high in itertools.pairwise(bounds)]
 
 
-def _bad_sound(sound: np.ndarray, num_frames: int) -> Rejection | None:
-  if len(sound) < num_frames * features.SAMPLES_PER_FRAME:
-    return Rejection('no sound', f'the sound ends after {len(sound) / features.SAMPLES_PER_FRAME:.0f} of '
-                                 f'{num_frames} frames')
+def _silent(sound: np.ndarray) -> Rejection | None:
   peak = float(np.abs(sound).max())
-  if peak < convert_clip.MIN_PEAK:
-    return Rejection('silent', f'the sound never exceeds {peak:.5f} of full scale')
-  return None
+  if peak >= convert_clip.MIN_PEAK:
+    return None
+  return Rejection('silent', f'the sound never exceeds {peak:.5f} of full scale')
 
 
 def _still(landmarks: np.ndarray) -> Rejection | None:

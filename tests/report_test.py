@@ -14,7 +14,7 @@ from data_pipelines.convert_clip import Record, Rejection
 
 FACTS = {'frames': 20, 'eye_distance': 40.0, 'yaw': 1.0, 'frames_without_face': 0, 'frames_trimmed': 0,
          'mouth_opening_range': 0.2, 'chin_lowest': 118.0, 'sound_peak': 0.5, 'source_fps': 25.0,
-         'source_size': '256x256', 'faces_seen': 1, 'sound_level': -20.0, 'mouth_motion': 0.02,
+         'source_size': '256x256', 'faces_seen': 1, 'sound_level': -20.0, 'mouth_motion': 0.02, 'sound_advance': 0.06,
          'sync': [0.0] * 61 + [1.0, 1.0]}
 
 
@@ -37,6 +37,7 @@ def test_counts():
   assert summary['histograms']['frames']['counts'][0] == 2 and sum(summary['histograms']['frames']['counts']) == 3
   assert summary['histograms']['yaw'] == {'edges': [1.0, 1.0], 'counts': [3]}
   assert summary['counts']['faces_seen'] == {'1': 2, '2': 1}
+  assert summary['counts']['sound_advance'] == {'0.06': 3}
   assert summary['percentiles']['frames'] == {'0': 20, '5': 20, '50': 20, '95': 38, '100': 40}
 
 

@@ -109,7 +109,14 @@ def test_faces_that_leave_the_picture_are_cut_where_they_do(tmp_path):
 def test_sound_that_stops_is_told(tmp_path):
   write_stamped(tmp_path / 'a.mp4', drawn_clips.frames(20), [t / 25 for t in range(20)], sound=drawn_clips.sound(8))
   ((_, result),) = video_cutter.cut(part(tmp_path / 'a.mp4'))
-  assert result.reason == 'no sound' and result.detail.endswith('of 20 frames')
+  assert result.reason == 'no sound' and result.detail.startswith('the sound ends at 0:00.3')
+
+
+def test_pictures_after_the_end_of_the_sound_are_cut_off(tmp_path):
+  write_stamped(tmp_path / 'a.mp4', drawn_clips.frames(24), [t / 25 for t in range(24)], sound=drawn_clips.sound(18))
+  ((_, result),) = video_cutter.cut(part(tmp_path / 'a.mp4', sound_advance=0.04))
+  # AAC comes in packets of 64 ms.
+  assert 17 <= result.facts['frames'] <= 19 and len(result.fields[features.AUDIO]) == 640 * result.facts['frames']
 
 
 def test_bad_files_and_unknown_speakers_are_told(tmp_path, film):
