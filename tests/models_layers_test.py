@@ -112,3 +112,30 @@ def test_starts():
 def test_unknown_norm_is_refused():
   with pytest.raises(ValueError, match="'layer'"):
     layers.make_norm('layer')
+
+
+@pytest.mark.parametrize(('kind', 'channels', 'features'), [('3x3', 128, 128), ('3x3', 4, 4), ('dilated', 128, 128),
+                                                            ('up', 64, 48), ('up', 64, 8), ('up', 4, 4)])
+def test_the_backends_algorithm_is_the_convolution_there_and_back(kind, channels, features):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(1, 6, 6, channels)).astype(np.float32)
+  weights = (rng.normal(size=(3, 3, channels, features)) / channels**0.5).astype(np.float32)
+  dimensions = ('NHWC', 'HWIO', 'NHWC')
+  rate = 2 if kind == 'dilated' else 1
+
+  def direct(x, weights):
+    if kind == 'up':  # zeros between the inputs
+      return lax.conv_general_dilated(x, weights[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2),
+                                          dimension_numbers=dimensions)
+    return lax.conv_general_dilated(x, weights, (1, 1), ((rate, rate), (rate, rate)), rhs_dilation=(rate, rate),
+                                        dimension_numbers=dimensions)
+
+  fast = layers.up_convolve if kind == 'up' else functools.partial(layers.convolve_3x3, dilation=rate)
+
+  def there_and_back(function, x, weights):
+    y, back = jax.vjp(function, x, weights)
+    return y, *back(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+  got, want = (jax.jit(functools.partial(there_and_back, function))(x, weights) for function in (fast, direct))
+  for ours, true in zip(got, want, strict=True):
+    np.testing.assert_allclose(ours, true, atol=1e-4)

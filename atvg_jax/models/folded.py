@@ -23,8 +23,6 @@ Algorithm = Literal['direct', 'winograd', 'rows']
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 _TILE = 4  # outputs a side of Winograd's tiles
-# The tap of the 3x3 kernel that input i (and i + 1) goes through to the even and to the odd outputs, along one axis.
-_PHASE_TAPS = ((1,), (2, 0))
 
 
 @struct.dataclass
@@ -93,8 +91,7 @@ def fold(params: Mapping[str, Any], stats: Mapping[str, Any] | None, algorithm: 
 
 def _arranged(kernel: np.ndarray, algorithm: Algorithm, up: bool) -> Any:
   if up and algorithm == 'winograd':
-    phases = [kernel[np.ix_(rows, columns)] for rows in _PHASE_TAPS for columns in _PHASE_TAPS]
-    return tuple(winograd.transform_kernel(phase, _phase_tile(*phase.shape[:2])) for phase in phases)
+    return winograd.transform_phases(kernel, _TILE)
   if up:
     return layers.sub_pixel_kernel(kernel)
   if algorithm == 'winograd':
@@ -104,11 +101,6 @@ def _arranged(kernel: np.ndarray, algorithm: Algorithm, up: bool) -> Any:
   return kernel
 
 
-def _phase_tile(rows: int, columns: int) -> tuple[int, int]:
-  """Tiles for a phase of so many taps: an axis of one tap needs none."""
-  return (1 if rows == 1 else _TILE, 1 if columns == 1 else _TILE)
-
-
 def convolve(layer: Layer, x: Array) -> Array:
   """The layer's sums without bias, [N, H, W, C] → [N, H', W', F]."""
   x = x.astype(jax.tree.leaves(layer.kernel)[0].dtype)
@@ -116,7 +108,7 @@ def convolve(layer: Layer, x: Array) -> Array:
     return _up(layer, x)
   pad = layer.size // 2
   if layer.algorithm == 'winograd':
-    return _winograd(layer, x)
+    return winograd.convolve_3x3(x, layer.kernel, layer.dilation)
   if layer.algorithm == 'rows':
     return _rows(layer, x)
   sides = ((layer.dilation * pad,) * 2,) * 2
@@ -125,14 +117,6 @@ def convolve(layer: Layer, x: Array) -> Array:
     sides = ((0, 0), (0, 0))
   return lax.conv_general_dilated(x, layer.kernel, (layer.stride,) * 2, sides, rhs_dilation=(layer.dilation,) * 2,
                                   dimension_numbers=_DIMENSIONS)
-
-
-def _winograd(layer: Layer, x: Array) -> Array:
-  height, width = x.shape[1:3]
-  if layer.dilation == 2:
-    x = winograd.split_phases(jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0))))
-  x = winograd.convolve(x, layer.kernel, (_TILE, _TILE), (3, 3), ((1, 1), (1, 1)))
-  return winograd.join_phases(x)[:, :height, :width] if layer.dilation == 2 else x
 
 
 def _rows(layer: Layer, x: Array) -> Array:
@@ -147,12 +131,7 @@ def _up(layer: Layer, x: Array) -> Array:
   if layer.algorithm == 'direct':
     return layers.depth_to_space(lax.conv_general_dilated(
         x, layer.kernel, (1, 1), ((0, 1), (0, 1)), dimension_numbers=_DIMENSIONS))
-  batch, height, width, _ = x.shape
-  taps = [(len(rows), len(columns)) for rows in _PHASE_TAPS for columns in _PHASE_TAPS]
-  y = [winograd.convolve(x, kernel, _phase_tile(*size), size, tuple((0, side - 1) for side in size))
-       for size, kernel in zip(taps, layer.kernel, strict=True)]
-  y = jnp.stack([jnp.stack(y[:2], axis=3), jnp.stack(y[2:], axis=3)], axis=2)  # [N, H, 2, W, 2, F]
-  return y.reshape(batch, 2 * height, 2 * width, -1)
+  return winograd.up_convolve(x, layer.kernel, _TILE)
 
 
 def apply(layer: Layer, x: Array, still: Array | None = None, *,

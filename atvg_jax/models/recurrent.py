@@ -11,7 +11,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from atvg_jax.models.layers import Array, Dtype, Initializer, weight_init
+from atvg_jax.models.layers import Array, Dtype, Initializer, convolve_3x3, weight_init
 
 Recurrence = Literal['time', 'batch', 'none']
 
@@ -76,15 +76,19 @@ class ConvGru(nn.Module):
     )
     input_bias = self.param('input_bias', zeros, (gates,), self.param_dtype).astype(dtype)
     hidden_bias = self.param('hidden_bias', zeros, (gates,), self.param_dtype).astype(dtype)
-    pad = self.dilation * (self.kernel // 2)
-    inputs = lax.conv_general_dilated(
-        x.reshape(-1, height, width, channels).astype(dtype),
-        input_kernel.astype(dtype),
-        (1, 1),
-        ((pad, pad), (pad, pad)),
-        rhs_dilation=(self.dilation, self.dilation),
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+    pictures = x.reshape(-1, height, width, channels).astype(dtype)
+    if self.kernel == 3:
+      inputs = convolve_3x3(pictures, input_kernel.astype(dtype), self.dilation)
+    else:
+      pad = self.dilation * (self.kernel // 2)
+      inputs = lax.conv_general_dilated(
+          pictures,
+          input_kernel.astype(dtype),
+          (1, 1),
+          ((pad, pad), (pad, pad)),
+          rhs_dilation=(self.dilation, self.dilation),
+          dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      )
     inputs = (inputs + input_bias).reshape(batch, time, height, width, gates)
     # A convolution in a scan has a very slow gradient on XLA's CPU; patches and a matmul do not.
     matrix = hidden_kernel.astype(dtype).reshape(-1, gates)

@@ -16,6 +16,10 @@ import numpy as np
 Array = jax.Array
 Pair = tuple[int, int]
 
+# The taps of a 3x3 kernel through which input i (and i + 1) reaches the even and the odd outputs of a transposed
+# convolution of stride 2, along one axis.
+_PHASE_TAPS = ((1,), (2, 0))
+
 # Where the polynomials are evaluated, besides infinity: small numbers keep the rounding errors small.
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 
@@ -107,3 +111,42 @@ def join_phases(x: Array) -> Array:
   batch, height, width, channels = x.shape
   x = x.reshape(batch // 4, 2, 2, height, width, channels).transpose(0, 3, 1, 4, 2, 5)
   return x.reshape(batch // 4, 2 * height, 2 * width, channels)
+
+
+def convolve_3x3(x: Array, kernel: Array, dilation: int = 1) -> Array:
+  """Convolution of stride 1 that keeps the size, by a 3x3 kernel transformed for tiles of 4x4.
+
+  Args:
+    x: [N, H, W, C].
+    kernel: `transform_kernel(weights, (4, 4))`.
+    dilation: 1 or 2.
+  """
+  height, width = x.shape[1:3]
+  if dilation == 2:
+    x = split_phases(jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0))))
+  x = convolve(x, kernel, (4, 4), (3, 3), ((1, 1), (1, 1)))
+  return join_phases(x)[:, :height, :width] if dilation == 2 else x
+
+
+def transform_phases(weights: Array | np.ndarray, tile: int) -> tuple[Array | np.ndarray, ...]:
+  """The kernels of `up_convolve` for tiles of so many outputs, from [3, 3, C, F]."""
+  return tuple(
+      transform_kernel(weights[np.ix_(rows, columns)], _phase_tile((len(rows), len(columns)), tile))
+      for rows in _PHASE_TAPS for columns in _PHASE_TAPS)
+
+
+def up_convolve(x: Array, kernels: Sequence[Array], tile: int) -> Array:
+  """The transposed convolution of `layers.UpBlock`, [N, H, W, C] → [N, 2 H, 2 W, F].
+
+  Each of the four phases of the outputs is a convolution of its own, of 1x1 to 2x2 taps.
+  """
+  sizes = [(len(rows), len(columns)) for rows in _PHASE_TAPS for columns in _PHASE_TAPS]
+  y = [convolve(x, kernel, _phase_tile(size, tile), size, ((0, size[0] - 1), (0, size[1] - 1)))
+       for size, kernel in zip(sizes, kernels, strict=True)]
+  y = jnp.stack([jnp.stack(y[:2], axis=3), jnp.stack(y[2:], axis=3)], axis=2)  # [N, H, 2, W, 2, F]
+  return y.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], -1)
+
+
+def _phase_tile(taps: Pair, tile: int) -> Pair:
+  """An axis of one tap needs no tiles."""
+  return (1 if taps[0] == 1 else tile, 1 if taps[1] == 1 else tile)
