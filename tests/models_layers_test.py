@@ -126,9 +126,9 @@ def test_the_backends_algorithm_is_the_convolution_there_and_back(kind, channels
   def direct(x, weights):
     if kind == 'up':  # zeros between the inputs
       return lax.conv_general_dilated(x, weights[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2),
-                                          dimension_numbers=dimensions)
+                                      dimension_numbers=dimensions)
     return lax.conv_general_dilated(x, weights, (1, 1), ((rate, rate), (rate, rate)), rhs_dilation=(rate, rate),
-                                        dimension_numbers=dimensions)
+                                    dimension_numbers=dimensions)
 
   fast = layers.up_convolve if kind == 'up' else functools.partial(layers.convolve_3x3, dilation=rate)
 
