@@ -137,6 +137,8 @@ def start_from(state: Any, bundle: Bundle, path: str) -> Any:
   ema = None if state.g_ema_params is None else jax.tree.map(jnp.array, bundle.params)
   return state.replace(g_params=jax.tree.map(jnp.asarray, bundle.params),
                        g_batch_stats=jax.tree.map(jnp.asarray, bundle.batch_stats), g_ema_params=ema)
+
+
 def describe(bundle: Bundle) -> dict[str, Any]:
   """Which weights these are, for the record: name and step where they are known, and a hash of all parameters."""
   digest = hashlib.sha256()
