@@ -13,6 +13,15 @@ from typing import Any
 from data_pipelines.errors import InputError
 
 
+def require() -> None:
+  """Raises InputError where Beam is not installed."""
+  try:
+    import apache_beam  # noqa: F401
+  except ImportError as error:
+    raise InputError("--beam_runner needs Apache Beam, which is not installed: pip install 'atvg_jax[beam]', or leave "
+                     'the flag out to convert with the cores of this machine.') from error
+
+
 def run(function: Callable[[Any], None], inputs: Sequence[Any], runner: str, options: Sequence[str] = ()) -> None:
   """Calls `function`, which must be importable and leaves its result on disk, with every input.
 
@@ -24,12 +33,10 @@ def run(function: Callable[[Any], None], inputs: Sequence[Any], runner: str, opt
   Raises:
     InputError: Beam is not installed, there is no such runner, or the pipeline failed.
   """
-  try:
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-  except ImportError as error:
-    raise InputError("--beam_runner needs Apache Beam, which is not installed: pip install 'atvg_jax[beam]', or leave "
-                     'the flag out to convert with the cores of this machine.') from error
+  require()
+  import apache_beam as beam
+  from apache_beam.options.pipeline_options import PipelineOptions
+
   try:
     with beam.Pipeline(runner=runner, options=PipelineOptions([f'--{option}' for option in options])) as pipeline:
       # Without the shuffle a runner would fuse the steps, and one worker would do it all.

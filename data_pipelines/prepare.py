@@ -25,7 +25,8 @@ from typing import Any
 
 import tqdm
 
-from data_pipelines import clip_source, convert_clip, features, landmark_statistics, video_cutter, worker_pool
+from data_pipelines import (
+    beam_engine, clip_source, convert_clip, features, landmark_statistics, video_cutter, worker_pool)
 from data_pipelines.errors import InputError
 
 DATASETS = ('clips', 'grid', 'lrw', 'lrw_ar')
@@ -77,6 +78,8 @@ def prepare(
                      f'{", ".join(convert_clip.IMAGE_FORMATS)}.')
   if workers is not None and workers < 1:
     raise InputError(f'{workers} workers cannot convert anything: give 1 or more.')
+  if beam_runner is not None:
+    beam_engine.require()
   source, out = pathlib.Path(source).resolve(), pathlib.Path(out).absolute()
   if out == source or source in out.parents:
     raise InputError(f'{out} lies in the source folder {source}: choose another place for the converted data.')
@@ -230,7 +233,6 @@ def _run_pool(function: Function, tasks: list[convert_clip.StagingTask], update:
 
 def _run_beam(function: Function, tasks: list[convert_clip.StagingTask], update: Callable[[], Any], *, runner: str,
               options: Sequence[str]) -> None:
-  from data_pipelines import beam_engine
   with beam_engine.watched([task.path for task in tasks], update):
     beam_engine.run(function, tasks, runner, options)
 

@@ -35,6 +35,7 @@ def test_without_beam_a_sentence_says_what_to_install(tmp_path, monkeypatch):
   monkeypatch.setattr(builtins, '__import__', without_beam)
   with pytest.raises(InputError, match=r"pip install 'atvg_jax\[beam\]'"):
     prepare.prepare('grid', source, tmp_path / 'out', progress=False, beam_runner='DirectRunner')
+  assert not list(tmp_path.glob('out*'))
 
 
 def test_finished_files_are_counted_meanwhile(tmp_path):
