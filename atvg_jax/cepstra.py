@@ -3,8 +3,6 @@
 Its first use is generation, which then needs no librosa (1.5 seconds to import).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +31,7 @@ def mfcc(samples: jax.Array) -> jax.Array:
   windows = padded[..., starts[:, None] + np.arange(audio.WINDOW)]  # [..., rows, 400]
   spectrum = jnp.fft.rfft(windows, audio.FFT)
   power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / audio.FFT  # [..., rows, 257]
-  triangles, transform = _matrices()
+  triangles, transform = audio.cepstral_matrices()
   rows = jnp.matmul(_log(jnp.matmul(power, triangles, precision=_PRECISION)), transform, precision=_PRECISION)
   return rows.at[..., 0].set(_log(jnp.sum(power, axis=-1)))
 
@@ -41,12 +39,3 @@ def mfcc(samples: jax.Array) -> jax.Array:
 def _log(x: jax.Array) -> jax.Array:
   """Logarithm, of zeros that of float64's epsilon, with a gradient of zero there."""
   return jnp.log(jnp.where(x == 0, np.finfo(np.float64).eps, x))
-
-
-@functools.cache
-def _matrices() -> tuple[np.ndarray, np.ndarray]:
-  """Power to mel bands [257, 26], and their logarithms to liftered cepstra [26, 13]: an orthonormal DCT-II."""
-  triangles = audio.mel_triangles().T
-  bands, k = np.arange(triangles.shape[1]), np.arange(audio.CEPSTRA)
-  dct = np.cos(np.pi * k * (2 * bands[:, None] + 1) / (2 * len(bands))) * np.sqrt(np.where(k, 2, 1) / len(bands))
-  return triangles.astype(np.float32), (dct * audio.lifter()).astype(np.float32)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from atvg_jax import landmarks as lm
 from atvg_jax import paste, streaming, tasks
 from atvg_jax.generator import Conditions, Generator
-from data_pipelines import audio_stream, faces, features, media
+from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 
 SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.avi', '.webm', '.mpg', '.mpeg', '.ts', '.wmv')
@@ -60,7 +60,7 @@ def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]
   silent = landmarks - (lm.from_coefficients(coefficients, rest, basis) - rest)
   conditions = Conditions(rest[None], landmarks[:1], coefficients[:1].astype(np.float32))
   silence = itertools.repeat(np.zeros(features.SAMPLES_PER_FRAME, np.float32))
-  windows = audio_stream.mfcc_windows(itertools.chain(sound, silence), streaming.WINDOW)
+  windows = streaming.heard(itertools.chain(sound, silence))
   pieces = generator.spoken(conditions, (mfcc for mfcc, _ in windows))
   said = itertools.chain.from_iterable(piece[0] for piece in pieces)
   for still, speaking in zip(silent, said):

@@ -17,7 +17,7 @@ import numpy as np
 
 from atvg_jax import landmarks as lm
 from atvg_jax import parallel, paste, published, streaming, weights
-from data_pipelines import audio_stream, faces, features
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 
 # Quieter than this (-60 dB of full scale) there is no speech to follow.
@@ -202,7 +202,7 @@ class Generator:
       window: frames in a piece; all but the last have them.
     """
     pieces = [sound] if isinstance(sound, np.ndarray) else sound
-    windows, lengths = itertools.tee(audio_stream.mfcc_windows(pieces, window))
+    windows, lengths = itertools.tee(streaming.heard(pieces, window))
     spoken = self.spoken(self.conditions(portrait.landmarks[None]), (mfcc for mfcc, _ in windows))
     for landmarks, (_, length) in zip(spoken, lengths, strict=True):
       yield landmarks[0, :length]

@@ -209,6 +209,13 @@ def lifter() -> np.ndarray:
   return 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
 
 
+def cepstral_matrices() -> tuple[np.ndarray, np.ndarray]:
+  """float32 [257, 26]: power to mel bands; [26, 13]: their logarithms to liftered cepstra, an orthonormal DCT-II."""
+  bands, k = np.arange(_MELS), np.arange(CEPSTRA)
+  dct = np.cos(np.pi * k * (2 * bands[:, None] + 1) / (2 * _MELS)) * np.sqrt(np.where(k, 2, 1) / _MELS)
+  return mel_triangles().T.astype(np.float32), (dct * lifter()).astype(np.float32)
+
+
 def frame_rows(samples: np.ndarray, num_frames: int) -> np.ndarray:
   """The MFCC rows that `num_frames` video frames hear, 120 ms of silence put at both ends.
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.fft
 import tensorflow as tf
 
 from data_pipelines import audio, features
@@ -103,18 +102,10 @@ def mfcc_rows(samples: tf.Tensor) -> tf.Tensor:
   emphasised = samples[1:] - audio.PRE_EMPHASIS * samples[:-1]
   windows = tf.signal.frame(emphasised, audio.WINDOW, features.MFCC_HOP)
   power = tf.abs(tf.signal.rfft(windows, [audio.FFT])) ** 2 / audio.FFT  # [R, 257]
-  triangles, cepstra = _matrices()
+  triangles, cepstra = audio.cepstral_matrices()
   bands = power @ triangles
   bands = tf.where(bands == 0, np.float32(np.finfo(np.float64).eps), bands)
-  return tf.math.log(bands) @ cepstra
-
-
-@functools.cache
-def _matrices() -> tuple[np.ndarray, np.ndarray]:
-  """[257, 26]: power to mel bands; [26, 12]: their logarithms to cepstra 1 to 12, liftered."""
-  triangles = audio.mel_triangles()
-  cosines = scipy.fft.dct(np.eye(len(triangles)), type=2, norm='ortho')[:, :audio.CEPSTRA]
-  return triangles.T.astype(np.float32), (cosines * audio.lifter())[:, 1:].astype(np.float32)
+  return tf.math.log(bands) @ cepstra[:, 1:]
 
 
 def _add(sound: tf.Tensor, other: tf.Tensor, snr: float) -> tf.Tensor:
