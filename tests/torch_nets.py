@@ -1,7 +1,7 @@
 """The published nets in PyTorch, made from the facts that are published of them, and one step of their game.
 
-What they answer to the recipe's weights and inputs is what `tests/golden/` holds, to the last bit on the machine that
-this was tried on. As a script it writes golden vectors for another seed:
+What they answer to the recipe's weights and inputs is what `tests/golden/` holds. As a script it writes golden vectors
+for another seed:
 
     ATVG_GOLDEN_SEED=7 python tests/torch_nets.py DIR
     ATVG_GOLDEN_SEED=7 ATVG_GOLDEN_DIR=DIR pytest tests/golden_test.py tests/golden_step_test.py
