@@ -74,8 +74,12 @@ def held_out_speakers(speakers: Collection[str], preferred: Sequence[str] = ()) 
 
 
 def leaked_speakers(members: Iterable[tuple[str, str]]) -> list[str]:
-  """Speakers with clips in more than one split, of (speaker, split) pairs; one speaker alone has no other choice."""
+  """Speakers with clips in more than one split, of (speaker, split) pairs.
+
+  One speaker alone has no other choice, and of speakers that nobody knows nothing can be said.
+  """
   splits: dict[str, set[str]] = {}
   for speaker, split in members:
-    splits.setdefault(speaker, set()).add(split)
+    if speaker != UNKNOWN_SPEAKER:
+      splits.setdefault(speaker, set()).add(split)
   return sorted(speaker for speaker, found in splits.items() if len(found) > 1) if len(splits) > 1 else []

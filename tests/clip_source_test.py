@@ -33,3 +33,5 @@ def test_a_speaker_in_two_splits_is_a_leak_unless_there_is_one_only():
   assert clip_source.leaked_speakers(leak) == ['b']
   assert clip_source.leaked_speakers([('a', 'train'), ('b', 'validation')]) == []
   assert clip_source.leaked_speakers([('a', 'train'), ('a', 'validation')]) == []
+  unknown = [(clip_source.UNKNOWN_SPEAKER, 'train'), (clip_source.UNKNOWN_SPEAKER, 'validation')]
+  assert clip_source.leaked_speakers([*unknown, ('a', 'train'), ('b', 'validation')]) == []
