@@ -163,7 +163,7 @@ def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray
       'starts': _times(source.starts, start, num_frames),
       'ends': _times(source.ends, start, num_frames),
   }
-  return Record(fields, facts | {
+  return Record(fields, facts | record_facts.measure(fields) | {
       'frames': num_frames,
       'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
       'chin_lowest': round(float(faces.denormalise(landmarks)[:, 8, 1].max()), 1),
@@ -220,7 +220,7 @@ def convert_to_file(task: StagingTask) -> None:
 
 
 def save(result: Record | Rejection, path: str) -> None:
-  """Writes a staged file, with `record_facts` added to the facts, under a temporary name, then renames it."""
+  """Writes a staged file under a temporary name, then renames it."""
   if isinstance(result, Rejection):
     arrays, header = {}, {'rejection': list(result)}
   else:
@@ -230,7 +230,7 @@ def save(result: Record | Rejection, path: str) -> None:
     arrays['picture_bytes'] = np.frombuffer(b''.join(pictures), np.uint8)
     arrays['picture_sizes'] = np.array([len(picture) for picture in pictures])
     texts = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
-    header = {'fields': texts, 'facts': result.facts | record_facts.measure(result.fields)}
+    header = {'fields': texts, 'facts': result.facts}
   arrays['header'] = np.frombuffer(json.dumps(header).encode(), np.uint8)
   temporary = f'{path}.{os.getpid()}.tmp'
   with open(temporary, 'wb') as file:
