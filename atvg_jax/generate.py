@@ -26,7 +26,7 @@ __all__ = ['Generator', 'Job', 'Maker', 'Result', 'generate_video']
 PIPE = '-'  # as the name of a file: standard input, or standard output
 
 # Frames in a window where somebody waits for the first of them.
-_LIVE_WINDOW = 8
+_LIVE_WINDOW = 5
 
 # Above this, H.264 has no level and few players play: a larger picture is shrunk.
 _MAX_SIDE, _MAX_PIXELS = 8192, 35_000_000
