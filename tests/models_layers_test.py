@@ -130,7 +130,8 @@ def test_the_backends_algorithm_is_the_convolution_there_and_back(kind, channels
     return lax.conv_general_dilated(x, weights, (1, 1), ((rate, rate), (rate, rate)), rhs_dilation=(rate, rate),
                                     dimension_numbers=dimensions)
 
-  fast = layers.up_convolve if kind == 'up' else functools.partial(layers.convolve_3x3, dilation=rate)
+  fast = functools.partial(layers.up_convolve, train=True) if kind == 'up' else functools.partial(
+      layers.convolve_3x3, dilation=rate, train=True)
 
   def there_and_back(function, x, weights):
     y, back = jax.vjp(function, x, weights)

@@ -209,16 +209,16 @@ class ConvBlock(nn.Module):
     channels = x.shape[-1] + (0 if still is None else still.shape[-1])
     shape = (self.kernel, self.kernel, channels, self.features)
     weights = self.param('kernel', self.kernel_init, shape, self.param_dtype)
-    y = self._convolve(x, weights[:, :, : x.shape[-1]])
+    y = self._convolve(x, weights[:, :, : x.shape[-1]], train)
     if still is not None:
-      y = _join(y, self._convolve(still, weights[:, :, x.shape[-1] :]))
+      y = _join(y, self._convolve(still, weights[:, :, x.shape[-1] :], train))
     if self.norm is None:
       y = y + self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype).astype(y.dtype)
     else:
       y = self.norm(name='norm')(y, train=train)
     return y if self.activation is None else self.activation(y)
 
-  def _convolve(self, x: Array, weights: Array) -> Array:
+  def _convolve(self, x: Array, weights: Array, train: bool) -> Array:
     dtype = self.dtype or x.dtype
     lead = x.shape[:-3]
     x = _fold(x).astype(dtype)
@@ -228,7 +228,7 @@ class ConvBlock(nn.Module):
       x = jnp.pad(x, ((0, 0), *sides, (0, 0)), mode='reflect')
       sides = ((0, 0), (0, 0))
     if self.kernel == 3 and self.stride == 1 and self.padding == 'zero':
-      y = convolve_3x3(x, weights.astype(dtype))
+      y = convolve_3x3(x, weights.astype(dtype), train=train)
     else:
       y = lax.conv_general_dilated(
           x, weights.astype(dtype), (self.stride, self.stride), sides, dimension_numbers=_DIMENSIONS
@@ -236,10 +236,11 @@ class ConvBlock(nn.Module):
     return y.reshape(*lead, *y.shape[1:])
 
 
-def convolve_3x3(x: Array, weights: Array, dilation: int = 1) -> Array:
+def convolve_3x3(x: Array, weights: Array, dilation: int = 1, *, train: bool) -> Array:
   """Convolution of stride 1 that keeps the size, [N, H, W, C] by [3, 3, C, F] -> [N, H, W, F].
 
-  Of many channels it is Winograd's F(4x4, 3x3) on CPUs: more than twice as fast, there and back.
+  In training, of many channels, it is Winograd's F(4x4, 3x3) on CPUs: more than twice as fast, there and back. Otherwise the
+  direct sum, whose rounding is smaller; `fast_vg` is the fast way to generate.
   """
 
   def plain(x: Array, weights: Array) -> Array:
@@ -251,7 +252,7 @@ def convolve_3x3(x: Array, weights: Array, dilation: int = 1) -> Array:
   def fast(x: Array, weights: Array) -> Array:
     return winograd.convolve_3x3(x, winograd.transform_kernel(weights, (4, 4)), dilation)
 
-  if min(weights.shape[2:]) < _MANY_CHANNELS or dilation > 2:
+  if not train or min(weights.shape[2:]) < _MANY_CHANNELS or dilation > 2:
     return plain(x, weights)
   # By where the program will run, which is not always where it is compiled.
   return lax.platform_dependent(x, weights, cpu=fast, default=plain)
@@ -290,24 +291,24 @@ class UpBlock(nn.Module):
     """[B, (T,) H, W, C] and what is the same in every frame [B, H, W, C'] -> [B, (T,) 2H, 2W, features]."""
     channels = x.shape[-1] + (0 if still is None else still.shape[-1])
     weights = self.param('kernel', self.kernel_init, (3, 3, channels, self.features), self.param_dtype)
-    y = self._phases(x, weights[:, :, : x.shape[-1]])
+    y = self._phases(x, weights[:, :, : x.shape[-1]], train)
     if still is not None:
-      y = _join(y, self._phases(still, weights[:, :, x.shape[-1] :]))
+      y = _join(y, self._phases(still, weights[:, :, x.shape[-1] :], train))
     if self.norm is None if self.use_bias is None else self.use_bias:
       y = y + self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype).astype(y.dtype)
     if self.norm is not None:
       y = self.norm(name='norm')(y, train=train)
     return y if self.activation is None else self.activation(y)
 
-  def _phases(self, x: Array, weights: Array) -> Array:
+  def _phases(self, x: Array, weights: Array, train: bool) -> Array:
     dtype = self.dtype or x.dtype
     lead = x.shape[:-3]
-    y = up_convolve(_fold(x).astype(dtype), weights.astype(dtype))
+    y = up_convolve(_fold(x).astype(dtype), weights.astype(dtype), train=train)
     return y.reshape(*lead, *y.shape[1:])
 
 
-def up_convolve(x: Array, weights: Array) -> Array:
-  """The transposed convolution of `UpBlock`, [N, H, W, C] by [3, 3, C, F] -> [N, 2 H, 2 W, F]."""
+def up_convolve(x: Array, weights: Array, *, train: bool) -> Array:
+  """The transposed convolution of `UpBlock`, [N, H, W, C] by [3, 3, C, F] -> [N, 2 H, 2 W, F]; `train` as above."""
   channels, features = weights.shape[2:]
 
   def plain(x: Array, weights: Array) -> Array:
@@ -332,7 +333,7 @@ def up_convolve(x: Array, weights: Array) -> Array:
     )
     return jnp.stack([even, odd], axis=2).reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], features)
 
-  if channels < 64:
+  if not train or channels < 64:
     return plain(x, weights)
   fast = by_phases if features >= 48 else by_rows
   return lax.platform_dependent(x, weights, cpu=fast, default=plain)

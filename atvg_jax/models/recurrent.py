@@ -55,12 +55,13 @@ class ConvGru(nn.Module):
   param_dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Array, carry: Array | None = None) -> tuple[Array, Array]:
+  def __call__(self, x: Array, carry: Array | None = None, *, train: bool = False) -> tuple[Array, Array]:
     """Runs over a window.
 
     Args:
       x: [B, T, H, W, C].
       carry: the state [B, H, W, features] after the frames before, None for a zero start. Only 'time' uses it.
+      train: see `layers.convolve_3x3`.
 
     Returns:
       The states [B, T, H, W, features], and the last of them to carry on from (the carry as it came where
@@ -78,7 +79,7 @@ class ConvGru(nn.Module):
     hidden_bias = self.param('hidden_bias', zeros, (gates,), self.param_dtype).astype(dtype)
     pictures = x.reshape(-1, height, width, channels).astype(dtype)
     if self.kernel == 3:
-      inputs = convolve_3x3(pictures, input_kernel.astype(dtype), self.dilation)
+      inputs = convolve_3x3(pictures, input_kernel.astype(dtype), self.dilation, train=train)
     else:
       pad = self.dilation * (self.kernel // 2)
       inputs = lax.conv_general_dilated(

@@ -156,7 +156,7 @@ class VgNet(nn.Module):
         kernel_init=init,
         **dtypes,
         name='gru',
-    )(x, carry)
+    )(x, carry, train=train)
     for index in range(self.residual_blocks):
       x = run(ResidualBlock(self.recurrent_features, conv, self.dropout_rate, name=f'residual{index}'), x)
     for index, features in enumerate(self.decoder_features):
