@@ -207,7 +207,8 @@ _KINDS: dict[str, tuple[Callable, str, tuple[str, ...] | None]] = {
     'eight-bits': (_eight_bits, '.mkv', (KEPT,)),
     'odd': (_odd, '.mkv', (KEPT,)),
     'phone': (_phone, '.mp4', (KEPT,)),
-    'variable-rate': (_variable_rate, '.mp4', (KEPT,)),
+    # The drawn head moves by whole pixels: two of them at once, where a frame is missing, look like a jump cut.
+    'variable-rate': (_variable_rate, '.mp4', (KEPT, 'too short')),
     'one-pixel': (_one_pixel, '.mkv', ('no face',)),
     'thin': (_anamorphic, '.mp4', ANYTHING),
     'huge': (_huge, '.avi', ('unreadable', 'no sound')),

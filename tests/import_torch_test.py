@@ -109,7 +109,7 @@ def test_the_mode_needs_its_arrays(imported):
 
 
 def test_a_discriminator_is_no_net_to_generate_with(imported):
-  with pytest.raises(InputError, match='DISCRIMINATOR-net, where those of AT-net'):
+  with pytest.raises(InputError, match='weights of a discriminator: generation needs'):
     Generator.from_pretrained(imported / 'discriminator.npz')
 
 

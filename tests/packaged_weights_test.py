@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from atvg_jax import demo, evaluate, generator, metrics
+from atvg_jax import clip_scores, demo, generator, metrics
 from atvg_jax import landmarks as lm
 from data_pipelines import alignment, audio, faces, features, media
 
@@ -39,7 +39,7 @@ def test_there_is_a_frame_for_every_25th_of_a_second(spoken):
 
 def test_the_mouth_moves_as_the_landmarks_say(spoken):
   _, _, landmarks, frames = spoken
-  found = evaluate.redetect(faces.FaceLandmarker(), frames)
+  found = clip_scores.redetect(faces.FaceLandmarker(), frames)
   wanted, drawn = (alignment.mouth_opening(points) for points in (landmarks, found))
   assert np.std(wanted) > 0.01  # of the distance between the eyes
   assert metrics.correlation(drawn, wanted) > 0.5
