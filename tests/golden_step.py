@@ -2,6 +2,7 @@
 
 import functools
 from typing import Any, NamedTuple
+from unittest import mock
 
 import golden_recipe as golden
 import jax
@@ -11,6 +12,7 @@ import optax
 
 from atvg_jax import losses
 from atvg_jax.convert import torch_weights
+from atvg_jax.models import layers
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
 
@@ -63,7 +65,15 @@ class Game:
 
 
 def _step(g_net, d_net, g, d, image, example_landmarks, video, landmarks):
-  """Both updates' losses and gradients, and the generator's batch statistics after its two passes."""
+  """Both updates' losses and gradients, and the generator's batch statistics after its two passes.
+
+  By direct convolutions: Adam's signs make the small rounding of the faster ones a large one.
+  """
+  with mock.patch.object(layers, 'FAST_ON_CPU', False):
+    return _traced_step(g_net, d_net, g, d, image, example_landmarks, video, landmarks)
+
+
+def _traced_step(g_net, d_net, g, d, image, example_landmarks, video, landmarks):
 
   def generate(params, batch_stats):
     outputs, updates = g_net.apply(
