@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import atvg_jax
 from atvg_jax import host_memory
@@ -33,8 +34,7 @@ def _fit_landmarks(arguments: argparse.Namespace) -> None:
 
 def _generate(arguments: argparse.Namespace) -> None:
   from atvg_jax import batch, generate
-  options = {'frame': arguments.frame, 'motion': arguments.motion,
-             'save': tuple(filter(None, arguments.save.split(',')))}
+  options = _look(arguments)
   if arguments.manifest is not None:
     batch.make_all(batch.from_manifest(arguments.manifest, arguments.out, **options), arguments.out,
                    nets=arguments.weights, shard=arguments.shard)
@@ -58,6 +58,25 @@ def _generate(arguments: argparse.Namespace) -> None:
       stream=arguments.stream, raw=arguments.raw, **options)
   if arguments.out != generate.PIPE:
     _report(result)
+
+
+def _look(arguments: argparse.Namespace) -> dict[str, Any]:
+  """What `_add_look` added."""
+  return {'frame': arguments.frame, 'motion': arguments.motion,
+          'save': tuple(filter(None, arguments.save.split(',')))}
+
+
+def _say(arguments: argparse.Namespace) -> None:
+  from atvg_jax import generate, say
+  result = say.run(arguments.text, arguments.image, arguments.out, voice=arguments.voice, speed=arguments.speed,
+                   nets=arguments.weights, **_look(arguments))
+  if arguments.out != generate.PIPE:
+    _report(result)
+
+
+def _app(arguments: argparse.Namespace) -> None:
+  from atvg_jax import app
+  app.run(arguments.port, arguments.weights)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -124,19 +143,26 @@ def _parser() -> argparse.ArgumentParser:
                    help='follow the mouth of the face in this video instead of the sound')
   sub.add_argument('--out', required=True,
                    help="the video to write, e.g. talking.mp4; a folder for many; '-' streams to standard output")
-  sub.add_argument('--frame', choices=('crop', 'full'), default='crop',
-                   help='the face alone, 128x128, or the whole picture at its own size (default: crop)')
-  head = sub.add_mutually_exclusive_group()
-  head.add_argument('--still', dest='motion', action='store_const', const=None, help='hold the head (the default)')
-  head.add_argument('--motion', metavar='gentle|VIDEO',
-                    help='move the head a little: by itself, or as the head in a video moves')
-  sub.add_argument('--save', default='', metavar='KINDS',
-                   help='keep more beside the video: any of landmarks,attention,motion')
+  _add_look(sub)
   sub.add_argument('--stream', action='store_true', help='write the video while it is made: it can be watched at once')
   sub.add_argument('--raw', action='store_true', help='standard input is 16-bit samples at 16 kHz mono')
   sub.add_argument('--manifest', metavar='FILE',
                    help='make many: a CSV file or JSON lines with image, audio, output and options; --out is a folder')
   sub.add_argument('--shard', metavar='I/N', help='of many, make every N-th from the I-th on')
+  sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
+
+  sub = command('say', _say, 'make a face say a text (needs the extra tts)')
+  sub.add_argument('text', help='what to say')
+  sub.add_argument('--image', required=True, metavar='FACE', help='picture of a face, or a video of one')
+  sub.add_argument('--out', required=True, metavar='VIDEO', help="the video to write; '-' streams to standard output")
+  sub.add_argument('--voice', default='en-gb',
+                   help='language of eSpeak NG, and how it is spoken, e.g. de, en-us+f3 (default: en-gb)')
+  sub.add_argument('--speed', type=int, default=150, metavar='WORDS', help='a minute, 80 to 450 (default: 150)')
+  _add_look(sub)
+  sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
+
+  sub = command('app', _app, 'open a page in the browser, for this machine only (needs the extra demo)')
+  sub.add_argument('--port', type=int, default=7860, help='default: 7860')
   sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
 
   sub = command('prepare', _prepare, 'convert clips to training data')
@@ -193,6 +219,18 @@ def _parser() -> argparse.ArgumentParser:
 
   commands.add_parser('benchmark', add_help=False, help='measure speed and memory on this machine')  # as for train
   return parser
+
+
+def _add_look(sub: argparse.ArgumentParser) -> None:
+  """Adds the options of how a video looks, and of what is kept beside it."""
+  sub.add_argument('--frame', choices=('crop', 'full'), default='crop',
+                   help='the face alone, 128x128, or the whole picture at its own size (default: crop)')
+  head = sub.add_mutually_exclusive_group()
+  head.add_argument('--still', dest='motion', action='store_const', const=None, help='hold the head (the default)')
+  head.add_argument('--motion', metavar='gentle|VIDEO',
+                    help='move the head a little: by itself, or as the head in a video moves')
+  sub.add_argument('--save', default='', metavar='KINDS',
+                   help='keep more beside the video: any of landmarks,attention,motion')
 
 
 def run(argv: Sequence[str]) -> None:

@@ -107,7 +107,7 @@ def test_version_and_a_light_start():
 
 
 def test_every_command_has_help(capsys):
-  for command in ('prepare', 'generate', 'evaluate', 'demo', 'import-torch', 'release', 'export'):
+  for command in ('prepare', 'generate', 'evaluate', 'demo', 'import-torch', 'release', 'export', 'say', 'app'):
     with pytest.raises(SystemExit) as stop:
       cli.main([command, '--help'])
     assert stop.value.code == 0
