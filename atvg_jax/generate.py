@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,8 +117,21 @@ class Maker:
     self.landmarker = faces.FaceLandmarker()
     self._portrait = functools.lru_cache(maxsize=4)(self._find_face)
 
-  def make(self, job: Job, *, progress: bool = True) -> Result:
-    """Makes one video; `progress` shows a bar on standard error.
+  def face(self, name: str) -> tuple[Portrait, np.ndarray]:
+    """The face in a picture file, and the picture uint8 [H, W, 3]; looked for once, as long as the file stays the same.
+
+    Raises:
+      InputError: the file is no picture, or shows no face.
+    """
+    return self._portrait(name, _version(name))
+
+  def make(self, job: Job, *, progress: bool = True, watch: Callable[[int], None] | None = None) -> Result:
+    """Makes one video.
+
+    Args:
+      job: what to make.
+      progress: show a bar on standard error.
+      watch: is told after every frame how many there are (of a picture, not of a video); what it raises ends the work.
 
     Raises:
       InputError: any of the files will not do, in one sentence.
@@ -126,7 +139,7 @@ class Maker:
     check(job)
     if dubbing.is_video(job.image):
       return self._dub(job, progress)
-    portrait, picture = self._portrait(job.image, _version(job.image))
+    portrait, picture = self.face(job.image)
     heard, sound, num_frames = self._sound(job)
     live = job.stream or PIPE in (job.audio, job.out)
     window = _LIVE_WINDOW if live else streaming.WINDOW
@@ -157,7 +170,7 @@ class Maker:
       if moves is not None:
         frames = (motion.moved_pictures(frames, portrait, moves) if job.frame == 'full'
                   else motion.moved_crops(frames, moves))
-      seconds = _write(writer, frames, num_frames, progress)
+      seconds = _write(writer, frames, num_frames, progress, watch)
     return Result(job.out, writer.num_frames, seconds)
 
   def _motion(self, job: Job) -> Iterator[np.ndarray] | None:
@@ -236,7 +249,8 @@ class Maker:
     _say('ready')
 
 
-def _write(writer: video_writer.VideoWriter, frames: Iterator[np.ndarray], total: int | None, progress: bool) -> float:
+def _write(writer: video_writer.VideoWriter, frames: Iterator[np.ndarray], total: int | None, progress: bool,
+           watch: Callable[[int], None] | None = None) -> float:
   """Draws and writes all frames; returns how many seconds that took."""
   start = time.perf_counter()
   with tqdm(total=total, unit='frame', desc='preparing the nets', dynamic_ncols=True, disable=not progress) as bar:
@@ -244,6 +258,8 @@ def _write(writer: video_writer.VideoWriter, frames: Iterator[np.ndarray], total
       bar.set_description('drawing', refresh=False)
       writer.append(frame)
       bar.update()
+      if watch is not None:
+        watch(writer.num_frames)
   return time.perf_counter() - start
 
 

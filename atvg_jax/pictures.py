@@ -8,7 +8,7 @@ from atvg_jax import landmarks as lm
 from data_pipelines import features
 
 # Runs of consecutive points that are drawn as one line; True closes it.
-_LINES = ((features.JAW, False), (slice(17, 22), False), (slice(22, 27), False), (slice(27, 31), False),
+LINES = ((features.JAW, False), (slice(17, 22), False), (slice(22, 27), False), (slice(27, 31), False),
           (slice(31, 36), False), (features.RIGHT_EYE, True), (features.LEFT_EYE, True),
           (slice(48, 60), True), (slice(60, 68), True))
 
@@ -83,7 +83,7 @@ def landmark_plot(sample: Mapping[str, np.ndarray], *, clips: int = 3, moments: 
 def _draw_face(axes, landmarks: np.ndarray, colour: str) -> None:
   """Lines through landmarks [136], in axes that show a whole crop."""
   points = landmarks.reshape(features.NUM_LANDMARKS, 2)
-  for points_of_line, closed in _LINES:
+  for points_of_line, closed in LINES:
     line = points[points_of_line]
     line = np.concatenate([line, line[:1]]) if closed else line
     axes.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.8)

@@ -1,0 +1,158 @@
+"""The page of `atvg app` (extra `demo`): drop a face and some speech, watch, play, download.
+
+It is served to this machine only and asks nothing of any other: no analytics, and a policy that forbids the browser
+to load from elsewhere.
+"""
+
+import html
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from atvg_jax import demo, studio
+from data_pipelines.errors import InputError
+
+PORT = 7860
+_HOST = '127.0.0.1'
+_QUEUE = 8  # who may wait; one video is made at a time
+_SWEEP, _KEPT = 300, 3600  # seconds: how often old files are looked for, and how long a video can be downloaded
+
+_POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: data: blob:; "
+           "object-src 'none'; form-action 'self'; frame-ancestors 'none'")
+
+_TITLE = 'A talking face'
+_HEAD = f"""
+# {_TITLE}
+One picture and some speech become a video. Everything happens on this machine; pictures, sound and videos are
+deleted after an hour, or when the program ends.
+"""
+_FOOT = """
+At most {seconds} seconds of speech, files of {megabytes:.0f} MB and pictures of 50 megapixels. The video says in its
+metadata that it is synthetic. Show people only as they would agree to be shown.
+"""
+_CSS = """
+.gradio-container {max-width: 1080px !important; margin: 0 auto !important}
+"""
+
+
+def run(port: int = PORT, nets: Sequence[str] | None = None) -> None:
+  """Serves the page until it is interrupted or terminated; leaves no file behind.
+
+  Args:
+    port: of 127.0.0.1.
+    nets: weights, see `generator.load_nets`.
+
+  Raises:
+    InputError: the extra is missing, the port is taken, or the weights will not do.
+  """
+  if not 0 < port < 1 << 16:
+    raise InputError(f'--port {port} is none: use a number from 1024 to 65535')
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  with tempfile.TemporaryDirectory(prefix='atvg-app-') as folder:
+    page = launch(folder, port, nets)
+    print(f'Open http://{_HOST}:{port} in a browser; Ctrl-C ends.', flush=True)
+    try:
+      threading.Event().wait()
+    except KeyboardInterrupt:
+      pass
+    finally:
+      page.close(verbose=False)
+
+
+def launch(folder: str, port: int, nets: Sequence[str] | None = None) -> Any:
+  """Starts to serve the page, from threads.
+
+  Args:
+    folder: for what is uploaded and made.
+    port: of 127.0.0.1.
+    nets: weights.
+
+  Returns:
+    gradio.Blocks, to be closed.
+  """
+  gradio = _gradio(folder)
+  from starlette.middleware import Middleware
+
+  page = make_page(gradio, studio.Studio(nets))
+  page.queue(max_size=_QUEUE, default_concurrency_limit=1)
+  try:
+    page.launch(
+        server_name=_HOST, server_port=port, share=False, inline=False, inbrowser=False, prevent_thread_lock=True,
+        quiet=True, max_file_size=studio.MAX_BYTES, footer_links=[], ssr_mode=False, mcp_server=False, pwa=False,
+        enable_monitoring=False, run_history=False, css=_CSS, app_kwargs={'middleware': [Middleware(_Policy)]},
+        theme=gradio.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace']))
+  except OSError as error:
+    raise InputError(f'port {port} of {_HOST} cannot be used, something else may listen there: choose another --port'
+                     ) from error
+  return page
+
+
+def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
+  """The page, not yet served."""
+from gradio.events import Dependency
+
+  # What is uploaded is not trusted, and gradio's own readers raise what nobody understands: the path is enough.
+  class Picture(gradio.Image):
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+      return payload.path if payload else None
+
+  def make(image: str | None, sound: str | None, frame: str,
+           progress: Any = gradio.Progress()) -> Iterator[tuple[Any, Any]]:  # noqa: B008: gradio finds it there
+    progress(0, desc='Listening')
+    try:
+      for shown in maker.make(image, sound, frame, lambda done, total: progress((done, total), desc='Drawing',
+                                                                                unit='frames')):
+        yield shown.video, shown.landmarks
+    except InputError as error:
+      raise gradio.Error(html.escape(str(error)), title='Not yet', print_exception=False) from error
+
+  with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_SWEEP, _KEPT)) as page:
+    gradio.Markdown(_HEAD)
+    with gradio.Row():
+      with gradio.Column():
+        image = Picture(label='Face', type='filepath', sources=['upload', 'webcam', 'clipboard'], height=300,
+                        elem_id='face')
+        sound = gradio.Audio(label='Speech', type='filepath', sources=['upload', 'microphone'], elem_id='speech')
+        frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
+        start = gradio.Button('Let it speak', variant='primary', elem_id='start')
+      with gradio.Column():
+        video = gradio.Video(label='Video', autoplay=True, height=420, buttons=['download'], elem_id='video')
+        landmarks = gradio.Video(label='Landmarks that the sound became', height=240, buttons=[], elem_id='landmarks')
+    gradio.Examples([[demo.portrait(), demo.speech(), frame_] for frame_ in ('full', 'crop')], [image, sound, frame],
+                    label='Try one of these', cache_examples=False, api_visibility='private')
+    gradio.Markdown(_FOOT.format(seconds=studio.MAX_SECONDS, megabytes=studio.MAX_BYTES / 1e6))
+    start.click(make, [image, sound, frame], [video, landmarks], api_visibility='private', concurrency_limit=1)
+  return page
+
+
+class _Policy:
+  """Middleware that adds `_POLICY` to every answer."""
+
+  def __init__(self, app: Any):
+    self._app = app
+
+  async def __call__(self, scope, receive, send) -> None:
+    async def send_with_policy(message):
+      if message['type'] == 'http.response.start':
+        message = message | {'headers': [*message.get('headers', ()), (b'content-security-policy', _POLICY.encode()),
+                                         (b'referrer-policy', b'no-referrer')]}
+      await send(message)
+
+    await self._app(scope, receive, send_with_policy)
+
+
+def _gradio(folder: str) -> ModuleType:
+  """The library, told to stay at home and where to put files."""
+  # Read when it is imported, and when parts of a page are made.
+  os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1', GRADIO_TEMP_DIR=folder)
+  try:
+    import gradio
+  except ImportError as error:
+    raise InputError('the page needs the extra demo: pip install "atvg_jax[demo]"') from error
+  return gradio

@@ -1,0 +1,116 @@
+"""What happens behind the page of `atvg app`: a stranger's picture and recording, within limits, become a video."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from atvg_jax import generate, pictures
+from atvg_jax.generator import Portrait, check_loudness
+from data_pipelines import audio, audio_stream, features, media, video_writer
+from data_pipelines.errors import InputError
+
+MAX_BYTES = 20_000_000  # of a file
+MAX_SECONDS = 60  # of sound
+_PATIENCE = 600  # seconds that one video may take: others wait
+
+_ENLARGED = 3  # the crop, where landmarks are drawn in it
+_LINE = (255, 138, 76)
+
+
+class Shown(NamedTuple):
+  """What there is to see by now; paths are of files that live until the next is asked for."""
+
+  landmarks: str
+  video: str | None
+
+
+class Studio:
+  """Makes videos one after the other."""
+
+  def __init__(self, nets: Sequence[str] | None = None):
+    """Loads the weights, see `generator.load_nets`."""
+    self._maker = generate.Maker(nets)
+
+  def make(self, image: str | None, sound: str | None, frame: str,
+           watch: Callable[[int, int], None]) -> Iterator[Shown]:
+    """First the film of the landmarks, then the video too.
+
+    Args:
+      image: picture of a face; None where there is none yet.
+      sound: recording of speech.
+      frame: one of `generator.FRAMES`.
+      watch: is told how many frames are drawn, and of how many.
+
+    Raises:
+      InputError: in words for who looks at a page: without the names of temporary files.
+    """
+    try:
+      _check_size(image, 'the picture', 'drop or photograph a face first')
+      _check_size(sound, 'the recording', 'drop or record some speech first')
+      samples = _read_sound(sound)
+      media.read_image(image)  # whatever its name says: a page takes no videos
+      portrait, _ = self._maker.face(image)
+      with tempfile.TemporaryDirectory(prefix='atvg-video-') as folder:
+        landmarks, video = os.path.join(folder, 'landmarks.mp4'), os.path.join(folder, 'talking.mp4')
+        self._draw_landmarks(portrait, samples, landmarks)
+        yield Shown(landmarks, None)
+        end, total = time.monotonic() + _PATIENCE, audio.num_frames(samples)
+
+        def told(done: int) -> None:
+          if time.monotonic() > end:
+            raise InputError(f'this video takes longer than {_PATIENCE // 60} minutes: take a smaller picture or a '
+                             'shorter recording')
+          watch(done, total)
+
+        self._maker.make(generate.Job(image, video, sound, frame=frame), progress=False, watch=told)
+        yield Shown(landmarks, video)
+    except InputError as error:
+      sentence = str(error)
+      for path, name in ((image, 'the picture'), (sound, 'the recording')):
+        sentence = sentence.replace(path, name) if path else sentence
+      raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error
+
+  def _draw_landmarks(self, portrait: Portrait, samples: np.ndarray, out: str) -> None:
+    """Writes a film of the landmarks as lines, over the face in grey."""
+    generator = self._maker.generator
+    side = _ENLARGED * features.IMAGE_SIZE
+    ground = Image.fromarray(portrait.crop).convert('L').resize((side, side), Image.Resampling.BICUBIC)
+    ground = ground.point(lambda value: value // 2).convert('RGB')
+    with video_writer.VideoWriter(out, (side, side), samples, comment=self._maker.comment) as writer:
+      for piece in generator.speech_landmarks(portrait, samples):
+        for points in generator.points(portrait, piece):
+          drawn = ground.copy()
+          draw = ImageDraw.Draw(drawn)
+          for run, closed in pictures.LINES:
+            line = points[run]
+            line = np.concatenate([line, line[:1]]) if closed else line
+            draw.line([tuple(point) for point in (line + 0.5) * _ENLARGED], fill=_LINE, width=2, joint='curve')
+          writer.append(np.asarray(drawn))
+
+
+def _check_size(path: str | None, name: str, missing: str) -> None:
+  if not path:
+    raise InputError(f'there is no {name.removeprefix("the ")} yet: {missing}')
+  if os.path.exists(path) and os.path.getsize(path) > MAX_BYTES:
+    raise InputError(f'{name} is larger than {MAX_BYTES / 1e6:.0f} MB: make it smaller first')
+
+
+def _read_sound(path: str) -> np.ndarray:
+  """float32 [n]; of what is too long, no more is read than it takes to know."""
+  pieces, count = [], 0
+  for piece in audio_stream.read_pieces(path):
+    pieces.append(piece)
+    count += len(piece)
+    if count > MAX_SECONDS * features.SAMPLE_RATE:
+      raise InputError(f'the recording is longer than {MAX_SECONDS} seconds: cut it, or use atvg generate, which takes '
+                       'any length')
+  if not count:
+    raise InputError('the recording holds no sound: record it again')
+  samples = np.concatenate(pieces)
+  check_loudness(float(np.abs(samples).max()), 'the recording')
+  return samples
