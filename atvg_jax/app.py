@@ -21,7 +21,7 @@ _HOST = '127.0.0.1'
 _QUEUE = 8  # who may wait; one video is made at a time
 _SWEEP, _KEPT = 300, 3600  # seconds: how often old files are looked for, and how long a video can be downloaded
 
-_POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: data: blob:; "
+_POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
            "object-src 'none'; form-action 'self'; frame-ancestors 'none'")
 
 _TITLE = 'A talking face'

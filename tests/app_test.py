@@ -1,0 +1,249 @@
+"""The page: its function on good and damaged files, its server, and the whole of it in headless Chromium where there is one."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import wave
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from atvg_jax import app, cli, demo, generate, studio
+from data_pipelines import audio, features, media
+from data_pipelines.errors import InputError
+import random_nets
+
+
+@pytest.fixture(scope='module')
+def nets(tmp_path_factory):
+  return random_nets.save(tmp_path_factory.mktemp('nets'))
+
+
+@pytest.fixture(scope='module')
+def maker(nets):
+  return studio.Studio(nets)
+
+
+def _free_port():
+  with socket.socket() as listener:
+    listener.bind(('127.0.0.1', 0))
+    return listener.getsockname()[1]
+
+
+def _sound(path, samples):
+  with wave.open(str(path), 'wb') as file:
+    file.setparams((1, 2, features.SAMPLE_RATE, 0, 'NONE', ''))
+    file.writeframes((np.asarray(samples) * 32767).astype('<i2').tobytes())
+  return str(path)
+
+
+def _short(folder):
+  return _sound(folder / 'short.wav', audio.read_audio(demo.speech())[:features.SAMPLE_RATE])
+
+
+def _make(maker, image, sound, frame='crop'):
+  return list(maker.make(image, sound, frame, lambda done, total: None))
+
+
+@pytest.mark.parametrize('frame, size', [('crop', (128, 128)), ('full', (600, 512))])
+def test_landmarks_come_first_and_all_is_removed(maker, tmp_path, monkeypatch, frame, size):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+  counts, sound = [], _short(tmp_path)
+  shown = maker.make(demo.portrait(), sound, frame, lambda done, total: counts.append((done, total)))
+  first = next(shown)
+  assert first.video is None and not counts
+  film = media.read_video(first.landmarks).frames
+  assert len(film) == features.FPS and film[0].shape == (384, 384, 3)
+  assert any((one != film[0]).any() for one in film[1:])
+  last = next(shown)
+  assert counts == [(done, features.FPS) for done in range(1, features.FPS + 1)]
+  clip = media.read_video(last.video)
+  assert len(clip.frames) == features.FPS and clip.frames[0].shape == (*size, 3) and clip.has_audio
+  assert next(shown, None) is None
+  assert os.listdir(tmp_path) == ['short.wav']
+
+
+def _text(folder):
+  (folder / 'face.jpg').write_text('not a picture')
+  return str(folder / 'face.jpg'), demo.speech()
+
+
+def _giant(folder):
+  Image.new('1', (10_000, 10_001)).save(folder / 'giant.png')
+  return str(folder / 'giant.png'), demo.speech()
+
+
+def _nobody(folder):
+  Image.new('RGB', (200, 200), 'gray').save(folder / 'nobody.png')
+  return str(folder / 'nobody.png'), demo.speech()
+
+
+def _heavy(folder):
+  with open(folder / 'heavy.png', 'wb') as file:
+    file.truncate(studio.MAX_BYTES + 1)
+  return str(folder / 'heavy.png'), demo.speech()
+
+
+def _film(folder):
+  shutil.copy(demo.speech(), folder / 'face.mp4')
+  return str(folder / 'face.mp4'), demo.speech()
+
+
+def _with_sound(samples):
+  return lambda folder: (demo.portrait(), _sound(folder / 'a.wav', samples))
+
+
+def _nan(folder):
+  import scipy.io.wavfile
+  scipy.io.wavfile.write(folder / 'nan.wav', features.SAMPLE_RATE, np.full(8000, np.nan, np.float32))
+  return demo.portrait(), str(folder / 'nan.wav')
+
+
+def _zero_bytes(folder):
+  (folder / 'a.wav').touch()
+  return demo.portrait(), str(folder / 'a.wav')
+
+
+@pytest.mark.parametrize('files, reason', [
+    (_text, '^The picture cannot be read as a picture'), (_giant, '^The picture is 10000x10001 pixels, more than 50'),
+    (_nobody, '^The picture: no face'), (_heavy, '^The picture is larger than 20 MB'), (_film, '^The picture cannot'),
+    (_with_sound([]), '^The recording'), (_with_sound(np.zeros(9000)), '^The recording is silent'),
+    (_with_sound(np.full(61 * 16000, 0.1)), '^The recording is longer than 60 seconds'),
+    (_nan, '^The recording is silent'), (_zero_bytes, '^The recording is empty'),
+    (lambda folder: (demo.portrait(), demo.portrait()), '^The picture'),
+    (lambda folder: (None, demo.speech()), '^There is no picture yet'),
+    (lambda folder: (demo.portrait(), None), '^There is no recording yet'),
+    (lambda folder: (str(folder), demo.speech()), '^The picture is a directory')])
+def test_damaged_and_hostile_files_end_in_a_sentence_without_a_path(maker, tmp_path, files, reason):
+  image, sound = files(tmp_path)
+  with pytest.raises(InputError, match=reason) as error:
+    _make(maker, image, sound)
+  assert str(tmp_path) not in str(error.value) and str(error.value).endswith('.')
+
+
+def test_who_takes_too_long_makes_room(maker, tmp_path, monkeypatch):
+  monkeypatch.setattr(studio, '_PATIENCE', 0)
+  with pytest.raises(InputError, match='^This video takes longer'):
+    _make(maker, demo.portrait(), _short(tmp_path))
+
+
+def test_what_watches_can_end_the_work_and_nothing_is_left(nets, tmp_path):
+  def stop(done):
+    raise InputError(f'{done} is enough')
+
+  job = generate.Job(demo.portrait(), str(tmp_path / 'out.mp4'), _short(tmp_path))
+  with pytest.raises(InputError, match='^1 is enough'):
+    generate.Maker(nets).make(job, progress=False, watch=stop)
+  assert os.listdir(tmp_path) == ['short.wav']
+
+
+def test_a_missing_extra_is_told(monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, 'gradio', None)
+  for name in ('GRADIO_ANALYTICS_ENABLED', 'HF_HUB_OFFLINE', 'GRADIO_TEMP_DIR'):
+    monkeypatch.setenv(name, '')
+  assert cli.main(['app']) == 2
+  assert 'extra demo' in capsys.readouterr().err
+  assert cli.main(['app', '--port', '99999']) == 2
+
+
+# Gradio and what it is made of warn of one another: the server runs in a process of its own, as it does for people.
+@pytest.fixture(scope='module')
+def server(nets, tmp_path_factory):
+  pytest.importorskip('gradio', reason='the extra demo is not installed')
+  port, folder = _free_port(), tmp_path_factory.mktemp('server')
+  command = [sys.executable, '-m', 'atvg_jax.cli', 'app', '--port', str(port), '--weights', *nets]
+  environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path), 'TMPDIR': str(folder)}
+  with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    try:
+      line = process.stdout.readline()
+      assert f'http://127.0.0.1:{port}' in line, line
+      yield f'http://127.0.0.1:{port}/'
+    finally:
+      process.terminate()
+      assert process.wait(60) == 0
+  assert not os.listdir(folder), 'files are left behind'
+
+
+def test_the_page_is_for_this_machine_and_calls_nobody(server):
+  opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+  with opener.open(server) as answer:
+    assert "connect-src 'self'" in answer.headers['content-security-policy']
+    assert 'fonts.googleapis.com/css' not in answer.read().decode()
+  with opener.open(server + 'config') as answer:
+    config = json.load(answer)
+  assert config['analytics_enabled'] is False and config['space_id'] is None
+
+
+def test_a_taken_port_is_told(server, nets):
+  done = subprocess.run(
+      [sys.executable, '-m', 'atvg_jax.cli', 'app', '--port', server.rstrip('/').rsplit(':')[-1], '--weights', *nets],
+      env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}, capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and 'choose another --port' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+  webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
+  driver, program = shutil.which('chromedriver'), shutil.which('chromium') or shutil.which('google-chrome')
+  if not driver or not program:
+    pytest.skip('there is no Chromium with its driver')
+  options = webdriver.ChromeOptions()
+  options.binary_location = program
+  for flag in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
+               'disable-component-update', 'disable-sync', 'no-proxy-server', 'window-size=1280,1250',
+               f'user-data-dir={tmp_path_factory.mktemp("profile")}'):
+    options.add_argument(f'--{flag}')
+  options.set_capability('goog:loggingPrefs', {'performance': 'ALL'})
+  opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+  yield opened
+  opened.quit()
+
+
+def _wait(browser, script, seconds=120):
+  end = time.monotonic() + seconds
+  while not (found := browser.execute_script(f'return {script}')):
+    assert time.monotonic() < end, f'{script}\n{browser.find_element("tag name", "body").text}'
+    time.sleep(0.2)
+  return found
+
+
+@pytest.mark.slow
+def test_in_a_browser_a_face_speaks_and_bad_files_are_told(server, browser, tmp_path):
+  from selenium.webdriver.common.by import By
+  browser.get(server)
+  _wait(browser, "document.querySelector('#start')")
+  browser.find_element(By.ID, 'start').click()
+  assert 'no picture yet' in _wait(browser, "document.querySelector('.toast-body')?.innerText")
+  browser.find_element(By.CSS_SELECTOR, '.toast-close').click()
+
+  (tmp_path / 'face.jpg').write_text('not a picture')
+  browser.find_element(By.CSS_SELECTOR, '#face input[type=file]').send_keys(str(tmp_path / 'face.jpg'))
+  browser.find_element(By.CSS_SELECTOR, '#speech input[type=file]').send_keys(_short(tmp_path))
+  _wait(browser, "document.querySelector('#speech audio, #speech #waveform')")
+  _wait(browser, "document.querySelector('#face img')")
+  browser.find_element(By.ID, 'start').click()
+  told = _wait(browser, "document.querySelector('.toast-body')?.innerText")
+  assert 'The picture cannot be read' in told and 'Traceback' not in told
+  browser.find_element(By.CSS_SELECTOR, '.toast-close').click()
+
+  browser.find_element(By.CSS_SELECTOR, '.gallery-item, tbody tr').click()
+  _wait(browser, "document.querySelector('#face img')?.naturalWidth == 512")
+  browser.find_element(By.ID, 'start').click()
+  _wait(browser, "document.querySelector('#landmarks video')?.videoWidth == 384")
+  assert _wait(browser, "document.querySelector('#video video')?.videoWidth") == 512
+  assert _wait(browser, "document.querySelector('#video video').duration") == pytest.approx(9, abs=0.2)
+  assert _wait(browser, "document.querySelector('#video a[download]')?.href").startswith(server)
+
+  asked = {json.loads(entry['message'])['message']['params'].get('request', {}).get('url', '')
+           for entry in browser.get_log('performance')
+           if '"Network.requestWillBeSent"' in entry['message']}
+  away = [url for url in asked if url.startswith(('http', 'ws')) and not url.startswith(server)]
+  assert any(url.startswith(server) for url in asked) and not away
+  if folder := os.environ.get('ATVG_SCREENSHOTS'):
+    browser.save_screenshot(os.path.join(folder, 'app.png'))
