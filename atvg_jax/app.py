@@ -107,26 +107,31 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
     try:
       for shown in maker.make(image, sound, frame, lambda done, total: progress((done, total), desc='Drawing',
                                                                                 unit='frames')):
-        yield shown.video, shown.landmarks
+        # Sent once: its film would begin again.
+        yield shown.video, gradio.skip() if shown.video else shown.landmarks
     except InputError as error:
-      raise gradio.Error(html.escape(str(error)), title='Not yet', print_exception=False) from error
+      gradio.Warning(html.escape(str(error)), title='Not yet')
+      yield None, None
 
   with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_SWEEP, _KEPT)) as page:
     gradio.Markdown(_HEAD)
     with gradio.Row():
       with gradio.Column():
         image = Picture(label='Face', type='filepath', sources=['upload', 'webcam', 'clipboard'], height=300,
-                        elem_id='face')
-        sound = gradio.Audio(label='Speech', type='filepath', sources=['upload', 'microphone'], elem_id='speech')
+                        buttons=['fullscreen'], elem_id='face')
+        sound = gradio.Audio(label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'],
+                             elem_id='speech')
         frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
         start = gradio.Button('Let it speak', variant='primary', elem_id='start')
       with gradio.Column():
         video = gradio.Video(label='Video', autoplay=True, height=420, buttons=['download'], elem_id='video')
-        landmarks = gradio.Video(label='Landmarks that the sound became', height=240, buttons=[], elem_id='landmarks')
+        landmarks = gradio.Video(label='Landmarks', autoplay=True, loop=True, height=240, buttons=[],
+                                 elem_id='landmarks')
     gradio.Examples([[demo.portrait(), demo.speech(), frame_] for frame_ in ('full', 'crop')], [image, sound, frame],
                     label='Try one of these', cache_examples=False, api_visibility='private')
     gradio.Markdown(_FOOT.format(seconds=studio.MAX_SECONDS, megabytes=studio.MAX_BYTES / 1e6))
-    start.click(make, [image, sound, frame], [video, landmarks], api_visibility='private', concurrency_limit=1)
+    start.click(make, [image, sound, frame], [video, landmarks], show_progress_on=video, api_visibility='private',
+                concurrency_limit=1)
   return page
 
 

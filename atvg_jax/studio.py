@@ -76,12 +76,12 @@ class Studio:
       raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error
 
   def _draw_landmarks(self, portrait: Portrait, samples: np.ndarray, out: str) -> None:
-    """Writes a film of the landmarks as lines, over the face in grey."""
+    """Writes a silent film of the landmarks as lines, over the face in grey."""
     generator = self._maker.generator
     side = _ENLARGED * features.IMAGE_SIZE
     ground = Image.fromarray(portrait.crop).convert('L').resize((side, side), Image.Resampling.BICUBIC)
     ground = ground.point(lambda value: value // 2).convert('RGB')
-    with video_writer.VideoWriter(out, (side, side), samples, comment=self._maker.comment) as writer:
+    with video_writer.VideoWriter(out, (side, side), comment=self._maker.comment) as writer:
       for piece in generator.speech_landmarks(portrait, samples):
         for points in generator.points(portrait, piece):
           drawn = ground.copy()
