@@ -101,17 +101,26 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
     def preprocess(self, payload: Any) -> str | None:
       return payload.path if payload else None
 
-  def make(image: str | None, sound: str | None, frame: str,
-           progress: Any = gradio.Progress()) -> Iterator[tuple[Any, Any]]:  # noqa: B008: gradio finds it there
-    progress(0, desc='Listening')
+  def hear(image: str | None, sound: str | None) -> Iterator[tuple[str | None, None, bool]]:
     try:
-      for shown in maker.make(image, sound, frame, lambda done, total: progress((done, total), desc='Drawing',
-                                                                                unit='frames')):
-        # Sent once: its film would begin again.
-        yield shown.video, gradio.skip() if shown.video else shown.landmarks
+      for film in maker.landmarks(image, sound):
+        yield film, None, True
     except InputError as error:
-      gradio.Warning(html.escape(str(error)), title='Not yet')
-      yield None, None
+      gradio.Warning(html.escape(str(error)))
+      yield None, None, False
+
+  # gradio looks for a default of this kind.
+  def draw(image: str | None, sound: str | None, frame: str, heard: bool, progress: Any = gradio.Progress(),  # noqa: B008
+           ) -> Iterator[str | None]:
+    if not heard:
+      yield None
+      return
+    try:
+      yield from maker.video(image, sound, frame, lambda done, total: progress((done, total), desc='Drawing',
+                                                                               unit='frames'))
+    except InputError as error:
+      gradio.Warning(html.escape(str(error)))
+      yield None
 
   with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_SWEEP, _KEPT)) as page:
     gradio.Markdown(_HEAD)
@@ -130,8 +139,11 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
     gradio.Examples([[demo.portrait(), demo.speech(), frame_] for frame_ in ('full', 'crop')], [image, sound, frame],
                     label='Try one of these', cache_examples=False, api_visibility='private')
     gradio.Markdown(_FOOT.format(seconds=studio.MAX_SECONDS, megabytes=studio.MAX_BYTES / 1e6))
-    start.click(make, [image, sound, frame], [video, landmarks], show_progress_on=video, api_visibility='private',
-                concurrency_limit=1)
+    # Two steps of one queue: the landmarks are there to be watched while the frames are drawn.
+    heard = gradio.State(False)
+    options = {'api_visibility': 'private', 'concurrency_limit': 1, 'concurrency_id': 'nets'}
+    start.click(hear, [image, sound], [landmarks, video, heard], show_progress_on=landmarks, **options).then(
+        draw, [image, sound, frame, heard], video, **options)
   return page
 
 

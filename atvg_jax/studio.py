@@ -1,10 +1,10 @@
 """What happens behind the page of `atvg app`: a stranger's picture and recording, within limits, become a video."""
 
+import contextlib
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -22,13 +22,6 @@ _ENLARGED = 3  # the crop, where landmarks are drawn in it
 _LINE = (255, 138, 76)
 
 
-class Shown(NamedTuple):
-  """What there is to see by now; paths are of files that live until the next is asked for."""
-
-  landmarks: str
-  video: str | None
-
-
 class Studio:
   """Makes videos one after the other."""
 
@@ -36,44 +29,46 @@ class Studio:
     """Loads the weights, see `generator.load_nets`."""
     self._maker = generate.Maker(nets)
 
-  def make(self, image: str | None, sound: str | None, frame: str,
-           watch: Callable[[int, int], None]) -> Iterator[Shown]:
-    """First the film of the landmarks, then the video too.
+  def landmarks(self, image: str | None, sound: str | None) -> Iterator[str]:
+    """The film of the landmarks: the path of a file that lives until the iterator goes on.
 
     Args:
       image: picture of a face; None where there is none yet.
+      sound: recording of speech.
+
+    Raises:
+      InputError: in words for who looks at a page: without the names of temporary files.
+    """
+    with _kept_files(image, sound) as folder:
+      samples = _check(image, sound)
+      out = os.path.join(folder, 'landmarks.mp4')
+      self._draw_landmarks(self._maker.face(image)[0], samples, out)
+      yield out
+
+  def video(self, image: str | None, sound: str | None, frame: str, watch: Callable[[int, int], None]) -> Iterator[str]:
+    """The film of the face, as `landmarks`.
+
+    Args:
+      image: picture of a face.
       sound: recording of speech.
       frame: one of `generator.FRAMES`.
       watch: is told how many frames are drawn, and of how many.
 
     Raises:
-      InputError: in words for who looks at a page: without the names of temporary files.
+      InputError: as above, or this takes too long.
     """
-    try:
-      _check_size(image, 'the picture', 'drop or photograph a face first')
-      _check_size(sound, 'the recording', 'drop or record some speech first')
-      samples = _read_sound(sound)
-      media.read_image(image)  # whatever its name says: a page takes no videos
-      portrait, _ = self._maker.face(image)
-      with tempfile.TemporaryDirectory(prefix='atvg-video-') as folder:
-        landmarks, video = os.path.join(folder, 'landmarks.mp4'), os.path.join(folder, 'talking.mp4')
-        self._draw_landmarks(portrait, samples, landmarks)
-        yield Shown(landmarks, None)
-        end, total = time.monotonic() + _PATIENCE, audio.num_frames(samples)
+    with _kept_files(image, sound) as folder:
+      total, out = audio.num_frames(_check(image, sound)), os.path.join(folder, 'talking.mp4')
+      end = time.monotonic() + _PATIENCE
 
-        def told(done: int) -> None:
-          if time.monotonic() > end:
-            raise InputError(f'this video takes longer than {_PATIENCE // 60} minutes: take a smaller picture or a '
-                             'shorter recording')
-          watch(done, total)
+      def told(done: int) -> None:
+        if time.monotonic() > end:
+          raise InputError(f'this video takes longer than {_PATIENCE // 60} minutes: take a smaller picture or a '
+                           'shorter recording')
+        watch(done, total)
 
-        self._maker.make(generate.Job(image, video, sound, frame=frame), progress=False, watch=told)
-        yield Shown(landmarks, video)
-    except InputError as error:
-      sentence = str(error)
-      for path, name in ((image, 'the picture'), (sound, 'the recording')):
-        sentence = sentence.replace(path, name) if path else sentence
-      raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error
+      self._maker.make(generate.Job(image, out, sound, frame=frame), progress=False, watch=told)
+      yield out
 
   def _draw_landmarks(self, portrait: Portrait, samples: np.ndarray, out: str) -> None:
     """Writes a silent film of the landmarks as lines, over the face in grey."""
@@ -91,6 +86,27 @@ class Studio:
             line = np.concatenate([line, line[:1]]) if closed else line
             draw.line([tuple(point) for point in (line + 0.5) * _ENLARGED], fill=_LINE, width=2, joint='curve')
           writer.append(np.asarray(drawn))
+
+
+@contextlib.contextmanager
+def _kept_files(image: str | None, sound: str | None) -> Iterator[str]:
+  """A folder for a while; what is said of the two files is said of 'the picture' and 'the recording'."""
+  try:
+    with tempfile.TemporaryDirectory(prefix='atvg-video-') as folder:
+      yield folder
+  except InputError as error:
+    sentence = str(error)
+    for path, name in ((image, 'the picture'), (sound, 'the recording')):
+      sentence = sentence.replace(path, name) if path else sentence
+    raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error
+
+
+def _check(image: str | None, sound: str | None) -> np.ndarray:
+  """The sound, float32 [n], if both files will do."""
+  _check_size(image, 'the picture', 'drop or photograph a face first')
+  _check_size(sound, 'the recording', 'drop or record some speech first')
+  media.read_image(image)  # whatever its name says: a page takes no videos
+  return _read_sound(sound)
 
 
 def _check_size(path: str | None, name: str, missing: str) -> None:

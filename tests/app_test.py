@@ -1,4 +1,4 @@
-"""The page: its function on good and damaged files, its server, and the whole of it in headless Chromium where there is one."""
+"""The page: what is behind it on good and damaged files, its server, and all of it in headless Chromium."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import app, cli, demo, generate, studio
+from atvg_jax import cli, demo, generate, studio
 from data_pipelines import audio, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -47,25 +47,18 @@ def _short(folder):
   return _sound(folder / 'short.wav', audio.read_audio(demo.speech())[:features.SAMPLE_RATE])
 
 
-def _make(maker, image, sound, frame='crop'):
-  return list(maker.make(image, sound, frame, lambda done, total: None))
-
-
 @pytest.mark.parametrize('frame, size', [('crop', (128, 128)), ('full', (600, 512))])
-def test_landmarks_come_first_and_all_is_removed(maker, tmp_path, monkeypatch, frame, size):
+def test_films_are_whole_and_removed(maker, tmp_path, monkeypatch, frame, size):
   monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
   counts, sound = [], _short(tmp_path)
-  shown = maker.make(demo.portrait(), sound, frame, lambda done, total: counts.append((done, total)))
-  first = next(shown)
-  assert first.video is None and not counts
-  film = media.read_video(first.landmarks).frames
-  assert len(film) == features.FPS and film[0].shape == (384, 384, 3)
-  assert any((one != film[0]).any() for one in film[1:])
-  last = next(shown)
+  for path in maker.landmarks(demo.portrait(), sound):
+    film = media.read_video(path).frames
+    assert len(film) == features.FPS and film[0].shape == (384, 384, 3)
+    assert any((one != film[0]).any() for one in film[1:])
+  for path in maker.video(demo.portrait(), sound, frame, lambda done, total: counts.append((done, total))):
+    clip = media.read_video(path)
+    assert len(clip.frames) == features.FPS and clip.frames[0].shape == (*size, 3) and clip.has_audio
   assert counts == [(done, features.FPS) for done in range(1, features.FPS + 1)]
-  clip = media.read_video(last.video)
-  assert len(clip.frames) == features.FPS and clip.frames[0].shape == (*size, 3) and clip.has_audio
-  assert next(shown, None) is None
   assert os.listdir(tmp_path) == ['short.wav']
 
 
@@ -122,15 +115,16 @@ def _zero_bytes(folder):
     (lambda folder: (str(folder), demo.speech()), '^The picture is a directory')])
 def test_damaged_and_hostile_files_end_in_a_sentence_without_a_path(maker, tmp_path, files, reason):
   image, sound = files(tmp_path)
-  with pytest.raises(InputError, match=reason) as error:
-    _make(maker, image, sound)
-  assert str(tmp_path) not in str(error.value) and str(error.value).endswith('.')
+  for films in (maker.landmarks(image, sound), maker.video(image, sound, 'crop', lambda done, total: None)):
+    with pytest.raises(InputError, match=reason) as error:
+      list(films)
+    assert str(tmp_path) not in str(error.value) and str(error.value).endswith('.')
 
 
 def test_who_takes_too_long_makes_room(maker, tmp_path, monkeypatch):
   monkeypatch.setattr(studio, '_PATIENCE', 0)
   with pytest.raises(InputError, match='^This video takes longer'):
-    _make(maker, demo.portrait(), _short(tmp_path))
+    list(maker.video(demo.portrait(), _short(tmp_path), 'crop', lambda done, total: None))
 
 
 def test_what_watches_can_end_the_work_and_nothing_is_left(nets, tmp_path):

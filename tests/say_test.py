@@ -38,7 +38,8 @@ def test_a_file_holds_what_was_spoken(voices, tmp_path):
 
 @pytest.mark.parametrize('arguments, reason', [
     (['  '], 'the text is empty'), (['a' * 20_001], '20001 characters'), (['...'], 'can pronounce'),
-    (['\0'], 'can pronounce'), (['hi', '--voice', 'xx'], 'languages, such as'), (['hi', '--voice', '../en'], 'is unknown'),
+    (['\0'], 'can pronounce'), (['hi', '--voice', 'xx'], 'languages, such as'),
+    (['hi', '--voice', '../en'], 'is unknown'),
     (['hi', '--voice', 'en-gb+../f3'], 'behind the +'), (['hi', '--speed', '5'], '80 to 450')])
 def test_what_cannot_be_spoken_is_told(voices, tmp_path, capsys, arguments, reason):
   out = str(tmp_path / 'out.mp4')
