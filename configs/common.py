@@ -43,6 +43,7 @@ def base(task: str) -> ConfigDict:
   if task == 'vg':
     config.remat = False  # compute the decoder's inner values again for the gradient: less memory, more time
     config.d_steps = 1  # updates of the discriminator before one of the generator, on the same clips
+    config.discriminator_sees = 'frame'  # or 'mouth': the part of the frames that the discriminator judges
     config.simultaneous = False  # one generated video for both updates; the published order generates twice
 
   config.loss = ConfigDict()  # weights of the terms
@@ -54,6 +55,7 @@ def base(task: str) -> ConfigDict:
     config.loss.pixel = 10.0  # dynamic pixel-wise loss
     config.loss.adversarial = 1.0  # with a discriminator: real or fake
     config.loss.landmark = 1.0  # with a discriminator: the landmarks that it sees
+    config.loss.feature = 0.0  # with a discriminator: what its layers see in real and in generated frames
     config.loss.gradient = 0.0  # differences of neighbouring pixels
     config.loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
     config.loss.mouth_weight = 1.0  # how much more a pixel of the mouth counts in the pixel and gradient terms

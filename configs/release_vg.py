@@ -20,7 +20,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.weights = (0.2, 0.8)  # GRID here is one speaker: the faces are in LRW-AR
   config.data.batch_size = 3
   config.data.window = 6
-  config.data.augment = ('flip', 'color(0.25)', 'shift(4)')
+  config.data.augment = ('flip', 'color(0.15)', 'tone(0.3)', 'sharpness(1.5)', 'scale(0.06)', 'stretch(0.1)', 'shift(4)')
   config.model.update(
       encoder_features=(16, 32, 64), deep_features=(128, 192), landmark_features=(32, 64),
       landmark_attention_features=(64, 32), bottleneck_features=64, recurrent_features=144, residual_blocks=4,
@@ -28,15 +28,16 @@ def get_config(arg: str = '') -> ConfigDict:
       skip=True, dropout_rate=0.0, init_stddev=None)
   config.loss.gradient = 2.0
   config.loss.mouth_weight = 12.0
-  config.optimizer.learning_rate = 6e-4
+  config.loss.ssim = 2.0
+  config.optimizer.learning_rate = 5e-4
   config.optimizer.schedule = 'cosine'
   config.optimizer.warmup_steps = 100
   config.optimizer.b1 = 0.9
   config.optimizer.clip_norm = 3.0
   config.ema_decay = 0.999
-  config.num_steps = 5700
-  config.eval_every = 1000
-  config.picture_every = 500
+  config.num_steps = 9_000
+  config.eval_every = 2000
+  config.picture_every = 1000
   config.checkpoint_every = 250
   config.evaluation.stride = 4
   config.evaluation.window = 8

@@ -44,16 +44,18 @@ class RegressionDiscriminator(nn.Module):
 
     Returns:
       'logits' [B]: the frames' scores averaged, before the sigmoid; 'landmarks' [B, T, 136]: as regressed,
-      an offset in (-1, 1) from the example's. Both float32.
+      an offset in (-1, 1) from the example's; both float32. 'features': what each convolution gives,
+      [B, T, H / 2^i, W / 2^i, C].
     """
     dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
     init = weight_init(self.init_stddev)
     norm = make_norm(self.norm, over=self.norm_over, axis_name=self.axis_name, **dtypes)
     conv = functools.partial(ConvBlock, stride=2, kernel_init=init, **dtypes)
     dense = functools.partial(nn.Dense, kernel_init=init, **dtypes)
-    x = video
+    x, maps = video, []
     for index, features in enumerate(self.features):
       x = conv(features, norm=norm if index else None, name=f'conv{index}')(x, train=train)
+      maps.append(x)
     x = nn.relu(dense(self.image_head_features, name='image_dense')(x.reshape(*x.shape[:2], -1)))
     example = example_landmarks
     for index, features in enumerate(self.landmark_features):
@@ -64,4 +66,4 @@ class RegressionDiscriminator(nn.Module):
     )
     scores = dense(1, name='score')(x)[..., 0].astype(jnp.float32)  # [B, T]
     offsets = jnp.tanh(dense(example_landmarks.shape[-1], name='landmarks')(x)).astype(jnp.float32)
-    return {'logits': jnp.mean(scores, axis=1), 'landmarks': example_landmarks[:, None] + offsets}
+    return {'logits': jnp.mean(scores, axis=1), 'landmarks': example_landmarks[:, None] + offsets, 'features': maps}

@@ -17,6 +17,7 @@ from atvg_jax.models import discriminator, vg_net
 from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
+from data_pipelines.errors import InputError
 
 
 def make_net(config: Any, axis_name: str | None = None, remat: bool = False) -> vg_net.VgNet:
@@ -48,6 +49,12 @@ def make(config: Any, basis: Any = None) -> Task:
   g_optimizer = optimizers.make(config.optimizer, config.num_steps)
   d_optimizer = optimizers.make(config.optimizer, config.num_steps)
   weights = config.loss
+  if config.discriminator_sees not in ('frame', 'mouth'):
+    raise InputError(f"config.discriminator_sees is 'frame' or 'mouth', not {config.discriminator_sees!r}")
+
+  def seen(video: jax.Array) -> jax.Array:
+    """What of [..., H, W, 3] the discriminator judges."""
+    return video[..., *metrics.mouth_box(video.shape[-2]), :] if config.discriminator_sees == 'mouth' else video
 
   def init(key: jax.Array) -> TrainState:
     size = config.data.image_size
@@ -60,7 +67,7 @@ def make(config: Any, basis: Any = None) -> Task:
         g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None)
     if not adversarial:
       return state
-    d_variables = _make_discriminator(config).init(jax.random.fold_in(key, 1), image[:, None], landmarks, train=False)
+    d_variables = _make_discriminator(config).init(jax.random.fold_in(key, 1), seen(image[:, None]), landmarks, train=False)
     return state.replace(
         d_params=d_variables['params'], d_batch_stats=d_variables.get('batch_stats', {}),
         d_opt_state=d_optimizer.init(d_variables['params']))
@@ -75,7 +82,8 @@ def make(config: Any, basis: Any = None) -> Task:
 
   def discriminate(params: Any, batch_stats: Any, video: jax.Array, batch: Batch) -> tuple[dict[str, jax.Array], Any]:
     outputs, updates = d_net.apply(
-        _variables(params, batch_stats), video, batch[features.EXAMPLE_LANDMARKS], train=True, mutable=['batch_stats'])
+        _variables(params, batch_stats), seen(video), batch[features.EXAMPLE_LANDMARKS], train=True,
+        mutable=['batch_stats'])
     return outputs, updates.get('batch_stats', {})
 
   def d_loss_fn(d_params: Any, batch_stats: Any, batch: Batch, fake: jax.Array) -> tuple[jax.Array, Any]:
@@ -110,6 +118,10 @@ def make(config: Any, basis: Any = None) -> Task:
       d_out, d_batch_stats = discriminate(d_params, d_batch_stats, fake, batch)
       terms['g_adversarial_loss'] = losses.bce_with_logits(d_out['logits'], 1.0)
       terms['g_landmark_loss'] = losses.landmark_loss(d_out['landmarks'], batch[features.LANDMARKS])
+      if weights.feature:
+        true_out, _ = discriminate(d_params, d_batch_stats, real, batch)
+        terms['g_feature_loss'] = losses.feature_loss(d_out['features'], true_out['features'])
+        total += weights.feature * terms['g_feature_loss']
       total += weights.adversarial * terms['g_adversarial_loss'] + weights.landmark * terms['g_landmark_loss']
     return total, (d_batch_stats, terms | {'g_loss': total})
 
