@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import losses, parallel, rng
+from atvg_jax import losses, metrics, parallel, rng
 from atvg_jax.models import discriminator
 from atvg_jax.tasks import vg_task
 from data_pipelines import features
+from data_pipelines.errors import InputError
 
 
 def _setting(**fields):
@@ -50,34 +51,34 @@ def _discriminate(config, params, batch_stats, video, batch):
 
 
 def test_d_learns_first_and_g_learns_from_the_updated_d(stepped):
-  config, batch, before, after, metrics = stepped
+  config, batch, before, after, terms = stepped
   outputs = _generate(config, before, batch)
   real, statistics = _discriminate(config, before.d_params, before.d_batch_stats, _float(batch['video']), batch)
   fake, statistics = _discriminate(config, before.d_params, statistics, outputs['video'], batch)
-  assert metrics['d_real_loss'] == pytest.approx(float(losses.bce_with_logits(real['logits'], 1)), rel=1e-4)
-  assert metrics['d_fake_loss'] == pytest.approx(float(losses.bce_with_logits(fake['logits'], 0)), rel=1e-4)
-  assert metrics['d_landmark_real_loss'] == pytest.approx(
+  assert terms['d_real_loss'] == pytest.approx(float(losses.bce_with_logits(real['logits'], 1)), rel=1e-4)
+  assert terms['d_fake_loss'] == pytest.approx(float(losses.bce_with_logits(fake['logits'], 0)), rel=1e-4)
+  assert terms['d_landmark_real_loss'] == pytest.approx(
       float(losses.landmark_loss(real['landmarks'], batch['landmarks'])), rel=1e-4)
 
   judged, _ = _discriminate(config, after.d_params, statistics, outputs['video'], batch)
   stale, _ = _discriminate(config, before.d_params, statistics, outputs['video'], batch)
   landmark_loss = float(losses.landmark_loss(judged['landmarks'], batch['landmarks']))
-  assert metrics['g_landmark_loss'] == pytest.approx(landmark_loss, rel=1e-5)
+  assert terms['g_landmark_loss'] == pytest.approx(landmark_loss, rel=1e-5)
   assert landmark_loss != pytest.approx(float(losses.landmark_loss(stale['landmarks'], batch['landmarks'])), rel=1e-5)
-  assert metrics['g_adversarial_loss'] == pytest.approx(float(losses.bce_with_logits(judged['logits'], 1)), rel=1e-4)
+  assert terms['g_adversarial_loss'] == pytest.approx(float(losses.bce_with_logits(judged['logits'], 1)), rel=1e-4)
 
 
 def test_the_terms_are_summed_with_their_weights(stepped):
-  config, batch, before, _, metrics = stepped
+  config, batch, before, _, terms = stepped
   outputs, real = _generate(config, before, batch), _float(batch['video'])
   weight = losses.mouth_weight(batch['landmarks'], 32, 3.0)
-  assert metrics['g_pixel_loss'] == pytest.approx(
+  assert terms['g_pixel_loss'] == pytest.approx(
       float(losses.dynamic_pixel_loss(outputs['video'], real, outputs['attention'], weight)), rel=1e-4)
-  assert metrics['g_gradient_loss'] == pytest.approx(
+  assert terms['g_gradient_loss'] == pytest.approx(
       float(losses.gradient_loss(outputs['video'], real, weight)), rel=1e-4)
-  assert metrics['g_loss'] == pytest.approx(
-      10 * metrics['g_pixel_loss'] + 2 * metrics['g_gradient_loss'] + metrics['g_adversarial_loss']
-      + metrics['g_landmark_loss'], rel=1e-5)
+  assert terms['g_loss'] == pytest.approx(
+      10 * terms['g_pixel_loss'] + 2 * terms['g_gradient_loss'] + terms['g_adversarial_loss']
+      + terms['g_landmark_loss'], rel=1e-5)
 
 
 def test_everything_that_should_moves(stepped):
@@ -87,6 +88,33 @@ def test_everything_that_should_moves(stepped):
                            getattr(before, name))
     assert np.mean([change > 0 for change in jax.tree.leaves(changes)]) > 0.9, name
   assert int(after.step) == 1
+
+
+def test_the_discriminator_can_look_at_the_mouth_alone():
+  config, task, state, batch = _setting(discriminator_sees='mouth', simultaneous=True, loss__feature=3.0)
+  step = parallel.pmap_train_step(task.train_step)
+
+  def terms(batch):
+    return {name: float(value) for name, value in
+            step(parallel.replicate(jax.tree.map(np.asarray, state)), parallel.shard_batch(batch))[1].items()}
+
+  first = terms(batch)
+  assert first['g_loss'] == pytest.approx(
+      10 * first['g_pixel_loss'] + 3 * first['g_feature_loss'] + first['g_adversarial_loss'] + first['g_landmark_loss'],
+      rel=1e-5)
+  rows, columns = metrics.mouth_box(config.data.image_size)
+  elsewhere, mouth = batch['video'].copy(), batch['video'].copy()
+  elsewhere[:, :, :rows.start] = 255 - elsewhere[:, :, :rows.start]
+  mouth[:, :, rows, columns] = 255 - mouth[:, :, rows, columns]
+  other = terms(batch | {'video': elsewhere})
+  assert other['d_real_loss'] == first['d_real_loss'] and other['g_feature_loss'] == first['g_feature_loss']
+  assert other['g_pixel_loss'] != first['g_pixel_loss']
+  assert terms(batch | {'video': mouth})['d_real_loss'] != first['d_real_loss']
+
+
+def test_a_part_that_nobody_knows_is_refused():
+  with pytest.raises(InputError, match="'frame' or 'mouth', not 'nose'"):
+    _setting(discriminator_sees='nose')
 
 
 def test_without_a_discriminator_there_is_none():
