@@ -46,7 +46,7 @@ def landmark_loss(regressed: Array, true: Array, mouth_factor: float = 100.0) ->
 
 
 def bce_with_logits(logits: Array, target: float) -> Array:
-  """Mean binary cross entropy of logits [B] with one target, 1 for real and 0 for fake."""
+  """Mean binary cross entropy of logits [B] or [B, T] with one target, 1 for real and 0 for fake."""
   return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)))
 
 

@@ -53,8 +53,9 @@ def base(task: str) -> ConfigDict:
     config.exaggeration = 1.0
   else:
     config.loss.pixel = 10.0  # dynamic pixel-wise loss
+    config.loss.dynamic = True  # its weighing by the attention; without, a plain L1
     config.loss.adversarial = 1.0  # with a discriminator: real or fake
-    config.loss.landmark = 1.0  # with a discriminator: the landmarks that it sees
+    config.loss.landmark = 1.0  # with a discriminator that regresses: the landmarks that it sees
     config.loss.feature = 0.0  # with a discriminator: what its layers see in real and in generated frames
     config.loss.gradient = 0.0  # differences of neighbouring pixels
     config.loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames

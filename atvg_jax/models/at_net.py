@@ -96,7 +96,7 @@ class AtNet(nn.Module):
     Returns:
       'coefficients' [B, T, num_coefficients], float32, and 'carry'.
     """
-    conv, dense = _parts(self)
+    conv, dense = net_parts(self)
     audio = AudioEncoder(
         self.audio_features, self.audio_head_features, conv, dense, self.dropout_rate, name='audio_encoder'
     )(mfcc, train=train)
@@ -133,14 +133,14 @@ class AtSingle(nn.Module):
   @nn.compact
   def __call__(self, mfcc: Array, *, train: bool) -> dict[str, Array]:
     """'coefficients' [B, T, num_coefficients], float32, from mfcc [B, T, 28, 12]."""
-    conv, dense = _parts(self)
+    conv, dense = net_parts(self)
     x = AudioEncoder(
         self.audio_features, self.audio_head_features, conv, dense, self.dropout_rate, name='audio_encoder'
     )(mfcc, train=train)
     return {'coefficients': dense(self.num_coefficients, name='head')(x).astype(jnp.float32)}
 
 
-def _parts(net: AtNet | AtSingle) -> tuple[ModuleDef, ModuleDef]:
+def net_parts(net: Any) -> tuple[ModuleDef, ModuleDef]:
   """The net's convolution and dense layer, with norm, start and dtypes filled in."""
   dtypes = {'dtype': net.dtype, 'param_dtype': net.param_dtype}
   norm = make_norm(net.norm, over=net.norm_over, axis_name=net.axis_name, **dtypes)

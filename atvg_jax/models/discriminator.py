@@ -1,4 +1,4 @@
-"""The regression-based discriminator: is a clip real, and which landmarks does it show?"""
+"""The regression-based discriminator: is a clip real, and which landmarks does it show? And its simpler forms."""
 
 import functools
 from typing import Literal
@@ -18,6 +18,10 @@ class RegressionDiscriminator(nn.Module):
     image_head_features: width of the dense layer after them.
     landmark_features: dense layers on the example landmarks, a ReLU after each.
     recurrent_features, recurrent_layers: the LSTM's.
+    sequence: whether the LSTM runs over the frames, and a clip is judged as a whole; without it every frame is judged
+      by itself.
+    regression: whether the example landmarks are seen and those of the frames regressed; without it only pictures
+      are, and judged.
     norm, norm_over, axis_name, init_stddev: see `layers`.
   """
 
@@ -26,6 +30,8 @@ class RegressionDiscriminator(nn.Module):
   landmark_features: tuple[int, ...] = (256, 512)
   recurrent_features: int = 256
   recurrent_layers: int = 3
+  sequence: bool = True
+  regression: bool = True
   norm: NormKind = 'batch'
   norm_over: Literal['frame', 'clip'] = 'frame'
   axis_name: str | None = None
@@ -43,9 +49,9 @@ class RegressionDiscriminator(nn.Module):
       train: batch norm by the batch's statistics.
 
     Returns:
-      'logits' [B]: the frames' scores averaged, before the sigmoid; 'landmarks' [B, T, 136]: as regressed,
-      an offset in (-1, 1) from the example's; both float32. 'features': what each convolution gives,
-      [B, T, H / 2^i, W / 2^i, C].
+      'logits' [B]: the frames' scores averaged, before the sigmoid ([B, T], each frame's own, without `sequence`);
+      with `regression` 'landmarks' [B, T, 136]: an offset in (-1, 1) from the example's; both float32. 'features':
+      what each convolution gives, [B, T, H / 2^i, W / 2^i, C].
     """
     dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
     init = weight_init(self.init_stddev)
@@ -57,13 +63,17 @@ class RegressionDiscriminator(nn.Module):
       x = conv(features, norm=norm if index else None, name=f'conv{index}')(x, train=train)
       maps.append(x)
     x = nn.relu(dense(self.image_head_features, name='image_dense')(x.reshape(*x.shape[:2], -1)))
-    example = example_landmarks
-    for index, features in enumerate(self.landmark_features):
-      example = nn.relu(dense(features, name=f'landmark_dense{index}')(example))
-    example = jnp.broadcast_to(example[:, None], (*x.shape[:2], example.shape[-1]))
-    x, _ = Lstm(self.recurrent_features, self.recurrent_layers, **dtypes, name='lstm')(
-        jnp.concatenate([example, x], axis=-1)
-    )
+    if self.regression:
+      example = example_landmarks
+      for index, features in enumerate(self.landmark_features):
+        example = nn.relu(dense(features, name=f'landmark_dense{index}')(example))
+      example = jnp.broadcast_to(example[:, None], (*x.shape[:2], example.shape[-1]))
+      x = jnp.concatenate([example, x], axis=-1)
+    if self.sequence:
+      x, _ = Lstm(self.recurrent_features, self.recurrent_layers, **dtypes, name='lstm')(x)
     scores = dense(1, name='score')(x)[..., 0].astype(jnp.float32)  # [B, T]
+    outputs = {'logits': jnp.mean(scores, axis=1) if self.sequence else scores, 'features': maps}
+    if not self.regression:
+      return outputs
     offsets = jnp.tanh(dense(example_landmarks.shape[-1], name='landmarks')(x)).astype(jnp.float32)
-    return {'logits': jnp.mean(scores, axis=1), 'landmarks': example_landmarks[:, None] + offsets, 'features': maps}
+    return outputs | {'landmarks': example_landmarks[:, None] + offsets}

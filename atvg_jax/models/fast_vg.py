@@ -16,7 +16,8 @@ import numpy as np
 from atvg_jax.models import folded, recurrent
 from atvg_jax.models.landmark_maps import NUM_MAPS, landmark_maps
 from atvg_jax.models.layers import depth_to_space
-from atvg_jax.models.vg_net import VgNet
+from atvg_jax.models.vg_net import SoundVgNet, VgNet, compose
+from data_pipelines.errors import InputError
 
 Array = jax.Array
 Prepared = dict[str, Any]
@@ -30,7 +31,13 @@ def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None
     net: the net.
     variables: its variables.
     backend: 'cpu', 'gpu' or 'tpu', for which to choose the algorithms; None is the one that JAX runs on.
+
+  Raises:
+    InputError: the net draws from sound, which generation has no place for.
   """
+  if isinstance(net, SoundVgNet):
+    raise InputError('these weights draw from sound directly, without landmarks: they are a row of an ablation, and can '
+                     'be trained and scored, not generated with')
   params, stats = variables['params'], variables.get('batch_stats', {})
   algorithm = functools.partial(folded.choose, backend or jax.default_backend())
   dtype = jnp.dtype(net.dtype)
@@ -156,9 +163,7 @@ def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: 
     x = folded.apply(prepared[name], x, still.get(name), activation=None if name == 'heads' else nn.relu)
   heads = depth_to_space(x, image.shape[2] // x.shape[2]).astype(jnp.float32)
   heads, mix = heads.reshape(*lead, *heads.shape[1:]), mix.reshape(*lead, *mix.shape[1:]).astype(jnp.float32)
-  color, attention = jnp.tanh(heads[..., :3]), nn.sigmoid(heads[..., 3:])
-  video = attention * color + (1 - attention) * image[:, None]
-  return {'video': video, 'attention': attention, 'color': color, 'landmark_attention': mix, 'carry': carry}
+  return {**compose(heads, image[:, None]), 'landmark_attention': mix, 'carry': carry}
 
 
 def zero_carry(net: VgNet, batch_size: int, height: int, width: int) -> Array:

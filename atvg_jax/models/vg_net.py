@@ -9,6 +9,7 @@ from typing import Any, Literal
 from flax import linen as nn
 import jax.numpy as jnp
 
+from atvg_jax.models.at_net import AudioEncoder, net_parts
 from atvg_jax.models.landmark_maps import landmark_maps
 from atvg_jax.models.layers import (
     Array,
@@ -22,6 +23,7 @@ from atvg_jax.models.layers import (
     weight_init,
 )
 from atvg_jax.models.recurrent import ConvGru, Recurrence
+from data_pipelines.errors import InputError
 
 _SCALE = 16  # from the image to the recurrent state
 
@@ -47,6 +49,8 @@ class VgNet(nn.Module):
     head_kernel: side of the kernel of the colour and attention heads.
     attention: whether the landmark attention mixes encoder and decoder at the middle stage; without it the
       decoder stands alone and 'landmark_attention' is all ones.
+    composition: whether a frame is the colour laid over the example image by the attention; without it the colour
+      is the frame, and 'attention' is all ones.
     landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels at 1/4 and at half
       size: precise places of lips and jaw, for faces never seen too.
     skip: add the encoder's half-size features as more channels at half size.
@@ -72,6 +76,7 @@ class VgNet(nn.Module):
   upsample_features: tuple[int, ...] = (64, 32)
   head_kernel: int = 7
   attention: bool = True
+  composition: bool = True
   landmark_maps: bool = False
   skip: bool = False
   remat: bool = False
@@ -190,16 +195,52 @@ class VgNet(nn.Module):
     else:
       still = None
     factor = example_image.shape[1] // x.shape[-3]
-    heads = plain(4 * factor**2, self.head_kernel, activation=None, name='heads')(
+    channels = 4 if self.composition else 3
+    heads = plain(channels * factor**2, self.head_kernel, activation=None, name='heads')(
         x, still, train=train
     )
     heads = depth_to_space(heads, factor).astype(jnp.float32)
-    color, attention = jnp.tanh(heads[..., :3]), nn.sigmoid(heads[..., 3:])
-    video = attention * color + (1 - attention) * example_image[:, None].astype(jnp.float32)
     return {
-        'video': video,
-        'attention': attention,
-        'color': color,
+        **compose(heads, example_image[:, None].astype(jnp.float32)),
         'landmark_attention': mix.astype(jnp.float32),
         'carry': carry,
     }
+
+
+def compose(heads: Array, example_image: Array) -> dict[str, Array]:
+  """The heads' sums as frames: 'video', 'attention', 'color' of `VgNet`.
+
+  Args:
+    heads: float32 [B, T, H, W, 4], colour and attention; of 3 channels, the colour alone, which is the frame then.
+    example_image: float32 [B, 1, H, W, 3].
+  """
+  color = jnp.tanh(heads[..., :3])
+  if heads.shape[-1] == 3:
+    return {'video': color, 'attention': jnp.ones((*color.shape[:-1], 1), color.dtype), 'color': color}
+  attention = nn.sigmoid(heads[..., 3:])
+  return {'video': attention * color + (1 - attention) * example_image, 'attention': attention, 'color': color}
+
+
+class SoundVgNet(VgNet):
+  """VG-net that hears each frame's sound in the place of its landmarks: audio → video directly.
+
+  Attributes: those of `VgNet`, without landmark maps, and those of the audio encoder (see `at_net.AtNet`), whose features
+  go where the landmarks went. The example frame has no sound: zeros.
+  """
+
+  audio_features: tuple[tuple[int, ...], tuple[int, ...]] = ((64, 128), (256, 256, 512))
+  audio_head_features: tuple[int, ...] = (2048, 256)
+
+  @nn.compact
+  def __call__(
+      self, example_image: Array, mfcc: Array, *, train: bool, carry: Array | None = None
+  ) -> dict[str, Any]:
+    """As `VgNet`, of mfcc [B, T, 28, 12]."""
+    if self.landmark_maps:
+      raise InputError('model.landmark_maps: a net that hears sound in the place of landmarks has none to draw')
+    conv, dense = net_parts(self)
+    heard = AudioEncoder(self.audio_features, self.audio_head_features, conv, dense, name='audio_encoder')(
+        mfcc, train=train
+    )
+    nothing = jnp.zeros((len(heard), heard.shape[-1]), heard.dtype)
+    return super().__call__(example_image, nothing, heard, train=train, carry=carry)

@@ -20,9 +20,10 @@ from data_pipelines import features
 from data_pipelines.errors import InputError
 
 
-def make_net(config: Any, axis_name: str | None = None, remat: bool = False) -> vg_net.VgNet:
-  """VG-net by a config's fields `model` (keywords) and `dtype`."""
-  return build(vg_net.VgNet, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name, remat=remat)
+def make_net(config: Any, axis_name: str | None = None, remat: bool = False) -> vg_net.VgNet | vg_net.SoundVgNet:
+  """VG-net by a config's fields `model` (keywords; its `name` may be 'sound_vg') and `dtype`."""
+  net = vg_net.SoundVgNet if config.model.get('name') == 'sound_vg' else vg_net.VgNet
+  return build(net, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name, remat=remat)
 
 
 def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
@@ -33,6 +34,13 @@ def _make_discriminator(config: Any, axis_name: str | None = None) -> discrimina
 def _to_float(images: jax.Array) -> jax.Array:
   """uint8 → [-1, 1]."""
   return images.astype(jnp.float32) / 127.5 - 1
+
+
+def _inputs(net: vg_net.VgNet | vg_net.SoundVgNet, batch: Batch) -> tuple[jax.Array, ...]:
+  image = _to_float(batch[features.EXAMPLE_IMAGE])
+  if isinstance(net, vg_net.SoundVgNet):
+    return image, batch[features.MFCC]
+  return image, batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS]
 
 
 def _variables(params: Any, batch_stats: Any) -> dict[str, Any]:
@@ -59,7 +67,10 @@ def make(config: Any, basis: Any = None) -> Task:
   def init(key: jax.Array) -> TrainState:
     size = config.data.image_size
     image, landmarks = jnp.zeros((1, size, size, 3)), jnp.zeros((1, features.LANDMARK_SIZE))
-    variables = make_net(config).init(key, image, landmarks, landmarks[:, None], train=False)
+    batch = {features.EXAMPLE_IMAGE: image, features.EXAMPLE_LANDMARKS: landmarks,
+             features.LANDMARKS: landmarks[:, None],
+             features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS))}
+    variables = make_net(config).init(key, *_inputs(net, batch), train=False)
     params = variables['params']
     state = TrainState(
         step=jnp.zeros((), jnp.int32), g_params=params, g_batch_stats=variables.get('batch_stats', {}),
@@ -75,9 +86,8 @@ def make(config: Any, basis: Any = None) -> Task:
   def generate(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Any]:
     """Frames in training mode → (outputs, batch-norm statistics)."""
     outputs, updates = net.apply(
-        _variables(params, batch_stats), _to_float(batch[features.EXAMPLE_IMAGE]),
-        batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], train=True,
-        rngs={'dropout': key}, mutable=['batch_stats'])
+        _variables(params, batch_stats), *_inputs(net, batch), train=True, rngs={'dropout': key},
+        mutable=['batch_stats'])
     return outputs, updates.get('batch_stats', {})
 
   def discriminate(params: Any, batch_stats: Any, video: jax.Array, batch: Batch) -> tuple[dict[str, jax.Array], Any]:
@@ -92,11 +102,12 @@ def make(config: Any, basis: Any = None) -> Task:
     true = batch[features.LANDMARKS]
     terms = {
         'd_real_loss': losses.bce_with_logits(real_out['logits'], 1.0),
-        'd_fake_loss': losses.bce_with_logits(fake_out['logits'], 0.0),
-        'd_landmark_real_loss': losses.landmark_loss(real_out['landmarks'], true),
-        'd_landmark_fake_loss': losses.landmark_loss(fake_out['landmarks'], true)}
-    total = (weights.adversarial * (terms['d_real_loss'] + terms['d_fake_loss'])
-             + weights.landmark * (terms['d_landmark_real_loss'] + terms['d_landmark_fake_loss']))
+        'd_fake_loss': losses.bce_with_logits(fake_out['logits'], 0.0)}
+    total = weights.adversarial * (terms['d_real_loss'] + terms['d_fake_loss'])
+    if d_net.regression:
+      terms['d_landmark_real_loss'] = losses.landmark_loss(real_out['landmarks'], true)
+      terms['d_landmark_fake_loss'] = losses.landmark_loss(fake_out['landmarks'], true)
+      total += weights.landmark * (terms['d_landmark_real_loss'] + terms['d_landmark_fake_loss'])
     return total, (batch_stats, terms | {'d_loss': total})
 
   def g_loss_fn(outputs: Any, d_params: Any, d_batch_stats: Any, batch: Batch) -> tuple[jax.Array, Any]:
@@ -105,7 +116,8 @@ def make(config: Any, basis: Any = None) -> Task:
     weight = None
     if weights.mouth_weight != 1:
       weight = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], weights.mouth_weight)
-    terms = {'g_pixel_loss': losses.dynamic_pixel_loss(fake, real, outputs['attention'], weight)}
+    attention = outputs['attention'] if weights.dynamic else None
+    terms = {'g_pixel_loss': losses.dynamic_pixel_loss(fake, real, attention, weight)}
     total = weights.pixel * terms['g_pixel_loss']
     if weights.gradient:
       terms['g_gradient_loss'] = losses.gradient_loss(fake, real, weight)
@@ -117,12 +129,14 @@ def make(config: Any, basis: Any = None) -> Task:
     if adversarial:
       d_out, d_batch_stats = discriminate(d_params, d_batch_stats, fake, batch)
       terms['g_adversarial_loss'] = losses.bce_with_logits(d_out['logits'], 1.0)
-      terms['g_landmark_loss'] = losses.landmark_loss(d_out['landmarks'], batch[features.LANDMARKS])
+      total += weights.adversarial * terms['g_adversarial_loss']
+      if d_net.regression:
+        terms['g_landmark_loss'] = losses.landmark_loss(d_out['landmarks'], batch[features.LANDMARKS])
+        total += weights.landmark * terms['g_landmark_loss']
       if weights.feature:
         true_out, _ = discriminate(d_params, d_batch_stats, real, batch)
         terms['g_feature_loss'] = losses.feature_loss(d_out['features'], true_out['features'])
         total += weights.feature * terms['g_feature_loss']
-      total += weights.adversarial * terms['g_adversarial_loss'] + weights.landmark * terms['g_landmark_loss']
     return total, (d_batch_stats, terms | {'g_loss': total})
 
   # Phases of a step: (state, dropout's stream, (G's, D's statistics), batch, part) → (statistics, (gradients, terms)).
@@ -185,8 +199,7 @@ def make(config: Any, basis: Any = None) -> Task:
 
   def predict(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     return net.apply(
-        _variables(state.inference_params, state.g_batch_stats), _to_float(batch[features.EXAMPLE_IMAGE]),
-        batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], train=False)
+        _variables(state.inference_params, state.g_batch_stats), *_inputs(net, batch), train=False)
 
   def eval_step(state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
     real = batch[features.VIDEO].astype(jnp.float32) / 255
