@@ -5,6 +5,7 @@ Points are continuous picture coordinates: pixel i covers [i, i + 1), so the mid
 
 import json
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -85,13 +86,15 @@ def align_track(landmarks: np.ndarray) -> np.ndarray:
   return alignment(smooth(np.asarray(landmarks), STRONG))
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE) -> np.ndarray:
+def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE,
+         sample: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None = None) -> np.ndarray:
   """Cuts a square out of a picture, its edge repeated where the square reaches beyond it.
 
   Args:
     image: uint8 [H, W, 3].
     matrix: [2, 3], picture to crop of `size`.
     size: side of the crop.
+    sample: `sampling.bicubic`, which gives the same crop sooner, but has to be loaded: for many frames.
 
   Returns:
     uint8 [size, size, 3], averaged where the picture is shrunk.
@@ -108,14 +111,20 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE)
     rows, columns = (np.clip(np.arange(start, stop), 0, length - 1)
                      for start, stop, length in ((low[1], high[1], height), (low[0], high[0], width)))
     part = image[rows[:, None], columns]
-  picture = Image.fromarray(np.ascontiguousarray(part))
+  part = np.ascontiguousarray(part)
   inverse[:, 2] -= low
-  if scale > 1:  # a transform picks single places: bring the picture to the scale of the crop first
-    smaller = tuple(max(1, round(side / scale)) for side in picture.size)
-    inverse *= (np.array(smaller) / picture.size)[:, None]
-    picture = picture.resize(smaller, Image.Resampling.HAMMING)
-  crop = picture.transform((size, size), Image.Transform.AFFINE, tuple(inverse.reshape(-1)), Image.Resampling.BICUBIC)
-  return np.asarray(crop)
+  if scale > 1:  # a sampler picks single places: bring the picture to the scale of the crop first
+    sides = part.shape[1], part.shape[0]
+    smaller = tuple(max(1, round(side / scale)) for side in sides)
+    inverse *= (np.array(smaller) / sides)[:, None]
+    part = np.asarray(Image.fromarray(part).resize(smaller, Image.Resampling.HAMMING))
+  return (sample or _bicubic)(part, inverse, size)
+
+
+def _bicubic(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+  """`sampling.bicubic` by Pillow."""
+  return np.asarray(Image.fromarray(image).transform((size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)),
+                                                     Image.Resampling.BICUBIC))
 
 
 def normalise(points: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
   turned = mouth_outside(landmarks)
   if turned is not None:
     return turned
-  pictures = [encode(faces.warp(frame, matrix), image_format) for frame, matrix in zip(frames, matrices)]
+  pictures = [encoded_crop(frame, matrix, image_format) for frame, matrix in zip(frames, matrices)]
   return make_record(source, pictures, landmarks, samples, start, {
       'source_fps': round(clip.source_fps, 3),
       'source_size': f'{frames[0].shape[1]}x{frames[0].shape[0]}',
@@ -173,6 +173,13 @@ def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray
 def _times(seconds: Sequence[float], start: int, num_frames: int) -> list[float]:
   """Times in a clip → times in its frames from `start` on, held within them."""
   return [round(min(max(time - start / features.FPS, 0.0), num_frames / features.FPS), 5) for time in seconds]
+
+
+def encoded_crop(frame: np.ndarray, matrix: np.ndarray, image_format: str) -> bytes:
+  """A frame, uint8 [H, W, 3], and its matrix to the crop [2, 3] → the encoded crop."""
+  from data_pipelines import sampling  # here, for it compiles, and only workers need it
+
+  return encode(faces.warp(frame, matrix, sample=sampling.bicubic), image_format)
 
 
 def encode(crop: np.ndarray, image_format: str) -> bytes:

@@ -160,13 +160,13 @@ class FaceLandmarker:
     points, presences, yaws = [], [], []
     square, faces_seen = None, 0
     for image in frames:
-      picture = Image.fromarray(image)
       presence = 0.0
       if square is not None:
-        mesh, presence = self._run_mesh(picture, square, sampling.bilinear)
+        mesh, presence = self._run_mesh(image, square, sampling.bilinear)
       if presence < _PRESENCE_THRESHOLD:
         faces = self.detect(image, small=len(points) % features.FPS == 0)
         faces_seen = max(faces_seen, len(faces))
+        picture = Image.fromarray(image)
         for face in faces:
           mesh, presence = self._settle(picture, face)
           if presence >= _PRESENCE_THRESHOLD:
@@ -228,9 +228,12 @@ class FaceLandmarker:
     """The mesh once more, from its own square, which is the one that tracking uses."""
     return self._run_mesh(picture, _square_of(face.mesh))
 
-  def _run_mesh(self, picture: Image.Image, square: np.ndarray, sample: Callable[..., np.ndarray] | None = None,
-                ) -> tuple[np.ndarray, float]:
-    """`square` is [2, 3], mesh input to picture. Returns [478, 3] in picture pixels and the presence."""
+  def _run_mesh(self, picture: Image.Image | np.ndarray, square: np.ndarray,
+                sample: Callable[..., np.ndarray] | None = None) -> tuple[np.ndarray, float]:
+    """`square` is [2, 3], mesh input to picture. Returns [478, 3] in picture pixels and the presence.
+
+    A picture that is an array wants `sampling.bilinear` to `sample` it.
+    """
     scale = float(np.hypot(square[0, 0], square[1, 0]))
     shrink = max(1, int(scale / 1.5))  # so that a large picture is averaged, not picked from
     source, inner = picture, square
@@ -238,7 +241,8 @@ class FaceLandmarker:
       reach = square @ np.array([[0, 256, 0, 256], [0, 0, 256, 256], [1, 1, 1, 1]])  # the square's corners
       left, top = np.floor(reach.min(axis=1)).astype(int)
       right, bottom = np.ceil(reach.max(axis=1)).astype(int)
-      source = picture.crop((left, top, right, bottom)).reduce(shrink)
+      whole = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+      source = whole.crop((left, top, right, bottom)).reduce(shrink)
       inner = (square - [[0, 0, left], [0, 0, top]]) / shrink
     values, presence, _ = self._mesh((sample or _sample)(source, inner, _MESH_SIZE))
     mesh = values.reshape(-1, 3)

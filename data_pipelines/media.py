@@ -195,6 +195,7 @@ def check_size(width: int, height: int, path: str | os.PathLike) -> None:
 
 def upright(frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> np.ndarray:
   """uint8 [H, W, 3], turned as the file's display matrix says; a `reformatter` for a whole video saves time."""
-  array = (reformatter or VideoReformatter()).reformat(frame, format='rgb24').to_ndarray()
+  # More threads would give the same picture, and wait for one another longer than they work.
+  array = (reformatter or VideoReformatter()).reformat(frame, format='rgb24', threads=1).to_ndarray()
   turns = round(frame.rotation / 90) % 4  # counter-clockwise
   return np.ascontiguousarray(np.rot90(array, turns)) if turns else array

@@ -259,8 +259,7 @@ class _Cutting:
     for number, image in self._second_pass(wanted) if wanted else ():
       for made, (stretch, matrices) in zip(crops, chosen):
         if stretch.start <= number < stretch.end:
-          crop = faces.warp(image, matrices[number - stretch.start])
-          made.append(convert_clip.encode(crop, self._image_format))
+          made.append(convert_clip.encoded_crop(image, matrices[number - stretch.start], self._image_format))
     for made, (stretch, _) in zip(crops, chosen):
       if len(made) != stretch.end - stretch.start:
         raise InputError(f'{self._part.path} gave other frames when it was read again: is it being written?')
