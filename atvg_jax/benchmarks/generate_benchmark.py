@@ -46,7 +46,7 @@ def run(argv: list[str]) -> None:
                   dtype=arguments.dtype, backend='plain' if arguments.plain else None)
   if not arguments.published_size:
     table |= measure_files(arguments.weights)
-  table['peak memory, MB'] = _peak_memory()
+  table['peak memory, MB'] = peak_memory()
   for name, value in table.items():
     print(f'{name:<44}{value:,.2f}')
 
@@ -157,6 +157,7 @@ def _write_wav(path: str, samples: np.ndarray) -> None:
     file.writeframes((np.clip(samples, -1, 1) * 32767).astype('<i2').tobytes())
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
+  """What this process has had in memory at most, in MB."""
   usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return usage / (1e6 if sys.platform == 'darwin' else 1e3)

@@ -15,6 +15,8 @@ from atvg_jax.benchmarks import generate_benchmark
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
+PROCESSOR_TIME = 'processor time of a step, s'
+
 
 def run(argv: list[str]) -> None:
   """Runs some steps on noise, or on converted clips, and prints a table.
@@ -24,16 +26,22 @@ def run(argv: list[str]) -> None:
   """
   parser = argparse.ArgumentParser(prog='atvg benchmark train', description=__doc__)
   parser.add_argument('--config', default='vg_grid', help='name of a config of VG-net in configs/ (default: vg_grid, '
-                      'which has the published widths and the discriminator)')
+                      'which has the published widths and the discriminator); vg_grid:smoke is tiny')
   parser.add_argument('--data', nargs='+', metavar='DIR', help='folders that prepare wrote (default: noise)')
   parser.add_argument('--batch-size', type=int, help='clips of a step')
   parser.add_argument('--window', type=int, help='frames of a clip')
   parser.add_argument('--dtype', choices=('float32', 'bfloat16'))
   parser.add_argument('--steps', type=int, default=3, help='steps to measure, after one that compiles (default: 3)')
-  parser.add_argument('--devices', type=int, help='simulate so many devices on CPUs')
+  devices = parser.add_mutually_exclusive_group()
+  devices.add_argument('--devices', type=int, help='simulate so many devices on CPUs')
+  devices.add_argument('--scaling', metavar='N,N,...', help='compare such numbers of simulated devices')
   arguments = parser.parse_args(argv)
   if arguments.steps < 1:
     raise InputError('--steps must be 1 or more')
+  if arguments.scaling:
+    from atvg_jax.benchmarks import scaling  # which imports this file
+    scaling.run(arguments)
+    return
   if arguments.devices:
     jax.config.update('jax_num_cpu_devices', arguments.devices)
   parallel.use_compilation_cache()
@@ -43,8 +51,9 @@ def run(argv: list[str]) -> None:
 
 def make_config(arguments: argparse.Namespace) -> Any:
   """The named config with the options in it."""
+  name, _, argument = arguments.config.partition(':')
   try:
-    config = importlib.import_module(f'configs.{arguments.config}').get_config()
+    config = importlib.import_module(f'configs.{name}').get_config(argument)
   except ModuleNotFoundError as error:
     raise InputError(f'--config={arguments.config}: there is no such file in configs/: give its name, such as '
                      'vg_grid') from error
@@ -72,11 +81,12 @@ def measure(config: Any, steps: int) -> dict[str, float]:
     jax.block_until_ready(metrics)
     compiled = time.perf_counter() - begun
     peak = flops.matmul_peak(config.dtype)
-    times, waited = [time.perf_counter()], batches.wait_seconds
+    times, busy, waited = [time.perf_counter()], [time.process_time()], batches.wait_seconds
     for _ in range(steps):
       state, metrics = step(state, next(batches).arrays)
       jax.block_until_ready(metrics)
       times.append(time.perf_counter())
+      busy.append(time.process_time())
     waited = batches.wait_seconds - waited
   if not all(math.isfinite(value) for value in jax.device_get(metrics).values()):
     raise InputError(f'after {steps + 1} steps a loss is not finite: these figures would mean nothing')
@@ -86,6 +96,7 @@ def measure(config: Any, steps: int) -> dict[str, float]:
       'devices': float(jax.device_count()),
       'first step with compilation, s': compiled,
       'step, s': seconds,
+      PROCESSOR_TIME: float(np.median(np.diff(busy))),
       'frames/s': config.data.batch_size * config.data.window / seconds,
       'waiting for data, %': 100 * waited / (times[-1] - times[0]),
       'GFLOP a step, direct convolutions': per_step / 1e9,
