@@ -46,15 +46,16 @@ def run(arguments: argparse.Namespace) -> None:
   """
   counts = parse(arguments.scaling)
   clips = arguments.batch_size or max(counts)
-  uneven = [count for count in (*counts, max(counts)) if clips % count]
+  uneven = [count for count in counts if clips % count]
   if uneven:
     raise InputError(f'--batch-size={clips} cannot be divided among {uneven[0]} devices: use a multiple of all of '
                      f'--scaling={arguments.scaling}')
   measured = functools.cache(functools.partial(_in_own_process, arguments))  # the last row of both tables is one
-  print(f'the same {clips} clips, cut among all devices', flush=True)
+  print(f'the same batch of all devices together: {clips} clip{"s"[:clips > 1]}', flush=True)
   tabulate([(count, clips) for count in counts], measured)
-  print(f'{clips // max(counts)} clips a device', flush=True)
-  tabulate([(count, count * clips // max(counts)) for count in counts], measured)
+  each = clips // max(counts)
+  print(f'the same batch a device: {each} clip{"s"[:each > 1]}', flush=True)
+  tabulate([(count, count * each) for count in counts], measured)
 
 
 def tabulate(settings: list[tuple[int, int]], measured: Callable[[int, int], Cost]) -> None:
