@@ -226,9 +226,9 @@ def _add_look(sub: argparse.ArgumentParser) -> None:
   sub.add_argument('--frame', choices=('crop', 'full'), default='crop',
                    help='the face alone, 128x128, or the whole picture at its own size (default: crop)')
   head = sub.add_mutually_exclusive_group()
-  head.add_argument('--still', dest='motion', action='store_const', const=None, help='hold the head (the default)')
+  head.add_argument('--still', dest='motion', action='store_const', const=None, help='hold head and eyes (the default)')
   head.add_argument('--motion', metavar='gentle|VIDEO',
-                    help='move the head a little: by itself, or as the head in a video moves')
+                    help='move the head a little and blink: by itself, or as the face in a video does')
   sub.add_argument('--save', default='', metavar='KINDS',
                    help='keep more beside the video: any of landmarks,attention,motion')
 

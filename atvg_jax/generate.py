@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import atvg_jax
-from atvg_jax import dubbing, motion, side_outputs, streaming, weights
+from atvg_jax import blinks, dubbing, motion, side_outputs, streaming, weights
 from atvg_jax.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
 from data_pipelines import audio as audio_io
 from data_pipelines import audio_stream, faces, features, media, video_writer
@@ -41,7 +41,8 @@ class Job(NamedTuple):
     audio: speech; '-' reads standard input. With `driving`, the sound of the video only.
     driving: video whose face's mouth is followed instead of the sound; its sound is used where `audio` is None.
     frame: 'crop' for the face alone (128x128), 'full' for the whole picture.
-    motion: 'gentle', or a video whose face's small movements the head follows; None for a head that is still.
+    motion: 'gentle', or a video whose face's small movements and blinks the head follows; None for a head that is
+      still and does not blink.
     save: side outputs, of `side_outputs.KINDS`.
     stream: write the video while it is made.
     raw: standard input is 16-bit samples at 16 kHz mono.
@@ -92,9 +93,9 @@ def check(job: Job) -> None:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
   if unknown := set(job.save) - set(side_outputs.KINDS):
     raise InputError(f'{min(unknown)!r} cannot be saved: choose of {", ".join(side_outputs.KINDS)}')
-  if dubbing.is_video(job.image) and (job.driving is not None or job.save):
-    raise InputError(f'{job.image} is a video: it can be given another sound by --audio, but without --driving and '
-                       '--save')
+  if dubbing.is_video(job.image) and (job.driving is not None or job.motion or job.save):
+    raise InputError(f'{job.image} is a video: it can be given another sound by --audio, but without --driving, '
+                     '--motion and --save')
   if job.out == PIPE:
     if job.save:
       raise InputError('a video that goes to standard output has no place for what --save writes beside it: give --out '
@@ -151,7 +152,7 @@ class Maker:
       moved = self.generator.transferred_landmarks(portrait, _followed(job.driving, self.landmarker).landmarks)
       num_frames = len(moved)
       landmarks = (moved[start:start + window] for start in range(0, len(moved), window))
-    moves = self._motion(job)
+    moves, closed = self._motion(job)
     size = picture.shape[:2] if job.frame == 'full' else (features.IMAGE_SIZE, features.IMAGE_SIZE)
     out = sys.stdout.buffer if job.out == PIPE else job.out
     with contextlib.ExitStack() as stack:
@@ -167,18 +168,22 @@ class Maker:
       else:
         pieces = (frames for frames, _ in drawn)
       frames = itertools.chain.from_iterable(pieces)
-      if moves is not None:
-        frames = (motion.moved_pictures(frames, portrait, moves) if job.frame == 'full'
-                  else motion.moved_crops(frames, moves))
+      if job.motion:
+        points = faces.denormalise(portrait.landmarks)
+        if job.frame == 'full':
+          frames = blinks.blinking(frames, faces.apply(faces.invert(portrait.matrix), points), closed)
+          frames = motion.moved_pictures(frames, portrait, moves)
+        else:
+          frames = motion.moved_crops(blinks.blinking(frames, points, closed), moves)
       seconds = _write(writer, frames, num_frames, progress, watch)
     return Result(job.out, writer.num_frames, seconds)
 
-  def _motion(self, job: Job) -> Iterator[np.ndarray] | None:
-    """How the head moves, a similarity of the crop for every frame; None for not at all."""
-    if not job.motion:
-      return None
-    return motion.gentle() if job.motion == motion.GENTLE else motion.of_track(
-        _followed(job.motion, self.landmarker).matrices)
+  def _motion(self, job: Job) -> tuple[Iterator[np.ndarray], Iterator[float]]:
+    """How the head moves, a similarity of the crop for every frame, and how far the eyes are closed."""
+    if job.motion in (None, motion.GENTLE):
+      return motion.gentle(), blinks.natural()
+    followed = _followed(job.motion, self.landmarker)
+    return motion.of_track(followed.matrices), blinks.of_track(followed.landmarks)
 
   def _dub(self, job: Job, progress: bool) -> Result:
     """A video with another sound, as long as the video."""

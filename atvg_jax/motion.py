@@ -2,7 +2,7 @@
 
 Motion is a similarity of the crop for every frame. In the crop alone all of it moves; in the whole picture the head
 does, and the movement fades out around it. What is out of sight cannot be drawn: only small movements look right, so
-larger ones are held back, and eyes do not blink (moved pixels do not make an eyelid).
+larger ones are held back. Blinks are in `blinks`.
 """
 
 import itertools

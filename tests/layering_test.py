@@ -19,7 +19,7 @@ _FLOORS = (
      'fit_landmarks'},
     {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores',
      'score_tables', 'score_page', 'evaluate', 'convert', 'demo', 'paste', 'motion', 'dubbing', 'side_outputs',
-     'batch', 'export', 'say', 'app', 'studio'},
+     'batch', 'export', 'say', 'app', 'studio', 'blinks'},
     {'benchmarks'},
     {'cli', '__main__'},
 )
