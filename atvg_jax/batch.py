@@ -138,10 +138,10 @@ def from_manifest(path: str, out: str, **defaults: Any) -> list[Item]:
         raise entry
       name = str(entry.get('output') or name)
       job = _job(entry, folder, out, defaults)
-      real = os.path.realpath(job.out)
-      if real in taken:
-        raise InputError(f'line {number} has the same output as line {taken[real]}: name another')
-      taken[real] = number
+      made = [job.out, *side_outputs.paths(job.out, job.save)]
+      if same := [path for path in made if path in taken]:
+        raise InputError(f'line {number} has the same output as line {taken[same[0]]}: name another')
+      taken |= dict.fromkeys(made, number)
       items.append(Item(name, job))
     except InputError as error:
       items.append(Item(name, None, f'line {number} of {path}: {error}'))
@@ -233,6 +233,7 @@ def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any])
   job = Job(out=_inside(out, entry['output']), **{**defaults, **options}, **sources)
   if not job.out.lower().endswith(video_writer.VIDEO_SUFFIXES):
     raise InputError(f'output {entry["output"]!r} must end in {", ".join(video_writer.VIDEO_SUFFIXES)}')
+  side_outputs.check(job.save)  # before their names are made of them
   return job
 
 

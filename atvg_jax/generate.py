@@ -91,8 +91,7 @@ def check(job: Job) -> None:
     raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
   if job.frame not in FRAMES:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
-  if unknown := set(job.save) - set(side_outputs.KINDS):
-    raise InputError(f'{min(unknown)!r} cannot be saved: choose of {", ".join(side_outputs.KINDS)}')
+  side_outputs.check(job.save)
   if dubbing.is_video(job.image) and (job.driving is not None or job.motion or job.save):
     raise InputError(f'{job.image} is a video: it can be given another sound by --audio, but without --driving, '
                      '--motion and --save')
@@ -283,7 +282,7 @@ def _shrunk(picture: np.ndarray, name: str) -> np.ndarray:
   scale = min(1.0, _MAX_SIDE / max(height, width), (_MAX_PIXELS / (height * width)) ** 0.5)
   if scale == 1:
     return picture
-  size = (int(width * scale), int(height * scale))
+  size = (max(1, int(width * scale)), max(1, int(height * scale)))
   _say(f'{name} is {width}x{height} pixels, larger than a video can be: drawing on {size[0]}x{size[1]}')
   return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 

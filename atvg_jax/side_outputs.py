@@ -16,9 +16,16 @@ import numpy as np
 from atvg_jax import streaming, tasks
 from atvg_jax.generator import Generator, Portrait
 from data_pipelines import faces, features, video_writer
+from data_pipelines.errors import InputError
 
 KINDS = ('landmarks', 'attention', 'motion')
 _MAPS = KINDS[1:]
+
+
+def check(kinds: Sequence[str]) -> None:
+  """Raises InputError where there is no such side output."""
+  if unknown := set(kinds) - set(KINDS):
+    raise InputError(f'{min(unknown)!r} cannot be saved: choose of {", ".join(KINDS)}')
 
 
 def paths(out: str, kinds: Sequence[str]) -> list[str]:
@@ -51,12 +58,14 @@ class Saver:
   def __exit__(self, kind, value, traceback) -> None:
     if kind is None and 'landmarks' in self._paths:
       points, path = np.concatenate(self._points), self._paths['landmarks']
-      with open(f'{path}.partial', 'wb') as file:
+      folder, name = os.path.split(os.path.abspath(path))
+      temporary = os.path.join(folder, f'.{os.getpid()}.{name}')  # as the videos', for `video_writer.remove_leftovers`
+      with open(temporary, 'wb') as file:
         np.savez_compressed(
             file, landmarks=np.concatenate(self._landmarks), points_in_crop=points.astype(np.float32),
             points_in_picture=faces.apply(faces.invert(self._portrait.matrix), points).astype(np.float32),
             picture_to_crop=self._portrait.matrix, fps=features.FPS)
-      os.replace(f'{path}.partial', path)
+      os.replace(temporary, path)
     self._stack.__exit__(kind, value, traceback)
 
   def tap(self, generator: Generator, portrait: Portrait, landmarks: Iterable[np.ndarray],

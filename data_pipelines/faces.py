@@ -63,6 +63,8 @@ _DETECTOR_SIZE = 128
 _DETECTOR_THRESHOLD = 0.5
 _OVERLAP = 0.3
 _SMALLEST_TILE = 48  # pixels; a face in it would have 20
+_LARGEST_TILE = 8192  # Pillow makes no picture that is much larger
+_MOST_TILES = 2500  # of a size: smaller faces are not looked for
 _MESH_SIZE = 256
 _MESH_MARGIN = 1.5
 _PRESENCE_THRESHOLD = 0.5
@@ -122,9 +124,9 @@ class FaceLandmarker:
     """
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
-    found = self._detect_tile(picture, (0, 0, max(height, width)))
-    side = min(height, width)
-    if _SMALLEST_TILE <= side < 0.75 * max(height, width):  # padding to a square wastes much of it
+    longest, side = max(height, width), min(height, width, _LARGEST_TILE)
+    found = self._detect_tile(picture, (0, 0, longest)) if longest <= _LARGEST_TILE else []
+    if _SMALLEST_TILE <= side < 0.75 * longest:  # padding to a square wastes much of it
       found += self._detect_tiles(picture, side)
     faces = self._confirmed(picture, found)
     while small and not faces and side >= 2 * _SMALLEST_TILE:
@@ -190,12 +192,11 @@ class FaceLandmarker:
     return Sight(_to_68(mesh), _yaw(mesh), _square_of(mesh)) if presence >= _PRESENCE_THRESHOLD else None
 
   def _detect_tiles(self, picture: Image.Image, side: int) -> list[Face]:
-    """Over square tiles of one size that overlap by half."""
-    found = []
-    for top in _starts(picture.height, side):
-      for left in _starts(picture.width, side):
-        found += self._detect_tile(picture, (left, top, side))
-    return found
+    """Over square tiles of one size that overlap by half; nothing where they would be too many."""
+    tops, lefts = _starts(picture.height, side), _starts(picture.width, side)
+    if len(tops) * len(lefts) > _MOST_TILES:
+      return []
+    return [face for top in tops for left in lefts for face in self._detect_tile(picture, (left, top, side))]
 
   def _detect_tile(self, picture: Image.Image, tile: tuple[int, int, int]) -> list[Face]:
     left, top, side = tile

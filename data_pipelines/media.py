@@ -18,6 +18,7 @@ from data_pipelines.video_writer import VideoWriter
 __all__ = ['Clip', 'VideoWriter', 'check_size', 'iter_video', 'read_image', 'read_video', 'upright', 'video_stream']
 
 _MAX_PIXELS = 50_000_000  # of a picture
+_MAX_SIDE = 65_535  # of a picture: a JPEG's longest
 _MAX_FRAME_PIXELS = 36_000_000  # of a video: 8K
 _MAX_BYTES = 4 << 30  # of a decoded clip
 _LONGEST_FRAME = 600  # seconds: time stamps that jump further are damaged, or meant to do harm
@@ -42,7 +43,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     uint8 [H, W, 3] RGB; transparent parts are laid on white.
 
   Raises:
-    InputError: missing, a directory, empty, not a picture, damaged or above 50 megapixels.
+    InputError: missing, a directory, empty, not a picture, damaged, above 50 megapixels or with a side of more than 65535.
   """
   path = check_file(path, 'a picture')
   try:
@@ -52,6 +53,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         if image.width * image.height > _MAX_PIXELS:
           raise InputError(
               f'{path} is {image.width}x{image.height} pixels, more than 50 megapixels: shrink it first.')
+        if max(image.size) > _MAX_SIDE:
+          raise InputError(f'{path} is {image.width}x{image.height} pixels, a strip and no picture of a face.')
         image = ImageOps.exif_transpose(image)
         if image.mode in ('I', 'I;16', 'I;16B', 'F'):
           array = np.asarray(image, np.float32)

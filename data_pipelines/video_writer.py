@@ -64,7 +64,7 @@ class VideoWriter:
       check_name(self.path)
       folder, name = os.path.split(os.path.abspath(self.path))
       form = _FORMATS.get(os.path.splitext(name)[1].lower(), 'mp4')
-      target = self.path
+      target = os.path.abspath(self.path)  # a name such as tcp:a.mp4 is no address
       if not stream:
         target = self._temporary = os.path.join(folder, f'.{os.getpid()}.{name}')
     options = _STREAMING[form] | {'flush_packets': '1'} if stream else {'movflags': 'faststart'}

@@ -83,6 +83,18 @@ def test_no_output_leads_out_of_the_folder(folder, nets, tmp_path, name):
   assert not os.listdir(elsewhere) and sorted(os.listdir(tmp_path)) == ['elsewhere', 'out']
 
 
+def test_nothing_kept_beside_a_video_leads_out_or_is_made_twice(folder, tmp_path):
+  out = tmp_path / 'out'
+  (tmp_path / '.1.evil.npz').touch()  # what looks like a leftover of another's
+  lines = [_item('a.mp4', save='/../../evil'), _item('b.mp4', save='landmarks'), _item('b.mkv', save='landmarks'),
+           _item('c.mp4', save='motion'), _item('c.motion.mp4'), _item('d.mp4', save='a\0')]
+  items = batch.from_manifest(_manifest(folder, lines, 'bad.jsonl'), str(out))
+  reasons = [item.reason for item in items]
+  assert 'cannot be saved' in reasons[0] and 'no text' in reasons[5]
+  assert 'same output as line 2' in reasons[2] and 'same output as line 4' in reasons[4]
+  assert items[1].job and items[3].job and os.listdir(tmp_path) == ['.1.evil.npz']
+
+
 def test_csv_names_are_relative_to_it(folder, nets, tmp_path):
   manifest = _manifest(folder, ['image,audio,output,frame', 'face.jpg,speech0.wav,"a, b.mp4",', '',
                                 'face.jpg,speech1.wav,c.mp4,full,more'], 'list.csv')

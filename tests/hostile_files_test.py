@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import demo, generator
-from data_pipelines import audio, audio_stream, features, media
+from atvg_jax import demo, generate, generator
+from data_pipelines import audio, audio_stream, faces, features, media
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -44,6 +44,7 @@ def _wave(samples, rate=16_000, kind=1, bits=16):
 @pytest.mark.parametrize('content, reason', [
     (_png(20_000, 20_000), 'more than 50 megapixels'),
     (_png(10_000, 10_001), 'more than 50 megapixels'),
+    (_png(49_000_000, 1), 'a strip'),
     (_png(2**31 - 1, 2**31 - 1), '50 megapixels|cannot be read'),
     (_png(300, 300, b'\0' * 50), 'cannot be read'),
     (_png(0, 0), 'cannot be read'),
@@ -160,3 +161,19 @@ def test_a_film_whose_clock_jumps_by_years(tmp_path):
 def test_arrays_that_are_no_portraits(nets, shape):
   with pytest.raises(InputError):
     nets(np.zeros(shape, np.uint8), np.full(features.SAMPLE_RATE, 0.1, np.float32))
+
+
+@pytest.mark.parametrize('shape', [(1, 100_000, 3), (20_000, 2, 3), (60, 9000, 3)])
+def test_pictures_that_are_strips_show_nobody(nets, shape):
+  strip = np.zeros(shape, np.uint8)
+  for picture in (strip, generate._shrunk(strip, 'strip.png')):
+    with pytest.raises(InputError, match='No face'):
+      nets.find_face(picture)
+
+
+def test_a_face_in_a_panorama_is_found(nets, face):
+  panorama = np.zeros((face.height, 9000, 3), np.uint8)
+  panorama[:, 6000:6000 + face.width] = np.asarray(face)
+  found = nets.find_face(panorama)
+  middle = faces.apply(faces.invert(found.matrix), np.array([[64.0, 64.0]]))[0]
+  assert found.faces_seen == 1 and 6000 < middle[0] < 6000 + face.width
