@@ -7,19 +7,20 @@ as in `paste`.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from atvg_jax import landmarks as lm
-from atvg_jax import paste, streaming, tasks
+from atvg_jax import paste, streaming
 from atvg_jax.generator import Conditions, Generator
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
+
+# Frames drawn at a time: whole pictures, which may be large, wait for them.
+_WINDOW = 8
 
 SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.avi', '.webm', '.mpg', '.mpeg', '.ts', '.wmv')
 
@@ -81,35 +82,17 @@ def frames(generator: Generator, path: str, followed: Followed, landmarks: Itera
   Yields:
     uint8 [H, W, 3], or [128, 128, 3].
   """
-  step, variables, carry = _step(generator.bundles['vg'])
-  waiting = None
-
-  def finished(drawn, picture, matrix, still, speaking):
-    if not whole:
-      return np.asarray(drawn)
-    paster = paste.Paster(picture, matrix, faces.denormalise(still))
-    return paster(np.asarray(drawn), faces.denormalise(speaking))
-
-  for picture, matrix, still, speaking in zip(media.iter_video(path), followed.matrices, followed.landmarks, landmarks):
-    drawn, carry = step(variables, faces.warp(picture, matrix), still, speaking, carry)
-    if waiting is not None:  # is pasted while this one is drawn
-      yield finished(*waiting)
-    waiting = drawn, picture, matrix, still, speaking
-  if waiting is not None:
-    yield finished(*waiting)
+  shown = zip(media.iter_video(path), followed.matrices, followed.landmarks, landmarks)
+  windows, kept = itertools.tee(iter(lambda: list(itertools.islice(shown, _WINDOW)), []))
+  for window, drawn in zip(kept, generator.vg.redrawn(map(_arrays, windows)), strict=True):
+    for (picture, matrix, still, speaking), frame in zip(window, drawn):  # what filled the last window up is left
+      if whole:
+        frame = paste.Paster(picture, matrix, faces.denormalise(still))(frame, faces.denormalise(speaking))
+      yield frame
 
 
-def _step(bundle: Any) -> tuple[Callable, Any, jax.Array]:
-  """VG-net on one frame that is its own example, its weights, and the state to begin with."""
-  net = tasks.make_net(bundle.config)
-
-  @jax.jit
-  def step(variables, image, example_landmarks, landmarks, carry):
-    image = image.astype(jnp.float32)[None] / 127.5 - 1
-    outputs = net.apply(variables, image, example_landmarks[None], landmarks[None, None], train=False, carry=carry)
-    frame = jnp.round((outputs['video'][0, 0] + 1) * 127.5)
-    return jnp.clip(frame, 0, 255).astype(jnp.uint8), outputs['carry']
-
-  side = features.IMAGE_SIZE // 16
-  carry = jnp.zeros((1, side, side, net.recurrent_features), net.dtype)
-  return step, jax.device_put({'params': bundle.params, 'batch_stats': bundle.batch_stats}), carry
+def _arrays(window: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Faces uint8 [W, 128, 128, 3], their landmarks, and those to draw; a short window is filled up with its last."""
+  window = window + window[-1:] * (_WINDOW - len(window))
+  crops = np.stack([faces.warp(picture, matrix) for picture, matrix, _, _ in window])
+  return crops, *(np.stack([entry[index] for entry in window]) for index in (2, 3))

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import streaming, tasks
+from atvg_jax import streaming
 from atvg_jax.generator import Generator, Portrait
+from atvg_jax.models import fast_vg
 from data_pipelines import faces, features, video_writer
 from data_pipelines.errors import InputError
 
@@ -72,8 +73,7 @@ class Saver:
           window: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Frames [n, 128, 128, 3] and landmarks [n, 136] for pieces of landmarks, kept on the way.
 
-    The maps need the net run in one piece with its inner results: a little slower than `Generator.frames`, and equal
-    to it to one grey level.
+    Frames are those of `Generator.frames` to one grey level.
     """
     state = _Maps(generator, portrait) if self._writers else None
     for piece, frames, maps in state(landmarks, window) if state else _plain(generator, portrait, landmarks, window):
@@ -98,33 +98,28 @@ def _plain(generator, portrait, landmarks, window):
 
 
 class _Maps:
-  """VG-net with everything that it gives."""
+  """`streaming.VgStream`, with the maps beside the frames."""
 
   def __init__(self, generator: Generator, portrait: Portrait):
-    bundle = generator.bundles['vg']
-    self._net = tasks.make_net(bundle.config)
-    self._variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+    self._vg = generator.vg
     self._image = portrait.crop[None]
     self._example = generator.conditions(portrait.landmarks[None]).example_landmarks
 
     @jax.jit
-    def step(variables, image, example_landmarks, landmarks, carry):
-      image = image.astype(jnp.float32) / 127.5 - 1
-      outputs = self._net.apply(variables, image, example_landmarks, landmarks, train=False, carry=carry)
-
-      def to_bytes(values):
-        return jnp.clip(jnp.round(values), 0, 255).astype(jnp.uint8)
-
-      attention = jnp.repeat(to_bytes(outputs['attention'] * 255), 3, axis=-1)
-      return (to_bytes((outputs['video'] + 1) * 127.5),
-              {'attention': attention, 'motion': to_bytes((outputs['color'] + 1) * 127.5)}, outputs['carry'])
+    def step(prepared, still, landmarks, carry):
+      outputs = fast_vg.draw(generator.vg.net, prepared, still, landmarks, carry)
+      attention = jnp.repeat(2 * outputs['attention'] - 1, 3, axis=-1)
+      pictures = outputs['video'], attention, outputs['color']
+      return tuple(streaming.to_bytes(values[0]) for values in pictures), outputs['carry']
 
     self._step = step
 
   def __call__(self, landmarks: Iterable[np.ndarray], window: int):
-    height, width = self._image.shape[1:3]
-    carry = jnp.zeros((1, height // 16, width // 16, self._net.recurrent_features), self._net.dtype)
+    vg = self._vg
+    still = vg.start(vg.prepared, self._image, self._example)
+    carry = fast_vg.zero_carry(vg.net, *self._image.shape[:3])
     for piece in landmarks:
       padded = next(streaming.split(piece[None], window))
-      frames, maps, carry = self._step(self._variables, self._image, self._example, padded, carry)
-      yield piece, np.asarray(frames[0]), {kind: np.asarray(values[0]) for kind, values in maps.items()}
+      pictures, carry = self._step(vg.prepared, still, padded, carry)
+      frames, attention, motion = map(np.asarray, pictures)
+      yield piece, frames, {'attention': attention, 'motion': motion}

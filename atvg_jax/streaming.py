@@ -1,7 +1,8 @@
 """The two nets as compiled programs that run window by window and carry their recurrent state along.
 
 Every window has the same number of frames, the last one padded, so each net is compiled once for a batch
-size, whatever the length of the speech (VG-net in two programs, one for what a clip's frames share); and what is in memory at any time is one window, not the video.
+size, whatever the length of the speech (VG-net in two programs, one for what a clip's frames share); and what is in
+memory at any time is one window, not the video.
 """
 
 import functools
@@ -58,6 +59,10 @@ class VgStream:
 
   Two programs: `start` once a clip, for what its frames share, and `step` for every window. A batch that can be cut
   into equal parts for all local devices is drawn on all of them.
+
+  Attributes:
+    net: the net.
+    prepared: its weights for `fast_vg`, on the device.
   """
 
   def __init__(self, bundle: weights.Bundle, dtype: str | None = None, backend: str | None = None):
@@ -68,8 +73,8 @@ class VgStream:
       dtype: to compute in; None is what the net was trained in. 'bfloat16' pays on graphics cards and TPUs.
       backend: see `fast_vg.prepare`.
     """
-    self._net = net = tasks.make_net(bundle.config | ({'dtype': dtype} if dtype else {}))
-    self._prepared = jax.device_put(
+    self.net = net = tasks.make_net(bundle.config | ({'dtype': dtype} if dtype else {}))
+    self.prepared = jax.device_put(
         fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend))
 
     def start(prepared, example_image, example_landmarks):
@@ -77,12 +82,15 @@ class VgStream:
 
     def step(prepared, still, landmarks, carry):
       outputs = fast_vg.draw(net, prepared, still, landmarks, carry)
-      frames = jnp.round((outputs['video'] + 1) * 127.5)
-      return jnp.clip(frames, 0, 255).astype(jnp.uint8), outputs['carry']
+      return to_bytes(outputs['video']), outputs['carry']
 
-    self.start, self.step = jax.jit(start), jax.jit(step)
+    def chained(prepared, still, landmarks, carry):
+      outputs = fast_vg.draw(net, prepared, still, landmarks[:, None], carry, chained=True)
+      return to_bytes(outputs['video'][:, 0]), outputs['carry']
+
+    self.start, self.step, self._chained = jax.jit(start), jax.jit(step), jax.jit(chained)
     self._on_all_devices = functools.cache(lambda: (
-        parallel.replicate(self._prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3)))
+        parallel.replicate(self.prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3)))
 
   def __call__(self, example_image: np.ndarray, example_landmarks: np.ndarray,
                windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -96,10 +104,10 @@ class VgStream:
       windows: windows of one length that follow each other in time.
     """
     batch_size, height, width = example_image.shape[:3]
-    carry = fast_vg.zero_carry(self._net, batch_size, height, width)
-    prepared, start, step, cut = self._prepared, self.start, self.step, lambda clips: clips
+    carry = fast_vg.zero_carry(self.net, batch_size, height, width)
+    prepared, start, step, cut = self.prepared, self.start, self.step, lambda clips: clips
     # The published recurrence over the batch couples the clips: they stay together.
-    if parallel.divisible(batch_size) and self._net.recurrence != 'batch':
+    if parallel.divisible(batch_size) and self.net.recurrence != 'batch':
       prepared, start, step = self._on_all_devices()
       cut = parallel.cut_clips
     still, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
@@ -111,6 +119,30 @@ class VgStream:
       waiting = frames
     if waiting is not None:
       yield _joined(waiting, batch_size)
+
+  def redrawn(self, windows: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+    """Yields a video's frames uint8 [W, H, W, 3], each of which is its own example, for windows of one length.
+
+    Args:
+      windows: images uint8 [W, H, W, 3], their landmarks [W, 136], and the landmarks to draw [W, 136].
+    """
+    carry = waiting = None
+    for images, image_landmarks, landmarks in windows:
+      if carry is None:
+        carry = fast_vg.zero_carry(self.net, 1, *images.shape[1:3])
+      # Two programs: as one, XLA's CPU backend takes a third longer.
+      still = self.start(self.prepared, images, image_landmarks)
+      frames, carry = self._chained(self.prepared, still, landmarks, carry)
+      if waiting is not None:
+        yield np.asarray(waiting)
+      waiting = frames
+    if waiting is not None:
+      yield np.asarray(waiting)
+
+
+def to_bytes(values: jax.Array) -> jax.Array:
+  """[-1, 1] → uint8."""
+  return jnp.clip(jnp.round((values + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
 def _joined(frames: jax.Array, batch_size: int) -> np.ndarray:

@@ -69,6 +69,24 @@ def test_equals_the_net(backend, options):
   np.testing.assert_allclose(np.concatenate(frames, axis=1), want['video'], atol=1e-4)
 
 
+@pytest.mark.parametrize('recurrence', ['time', 'batch'])
+def test_frames_that_are_their_own_examples_are_one_clip(recurrence):
+  net = VgNet(**(_NET | {'landmark_maps': True, 'skip': True, 'recurrence': recurrence}))
+  inputs = images, examples, landmarks = _inputs(batch=4, time=1)
+  variables = _made(net, inputs)
+  prepared = fast_vg.prepare(net, variables)
+  still = jax.jit(functools.partial(fast_vg.start, net))(prepared, images, examples)
+  draw = jax.jit(functools.partial(fast_vg.draw, net, chained=True))
+  got = draw(prepared, still, landmarks, fast_vg.zero_carry(net, 1, 32, 32))
+  apply, carry = jax.jit(functools.partial(net.apply, train=False)), fast_vg.zero_carry(net, 1, 32, 32)
+  for index in range(4):
+    one = slice(index, index + 1)
+    want = apply(variables, images[one], examples[one], landmarks[one], carry=carry)
+    carry = want['carry']
+    np.testing.assert_allclose(got['video'][one], want['video'], atol=1e-4)
+  np.testing.assert_allclose(got['carry'], carry, atol=1e-4)
+
+
 def test_algorithms_are_chosen_by_backend_and_shape():
   assert folded.choose('cpu', (3, 3, 512, 512)) == 'winograd'
   assert folded.choose('gpu', (3, 3, 512, 512)) == 'direct'

@@ -62,6 +62,27 @@ def test_windows_of_coefficients_equal_the_one_piece_run(at):
   np.testing.assert_allclose(windowed, whole['coefficients'], atol=1e-5)
 
 
+def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
+  rng = np.random.default_rng(5)
+  images = rng.integers(0, 256, (4, 128, 128, 3), np.uint8)
+  seen, drawn = _landmarks(rng, 4)
+  stream = streaming.VgStream(vg)
+  cut = [(images[part], seen[part], drawn[part]) for part in (slice(0, 2), slice(2, 4))]
+  got = np.concatenate(list(stream.redrawn(cut)))
+  net, plain = tasks.make_net(vg.config), []
+  apply = jax.jit(functools.partial(net.apply, train=False))
+  carry = jnp.zeros((1, 8, 8, net.recurrent_features))
+  for image, example, points in zip(images, seen, drawn):
+    outputs = apply({'params': vg.params, 'batch_stats': vg.batch_stats}, image.astype(jnp.float32)[None] / 127.5 - 1,
+                    example[None], points[None, None], carry=carry)
+    carry = outputs['carry']
+    plain.append(np.clip(np.round((np.asarray(outputs['video'])[0, 0] + 1) * 127.5), 0, 255))
+  assert got.dtype == np.uint8 and np.abs(got - np.stack(plain)).max() <= 1  # a grey level
+  # And the state goes from frame to frame: drawn alone, the last is another.
+  alone, = stream.redrawn([tuple(value[[3, 3]] for value in (images, seen, drawn))])
+  assert (alone[0] != got[3]).any()
+
+
 def test_one_compilation_whatever_the_length(vg, at):
   rng = np.random.default_rng(2)
   image = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)

@@ -119,7 +119,8 @@ def start(net: VgNet, prepared: Prepared, example_image: Array, example_landmark
   return still
 
 
-def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: Array) -> dict[str, Array]:
+def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: Array, *,
+         chained: bool = False) -> dict[str, Array]:
   """Draws a window of frames; arguments and results as those of `VgNet`.
 
   Args:
@@ -128,6 +129,8 @@ def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: 
     still: of `start`.
     landmarks: [B, T, 136].
     carry: the recurrent state after the frames before; zeros at the start.
+    chained: the clips are the frames of a single one, each with its own example: T is 1, and the state goes from clip
+      to clip, so that the carry's batch is 1.
   """
   lead, image = landmarks.shape[:2], still['image']
   points = landmarks.reshape(-1, landmarks.shape[-1])
@@ -135,7 +138,7 @@ def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: 
   x = folded.apply(prepared['landmark_feature'], frame_maps)
   x = folded.apply(prepared['bottleneck'], x, still['bottleneck'])
   inputs = folded.apply(prepared['gru']['inputs'], x, activation=None)
-  inputs = inputs.reshape(*lead, *inputs.shape[1:])
+  inputs = inputs.reshape(*(lead[::-1] if chained else lead), *inputs.shape[1:])
 
   def hidden_sums(state: Array) -> Array:
     patches = recurrent.patches(state, net.recurrent_kernel, net.recurrent_dilation)

@@ -1,0 +1,30 @@
+"""What is kept beside a video belongs to its frames."""
+
+import numpy as np
+import pytest
+
+from atvg_jax import demo, side_outputs
+from atvg_jax.generator import Generator
+from data_pipelines import features, media
+import random_nets
+
+
+@pytest.fixture(scope='module')
+def generator(tmp_path_factory):
+  return Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
+
+
+def test_maps_mix_into_the_frames(generator):
+  portrait = generator.find_face(media.read_image(demo.portrait()))
+  sound = (0.3 * np.random.default_rng(0).normal(size=7 * features.SAMPLES_PER_FRAME)).astype(np.float32)
+  landmarks = list(generator.speech_landmarks(portrait, sound, 4))
+  drawn = list(generator.frames(portrait, landmarks, 4))
+  kept = list(side_outputs._Maps(generator, portrait)(landmarks, 4))
+  assert [len(piece) for piece, _, _ in kept] == [4, 3]
+  for (piece, frames, maps), plain in zip(kept, drawn, strict=True):
+    count = len(piece)
+    assert np.abs(frames[:count].astype(int) - plain).max() <= 1  # a grey level
+    attention = maps['attention'][:count] / 255.0
+    assert attention.shape == plain.shape and np.ptp(attention) > 0.1 and (attention[..., :1] == attention).all()
+    mixed = attention * maps['motion'][:count] + (1 - attention) * portrait.crop
+    assert np.abs(mixed - plain).max() < 3  # all three are rounded
