@@ -110,14 +110,15 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
       yield None, None, False
 
   # gradio looks for a default of this kind.
-  def draw(image: str | None, sound: str | None, frame: str, heard: bool, progress: Any = gradio.Progress(),  # noqa: B008
+  def draw(image: str | None, sound: str | None, frame: str, moving: bool, heard: bool,
+           progress: Any = gradio.Progress(),  # noqa: B008
            ) -> Iterator[str | None]:
     if not heard:
       yield None
       return
     try:
       yield from maker.video(image, sound, frame, lambda done, total: progress((done, total), desc='Drawing',
-                                                                               unit='frames'))
+                                                                               unit='frames'), moving)
     except InputError as error:
       gradio.Warning(html.escape(str(error)))
       yield None
@@ -131,6 +132,7 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
         sound = gradio.Audio(label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'],
                              elem_id='speech')
         frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
+        moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
         start = gradio.Button('Let it speak', variant='primary', elem_id='start')
       with gradio.Column():
         video = gradio.Video(label='Video', autoplay=True, height=420, buttons=['download'], elem_id='video')
@@ -143,7 +145,7 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
     heard = gradio.State(False)
     options = {'api_visibility': 'private', 'concurrency_limit': 1, 'concurrency_id': 'nets'}
     start.click(hear, [image, sound], [landmarks, video, heard], show_progress_on=landmarks, **options).then(
-        draw, [image, sound, frame, heard], video, **options)
+        draw, [image, sound, frame, moving, heard], video, **options)
   return page
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atvg_jax import generate, pictures
+from atvg_jax import generate, motion, pictures
 from atvg_jax.generator import Portrait, check_loudness
 from data_pipelines import audio, audio_stream, features, media, video_writer
 from data_pipelines.errors import InputError
@@ -45,7 +45,8 @@ class Studio:
       self._draw_landmarks(self._maker.face(image)[0], samples, out)
       yield out
 
-  def video(self, image: str | None, sound: str | None, frame: str, watch: Callable[[int, int], None]) -> Iterator[str]:
+  def video(self, image: str | None, sound: str | None, frame: str, watch: Callable[[int, int], None],
+            moving: bool = False) -> Iterator[str]:
     """The film of the face, as `landmarks`.
 
     Args:
@@ -53,6 +54,7 @@ class Studio:
       sound: recording of speech.
       frame: one of `generator.FRAMES`.
       watch: is told how many frames are drawn, and of how many.
+      moving: move the head a little, and blink.
 
     Raises:
       InputError: as above, or this takes too long.
@@ -67,7 +69,8 @@ class Studio:
                            'shorter recording')
         watch(done, total)
 
-      self._maker.make(generate.Job(image, out, sound, frame=frame), progress=False, watch=told)
+      job = generate.Job(image, out, sound, frame=frame, motion=motion.GENTLE if moving else None)
+      self._maker.make(job, progress=False, watch=told)
       yield out
 
   def _draw_landmarks(self, portrait: Portrait, samples: np.ndarray, out: str) -> None:

@@ -57,8 +57,9 @@ def test_only_what_speaks_is_replaced(nets, film):
 
 def test_what_cannot_be_dubbed_is_told(nets, film, tmp_path, capsys):
   argv = ['generate', '--image', film, '--out', str(tmp_path / 'a.mp4'), '--weights', *nets]
-  assert cli.main([*argv, '--driving', film]) == 2
-  assert 'is a video' in capsys.readouterr().err
+  for more in (['--driving', film], ['--audio', demo.speech(), '--motion', 'gentle']):
+    assert cli.main([*argv, *more]) == 2
+    assert 'is a video' in capsys.readouterr().err
   with media.VideoWriter(tmp_path / 'nobody.mp4', (64, 64)) as writer:
     for _ in range(3):
       writer.append(np.zeros((64, 64, 3), np.uint8))
