@@ -94,12 +94,23 @@ def launch(folder: str, port: int, nets: Sequence[str] | None = None) -> Any:
 def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
   """The page, not yet served."""
 
+  # Who does not use the page but its protocol can name an address as a file, and gradio would ask for it.
+  async def take_files_only(component: Any, path: Any) -> str | None:
+    if '://' in str(path):
+      raise gradio.Error('An address is no file: upload one.', print_exception=False)
+    return await gradio.blocks.Block.async_move_resource_to_block_cache(component, path)
+
   # What is uploaded is not trusted, and gradio's own readers raise what nobody understands: the path is enough.
   class Picture(gradio.Image):
     is_template = True
+    async_move_resource_to_block_cache = take_files_only
 
     def preprocess(self, payload: Any) -> str | None:
       return payload.path if payload else None
+
+  class Sound(gradio.Audio):
+    is_template = True
+    async_move_resource_to_block_cache = take_files_only
 
   def hear(image: str | None, sound: str | None) -> Iterator[tuple[str | None, None, bool]]:
     try:
@@ -129,8 +140,8 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
       with gradio.Column():
         image = Picture(label='Face', type='filepath', sources=['upload', 'webcam', 'clipboard'], height=300,
                         buttons=['fullscreen'], elem_id='face')
-        sound = gradio.Audio(label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'],
-                             elem_id='speech')
+        sound = Sound(label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'],
+                      elem_id='speech')
         frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
         moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
         start = gradio.Button('Let it speak', variant='primary', elem_id='start')

@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -102,6 +103,9 @@ def _kept_files(image: str | None, sound: str | None) -> Iterator[str]:
     for path, name in ((image, 'the picture'), (sound, 'the recording')):
       sentence = sentence.replace(path, name) if path else sentence
     raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error
+  except Exception as error:  # an unforeseen failure is a sentence too; what it was is told where the page is served
+    traceback.print_exc()
+    raise InputError('This picture and this recording cannot be used: try others.') from error
 
 
 def _check(image: str | None, sound: str | None) -> np.ndarray:

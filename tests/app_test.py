@@ -30,6 +30,9 @@ def maker(nets):
   return studio.Studio(nets)
 
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def _free_port():
   with socket.socket() as listener:
     listener.bind(('127.0.0.1', 0))
@@ -128,6 +131,16 @@ def test_who_takes_too_long_makes_room(maker, tmp_path, monkeypatch):
     list(maker.video(demo.portrait(), _short(tmp_path), 'crop', lambda done, total: None))
 
 
+def test_an_unforeseen_failure_is_a_sentence_too(maker, tmp_path, monkeypatch, capsys):
+  def fail(path):
+    raise MemoryError(path)
+
+  monkeypatch.setattr('data_pipelines.media.read_image', fail)
+  with pytest.raises(InputError, match='^This picture and this recording cannot be used'):
+    list(maker.landmarks(demo.portrait(), _short(tmp_path)))
+  assert 'MemoryError' in capsys.readouterr().err
+
+
 def test_what_watches_can_end_the_work_and_nothing_is_left(nets, tmp_path):
   def stop(done):
     raise InputError(f'{done} is enough')
@@ -166,11 +179,10 @@ def server(nets, tmp_path_factory):
 
 
 def test_the_page_is_for_this_machine_and_calls_nobody(server):
-  opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-  with opener.open(server) as answer:
+  with _DIRECT.open(server) as answer:
     assert "connect-src 'self'" in answer.headers['content-security-policy']
     assert 'fonts.googleapis.com/css' not in answer.read().decode()
-  with opener.open(server + 'config') as answer:
+  with _DIRECT.open(server + 'config') as answer:
     config = json.load(answer)
   assert config['analytics_enabled'] is False and config['space_id'] is None
 
@@ -180,6 +192,18 @@ def test_a_taken_port_is_told(server, nets):
       [sys.executable, '-m', 'atvg_jax.cli', 'app', '--port', server.rstrip('/').rsplit(':')[-1], '--weights', *nets],
       env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}, capture_output=True, text=True, check=False)
   assert done.returncode == 2 and 'choose another --port' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_an_address_is_no_file(server):
+  with _DIRECT.open(f'{server}config') as answer:
+    function = next(one['id'] for one in json.load(answer)['dependencies'] if one['api_name'] == 'hear')
+  picture = {'path': 'http://192.0.2.1/face.png', 'meta': {'_type': 'gradio.FileData'}}
+  content = {'data': [picture, None], 'fn_index': function, 'session_hash': 'a'}
+  _DIRECT.open(urllib.request.Request(f'{server}gradio_api/queue/join', json.dumps(content).encode(),
+                                      {'Content-Type': 'application/json'})).close()
+  with _DIRECT.open(f'{server}gradio_api/queue/data?session_hash=a', timeout=60) as answer:
+    told = next(line for line in answer if b'process_completed' in line)
+  assert b'An address is no file' in told
 
 
 @pytest.fixture(scope='module')
