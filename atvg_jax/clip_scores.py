@@ -16,8 +16,11 @@ COLUMNS: Mapping[str, tuple[str, str, int]] = {
     'ssim': ('SSIM', '.4f', 1),
     'psnr_mouth': ('PSNR mouth', '.2f', 1),
     'ssim_mouth': ('SSIM mouth', '.4f', 1),
+    'psnr_lips': ('PSNR lips', '.2f', 1),
+    'ssim_lips': ('SSIM lips', '.4f', 1),
     'cpbd': ('CPBD', '.3f', 0),
     'cpbd_mouth': ('CPBD mouth', '.3f', 0),
+    'cpbd_lips': ('CPBD lips', '.3f', 0),
     'lmd': ('LMD', '.2f', -1),
     'lmd_face': ('LMD face', '.2f', -1),
     'opening_r': ('opening r', '.3f', 1),
@@ -42,28 +45,31 @@ _PADDING = 64  # pixels around a crop: the detector wants to see that a face end
 _STILL = 1e-6  # half crops: a mouth whose opening varies less does not move
 
 
+_REGIONS = '', '_mouth', '_lips'
+
+
 @jax.jit
-def _score_window(ours: jax.Array, true: jax.Array) -> dict[str, jax.Array]:
-  ours, true = (video.astype(jnp.float32) / 255 for video in (ours, true))
-  scores = {}
-  for suffix, (rows, columns) in (('', (slice(None), slice(None))), ('_mouth', metrics.mouth_box(ours.shape[2]))):
-    pair = ours[:, :, rows, columns], true[:, :, rows, columns]
-    scores |= {f'psnr{suffix}': metrics.psnr(*pair), f'ssim{suffix}': metrics.ssim(*pair)}
-  return scores
+def _score_window(ours: jax.Array, true: jax.Array, boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
+  return metrics.region_scores(*(video.astype(jnp.float32) / 255 for video in (ours, true)), boxes)
 
 
-def likeness(ours: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
-  """PSNR (dB) and SSIM of every frame, of the whole crop and of the mouth's part of it.
+def likeness(ours: np.ndarray, true: np.ndarray, landmarks: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+  """PSNR (dB) and SSIM of every frame: of the whole crop, of the lower part where mouth and chin move, and of the lips.
 
   Args:
     ours, true: uint8 [B, T, H, W, 3]; scored window by window, so that one compiled program serves any T.
+    landmarks: B times [T, 136], of the true frames (T may be less where frames are padded): they say where the lips are.
 
   Returns:
-    'psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', each [B, T].
+    'psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', each [B, T].
   """
-  windows = [_score_window(*pair) for pair in zip(streaming.split(ours), streaming.split(true), strict=True)]
-  return {name: np.concatenate([window[name] for window in windows], axis=1)[:, :ours.shape[1]]
-          for name in windows[0]}
+  size = true.shape[2]
+  mouth = [bound for part in metrics.mouth_box(size) for bound in (part.start, part.stop)]
+  boxes = np.array([[(0, size, 0, size), mouth, metrics.lips_box(clip, size)] for clip in landmarks], np.int32)
+  windows = [_score_window(*pair, boxes) for pair in zip(streaming.split(ours), streaming.split(true), strict=True)]
+  psnr, ssim = (np.concatenate(parts, axis=1)[:, :ours.shape[1]] for parts in zip(*windows, strict=True))
+  return {f'{name}{region}': values[..., i] for i, region in enumerate(_REGIONS)
+          for name, values in (('psnr', psnr), ('ssim', ssim))}
 
 
 def redetect(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
@@ -109,22 +115,31 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
   return scores
 
 
-def picture_scores(frames: np.ndarray, example: np.ndarray) -> dict[str, float]:
-  """What can be said of frames without the true ones: uint8 [T, H, W, 3], and the example [H, W, 3].
+def picture_scores(frames: np.ndarray, example: np.ndarray, lips: tuple[int, int, int, int]) -> dict[str, float]:
+  """What can be said of frames without the true ones.
+
+  Args:
+    frames: uint8 [T, H, W, 3].
+    example: uint8 [H, W, 3].
+    lips: where the lips are, see `metrics.lips_box`.
 
   Returns:
-    'cpbd': sharpness of the crop, and 'cpbd_mouth' of the 64x64 pixels around the mouth, of every fifth frame;
+    'cpbd': sharpness of the crop, 'cpbd_mouth' of the 64x64 pixels around mouth and chin, and 'cpbd_lips', of every fifth frame;
     'identity_drift': mean difference of the part above the mouth from the example's, in grey levels;
     'color_shift': distance of the mean colour from the example's, in grey levels, the largest of red, green and blue.
   """
+  if (frames == frames[:1]).all():
+    frames = frames[:1]  # a picture that stands still: looked at once
   size = frames.shape[1]
   grey = np.rint(frames[::_SHARPNESS_STRIDE] @ np.array([0.299, 0.587, 0.114]))
   mouth = grey[:, size - 4 - 64:size - 4, size // 2 - 32:size // 2 + 32]
+  whole = np.array([sharpness.cpbd_with_part(image, lips) for image in grey])
   upper = slice(0, size // 2)
   drift = np.abs(frames[:, upper].astype(np.int16) - example[upper].astype(np.int16))
   shift = frames.mean(axis=(1, 2)) - example.mean(axis=(0, 1))  # [T, 3]
-  return {'cpbd': float(np.mean([sharpness.cpbd(image) for image in grey])),
+  return {'cpbd': float(whole[:, 0].mean()),
           'cpbd_mouth': float(np.mean([sharpness.cpbd(image) for image in mouth])),
+          'cpbd_lips': float(whole[:, 1].mean()),
           'identity_drift': float(drift.mean()),
           'color_shift': float(np.abs(shift).mean(axis=0).max())}
 
@@ -164,7 +179,7 @@ def of_clip(landmarker: faces.FaceLandmarker, frames: np.ndarray, true_frames: n
   if not others.any():
     others[:] = True
   scores = {name: float(values[others].mean()) for name, values in likenesses.items()}
-  scores |= picture_scores(frames, example) | landmark_scores(found, true)
+  scores |= picture_scores(frames, example, metrics.lips_box(true, frames.shape[1])) | landmark_scores(found, true)
   if published:
     scores |= published_scores(frames, true_frames, found, true)
   return scores

@@ -116,7 +116,9 @@ def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], 
   """
   for batch in batches:
     videos = _videos(generator, batch, protocol)
-    likeness = {name: clip_scores.likeness(video, batch[features.VIDEO]) for name, video in videos.items()}
+    landmarks = [clip[:int(mask.sum())] for clip, mask in
+                 zip(batch[features.LANDMARKS], batch[features.FRAME_MASK], strict=True)]
+    likeness = {name: clip_scores.likeness(video, batch[features.VIDEO], landmarks) for name, video in videos.items()}
     for clip in np.flatnonzero(batch[features.MASK]):
       frames = slice(int(batch[features.FRAME_MASK][clip].sum()))
       example = batch[features.EXAMPLE_IMAGE][clip]
@@ -146,7 +148,7 @@ def score_pair(real: str, generated: str) -> Scored:
   example = true_frames[length // 2]
   videos = {'still': np.broadcast_to(example, true_frames.shape), 'generated': frames, 'real': true_frames}
   likeness = {name: {column: values[0] for column, values in
-                     clip_scores.likeness(video[None], true_frames[None]).items()} for name, video in videos.items()}
+                     clip_scores.likeness(video[None], true_frames[None], true[None]).items()} for name, video in videos.items()}
   name = os.path.splitext(os.path.basename(generated))[0]
   return Scored({'clip_id': name, 'speaker': '', 'rows': _score_rows(videos, true, example, likeness)}, videos)
 

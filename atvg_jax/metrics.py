@@ -14,6 +14,8 @@ from data_pipelines import features
 Array = jax.Array | np.ndarray
 
 _MAX_PSNR = 100.0  # of equal images
+_LIPS_MARGIN = 0.25  # of the mouth's width, around the lips
+_LEAST_LIPS = 24  # pixels of 128
 
 
 def mouth_box(size: int) -> tuple[slice, slice]:
@@ -21,14 +23,45 @@ def mouth_box(size: int) -> tuple[slice, slice]:
   return slice(size // 2, size - size // 16), slice(size // 4, size - size // 4)
 
 
+def lips_box(landmarks: np.ndarray, size: int = features.IMAGE_SIZE) -> tuple[int, int, int, int]:
+  """Where the lips of a clip are: the box of all its mouth points, widened by a quarter of the mouth's width on each side.
+
+  Args:
+    landmarks: [T, 136], of the true frames.
+    size: side of the crop.
+
+  Returns:
+    First row, last row (exclusive), first column, last column (exclusive): inside the crop, with sides of 24 pixels of 128 or
+    more.
+  """
+  points = (landmarks.reshape(-1, features.NUM_LANDMARKS, 2)[:, features.MOUTH] + 1) * (size / 2)  # [T, 20, 2]
+  margin = _LIPS_MARGIN * np.linalg.norm(points[:, 6] - points[:, 0], axis=-1).mean()  # between the corners
+  low, high = points.min(axis=(0, 1)) - margin, points.max(axis=(0, 1)) + margin
+  least = size * _LEAST_LIPS / features.IMAGE_SIZE
+  spare = np.maximum(least - (high - low), 0) / 2
+  low, high = np.floor(low - spare), np.ceil(high + spare)
+  # A mouth at the edge: the box is moved back, not made smaller than it may be.
+  low = np.clip(low, 0, size - least)
+  high = np.clip(np.maximum(high, low + least), 0, size)
+  return int(low[1]), int(high[1]), int(low[0]), int(high[0])
+
+
 def psnr(predicted: Array, true: Array) -> jax.Array:
   """Peak signal to noise ratio in dB, [..., H, W, C] -> [...]; equal images have 100."""
-  error = jnp.mean(jnp.square(jnp.asarray(predicted) - jnp.asarray(true)), axis=(-3, -2, -1))
+  return _decibels(jnp.mean(jnp.square(jnp.asarray(predicted) - jnp.asarray(true)), axis=(-3, -2, -1)))
+
+
+def _decibels(error: jax.Array) -> jax.Array:
   return jnp.minimum(-10 * jnp.log10(jnp.maximum(error, 1e-12)), _MAX_PSNR)
 
 
 def ssim(predicted: Array, true: Array) -> jax.Array:
-  """Structural similarity, mean over all windows, [..., H, W, C] -> [...]; sides of at least 11.
+  """Structural similarity, the mean of `ssim_map`, [..., H, W, C] -> [...]; sides of at least 11."""
+  return jnp.mean(ssim_map(predicted, true), axis=(-3, -2, -1))
+
+
+def ssim_map(predicted: Array, true: Array) -> jax.Array:
+  """Structural similarity of all windows, [..., H, W, C] -> [..., H - 10, W - 10, C]; sides of at least 11.
 
   Wang et al., IEEE Transactions on Image Processing 13 (4), 2004: Gaussian windows of 11x11 and deviation 1.5, none beyond the
   border. Equal to `dm_pix.ssim`; products with two banded matrices are four times as fast on a CPU as its convolutions, and
@@ -45,7 +78,37 @@ def ssim(predicted: Array, true: Array) -> jax.Array:
   mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
   c1, c2 = 0.01**2, 0.03**2
   numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-  return jnp.mean(numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)), axis=(-3, -2, -1))
+  return numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+
+
+def region_scores(predicted: Array, true: Array, boxes: Array) -> tuple[jax.Array, jax.Array]:
+  """`psnr` and `ssim` of parts of videos, whose sizes may differ from clip to clip without compiling anew.
+
+  Args:
+    predicted, true: [B, T, H, W, C].
+    boxes: int32 [B, R, 4], the first and the last row (exclusive), the first and the last column (exclusive) of each of R parts
+      of every clip; sides of at least 11.
+
+  Returns:
+    Two arrays [B, T, R]: what the functions of these names say of the parts cut out.
+  """
+  error = jnp.mean(jnp.square(predicted - true), axis=-1)  # [B, T, H, W]
+  error = _region_means(error, boxes)
+  likeness = jnp.mean(ssim_map(predicted, true), axis=-1)
+  # The windows that lie in a part whole.
+  return _decibels(error), _region_means(likeness, jnp.asarray(boxes) - jnp.array([0, 10, 0, 10]))
+
+
+def _region_means(values: jax.Array, boxes: Array) -> jax.Array:
+  """[B, T, H, W] and boxes [B, R, 4] -> [B, T, R]."""
+  def inside(size: int, first: jax.Array, last: jax.Array) -> jax.Array:  # [B, R, size]
+    places = jnp.arange(size)
+    return ((places >= first[..., None]) & (places < last[..., None])).astype(values.dtype)
+
+  top, bottom, left, right = jnp.moveaxis(jnp.asarray(boxes), -1, 0)  # [B, R]
+  rows, columns = inside(values.shape[-2], top, bottom), inside(values.shape[-1], left, right)
+  sums = jnp.einsum('brh,bthw,brw->btr', rows, values, columns)
+  return sums / ((bottom - top) * (right - left))[:, None]
 
 
 def _gaussian_band(size: int) -> np.ndarray:

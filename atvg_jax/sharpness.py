@@ -5,6 +5,8 @@ Detection', IEEE Transactions on Image Processing 20 (9), 2011. In blocks of 64x
 every edge that runs down the image is compared with the width at which people begin to see blur.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -26,11 +28,32 @@ def cpbd(image: np.ndarray) -> float:
     ValueError: where it is no such image.
   """
   image = _checked(image)
+  return _share(_histogram(image, _standard_widths(image), _canny(image), _blocks(image)))
+
+
+def cpbd_with_part(image: np.ndarray, part: tuple[int, int, int, int]) -> tuple[float, float]:
+  """`cpbd` of a picture, and of a part of it, which is taken as one block: its edges may be followed beyond its border.
+
+  Args:
+    image: as in `cpbd`.
+    part: first row, last row (exclusive), first column, last column (exclusive).
+
+  Raises:
+    ValueError: as in `cpbd`.
+  """
+  image = _checked(image)
+  widths, edges = _standard_widths(image), _canny(image)
+  top, bottom, left, right = part
+  return (_share(_histogram(image, widths, edges, _blocks(image))),
+          _share(_histogram(image, widths, edges, [np.s_[top:bottom, left:right]])))
+
+
+def _standard_widths(image: np.ndarray) -> np.ndarray:
   strength = ndimage.convolve(image, _SOBEL) ** 2
   strength[strength <= 2 * np.sqrt(np.mean(strength))] = 0
   widths = _edge_widths(image, _thin(strength), level_is_edge=False)
   # The packages find no edge at all where no angle differs from zero.
-  return _score(image, widths if _angles(image).any() else np.zeros_like(widths), bins=64)
+  return widths if _angles(image).any() else np.zeros_like(widths)
 
 
 def cpbd_published(image: np.ndarray) -> float:
@@ -41,7 +64,8 @@ def cpbd_published(image: np.ndarray) -> float:
   """
   image = _checked(image)
   edges = ndimage.correlate(image, _SOBEL) ** 2 > 4
-  return _score(image, _edge_widths(image, edges, level_is_edge=True), bins=63)
+  widths = _edge_widths(image, edges, level_is_edge=True)
+  return _share(_histogram(image, widths, _canny(image), _blocks(image)), bins=63)
 
 
 def _checked(image: np.ndarray) -> np.ndarray:
@@ -94,20 +118,29 @@ def _margins(steps: np.ndarray, *, toward_left: bool) -> np.ndarray:
   return np.minimum(margins, _MAX_MARGIN)
 
 
-def _score(image: np.ndarray, widths: np.ndarray, bins: int) -> float:
-  """The share of edges whose probability of seen blur, in hundredths, is below `bins`."""
-  edges = _canny(image)
+def _blocks(image: np.ndarray) -> list[tuple[slice, slice]]:
+  height, width = image.shape
+  return [np.s_[top : top + _BLOCK, left : left + _BLOCK]
+          for top in range(0, height - _BLOCK + 1, _BLOCK) for left in range(0, width - _BLOCK + 1, _BLOCK)]
+
+
+def _histogram(image: np.ndarray, widths: np.ndarray, edges: np.ndarray,
+               blocks: Sequence[tuple[slice, slice]]) -> np.ndarray:
+  """[101]: how many edges of the blocks have each probability of seen blur, in hundredths."""
   histogram = np.zeros(101)
-  for top in range(0, image.shape[0] - _BLOCK + 1, _BLOCK):
-    for left in range(0, image.shape[1] - _BLOCK + 1, _BLOCK):
-      block = np.s_[top : top + _BLOCK, left : left + _BLOCK]
-      if np.count_nonzero(edges[block]) <= _BLOCK**2 * _EDGE_SHARE:
-        continue
-      contrast = int(image[block].max() - image[block].min())
-      just_noticeable = 5 if contrast <= 50 else 3
-      found = widths[block][widths[block] > 0]
-      blur = 1 - np.exp(-((found / just_noticeable) ** _BETA))
-      histogram += np.bincount(np.rint(100 * blur).astype(int), minlength=101)
+  for block in blocks:
+    if np.count_nonzero(edges[block]) <= edges[block].size * _EDGE_SHARE:
+      continue
+    contrast = int(image[block].max() - image[block].min())
+    just_noticeable = 5 if contrast <= 50 else 3
+    found = widths[block][widths[block] > 0]
+    blur = 1 - np.exp(-((found / just_noticeable) ** _BETA))
+    histogram += np.bincount(np.rint(100 * blur).astype(int), minlength=101)
+  return histogram
+
+
+def _share(histogram: np.ndarray, bins: int = 64) -> float:
+  """The share of edges whose probability is below `bins`."""
   return float(histogram[:bins].sum() / max(histogram.sum(), 1))
 
 

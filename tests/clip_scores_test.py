@@ -27,7 +27,7 @@ def landmarker():
 
 def _score(landmarker, frames, clip, found=None):
   crops, landmarks = clip
-  likeness = {name: values[0] for name, values in clip_scores.likeness(frames[None], crops[None]).items()}
+  likeness = {name: values[0] for name, values in clip_scores.likeness(frames[None], crops[None], landmarks[None]).items()}
   return clip_scores.of_clip(landmarker, frames, crops, landmarks, crops[10], likeness, found=found)
 
 
@@ -55,7 +55,7 @@ def test_blur_costs_likeness_but_no_movement(landmarker, clip, itself):
 
 def test_blur_costs_sharpness():
   portrait = find_face(media.read_image(demo.portrait())).crop[None]
-  sharp, soft = (clip_scores.picture_scores(frames, portrait[0]) for frames in (
+  sharp, soft = (clip_scores.picture_scores(frames, portrait[0], (80, 120, 40, 88)) for frames in (
       portrait, ndimage.gaussian_filter(portrait, (0, 1, 1, 0))))
   assert 0 < soft['cpbd'] < 0.8 * sharp['cpbd'] and 0 < soft['cpbd_mouth'] < 0.8 * sharp['cpbd_mouth']
   assert sharp['identity_drift'] == sharp['color_shift'] == 0 < soft['identity_drift'] < 10
@@ -108,7 +108,7 @@ def test_redetection_finds_the_face_of_a_crop(landmarker, clip):
 
 def test_the_example_frame_does_not_count(clip):
   still = np.repeat(clip[0][10:11], 20, axis=0)
-  likeness = {name: values[0] for name, values in clip_scores.likeness(still[None], clip[0][None]).items()}
+  likeness = {name: values[0] for name, values in clip_scores.likeness(still[None], clip[0][None], clip[1][None]).items()}
   assert likeness['psnr'][10] == 100
   scores = clip_scores.of_clip(None, still, clip[0], clip[1], clip[0][10], likeness, found=clip[1])
   assert scores['psnr'] == pytest.approx(np.delete(likeness['psnr'], 10).mean(), rel=1e-5)
