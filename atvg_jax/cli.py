@@ -92,16 +92,24 @@ def _report(result) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
   from atvg_jax import evaluate
+  from atvg_jax.judges import panel
+  judges = panel.Panel(use_lpips=arguments.lpips, syncnet=arguments.syncnet_weights, inception=arguments.fid_weights)
   if arguments.real or arguments.generated:
     if not (arguments.real and arguments.generated) or arguments.data:
       raise InputError('to score videos give --real DIR and --generated DIR, without --data')
-    print(evaluate.run_folders(arguments.real, arguments.generated, out=arguments.out))
+    print(evaluate.run_folders(arguments.real, arguments.generated, out=arguments.out, judges=judges))
     return
   if not arguments.data:
     raise InputError('there is nothing to score: give --data DIR, or --real DIR and --generated DIR')
   print(evaluate.run(
       arguments.data, arguments.split, nets=arguments.weights, protocol=arguments.protocol,
-      batch_size=arguments.batch_size, max_clips=arguments.max_clips, out=arguments.out))
+      batch_size=arguments.batch_size, max_clips=arguments.max_clips, out=arguments.out, judges=judges))
+
+
+def _robustness(arguments: argparse.Namespace) -> None:
+  from atvg_jax import robustness
+  print(robustness.run(arguments.data, arguments.split, out=arguments.out, nets=arguments.weights,
+                       batch_size=arguments.batch_size, max_clips=arguments.max_clips))
 
 
 def _import_torch(arguments: argparse.Namespace) -> None:
@@ -199,7 +207,20 @@ def _parser() -> argparse.ArgumentParser:
                    help='where the example frame is from (default: same-clip, another moment)')
   sub.add_argument('--batch-size', type=int, default=4, help='clips at a time (default: 4)')
   sub.add_argument('--max-clips', type=int, default=None, help='score the first so many clips only')
+  sub.add_argument('--lpips', action='store_true', help='LPIPS as well (needs the extra lpips)')
+  sub.add_argument('--syncnet-weights', metavar='FILE', help='LSE-C and LSE-D as well, by syncnet_v2.model (extra torch)')
+  sub.add_argument('--fid-weights', metavar='FILE',
+                   help='FID as well, by pt_inception-2015-12-05-6726825d.pth (extra torch)')
   sub.add_argument('--out', metavar='DIR', help='folder for evaluation.json, .md, .csv, .html and the videos')
+
+  sub = command('robustness', _robustness, 'how the scores fall under noise, shifts and turned heads: tables and curves')
+  sub.add_argument('--data', required=True, nargs='+', metavar='DIR', help='folders that prepare wrote')
+  sub.add_argument('--split', default='validation', help='default: validation')
+  sub.add_argument('--weights', nargs='+', metavar='PATH', help=_WEIGHTS_HELP)
+  sub.add_argument('--batch-size', type=int, default=4, help='clips at a time (default: 4)')
+  sub.add_argument('--max-clips', type=int, default=None, help='the first so many clips of each folder only')
+  sub.add_argument('--out', required=True, metavar='DIR',
+                   help='folder for robustness.json, .md, .csv, the curves, and finished points to go on from')
 
   sub = command('import-torch', _import_torch, "convert the published networks' weights (.pth)")
   sub.add_argument('--at', metavar='PTH', help='AT-net, e.g. atnet_lstm_18.pth')

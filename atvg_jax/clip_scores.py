@@ -1,6 +1,8 @@
 """The scores of one video against the clip that it should be: frames and landmarks in, a dict of numbers out."""
 
 from collections.abc import Mapping, Sequence
+import itertools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +41,16 @@ PUBLISHED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
     'cpbd_published': ('published CPBD', '.3f', 0),
 }
 
+# What networks of others say, where they are called; see `judges.panel`.
+JUDGED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
+    'lpips': ('LPIPS', '.4f', -1),
+    'lse_c': ('LSE-C', '.2f', 1),
+    'lse_d': ('LSE-D', '.2f', -1),
+    'fid': ('FID', '.1f', -1),
+}
+
+WINDOW = 16  # frames: evaluation batches have a multiple of it
+
 _MAX_LAG = 5  # frames
 _SHARPNESS_STRIDE = 5  # CPBD is slow and changes slowly: every fifth frame
 _PADDING = 64  # pixels around a crop: the detector wants to see that a face ends
@@ -49,37 +61,66 @@ _REGIONS = '', '_mouth', '_lips'
 
 
 @jax.jit
-def _score_window(ours: jax.Array, true: jax.Array, boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
-  return metrics.region_scores(*(video.astype(jnp.float32) / 255 for video in (ours, true)), boxes)
+def _score_window(ours: list[jax.Array], true: jax.Array, boxes: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+  ours, true = jax.tree.map(lambda video: video.astype(jnp.float32) / 255, (ours, true))
+  return metrics.region_scores(ours, true, boxes)
 
 
-def likeness(ours: np.ndarray, true: np.ndarray, landmarks: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
+             landmarks: Sequence[np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
   """PSNR (dB) and SSIM of every frame: of the whole crop, of the lower part where mouth and chin move, and of the lips.
 
   Args:
-    ours, true: uint8 [B, T, H, W, 3]; scored window by window, so that one compiled program serves any T.
+    videos: row → uint8 [B, T, H, W, 3], or [B, 1, H, W, 3] for a picture that stands still; `true` itself is perfect.
+    true: uint8 [B, T, H, W, 3]; scored window by window, so that one compiled program serves any T.
     landmarks: B times [T, 136], of the true frames (T may be less where frames are padded): they say where the lips are.
 
   Returns:
-    'psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', each [B, T].
+    For every row 'psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', each [B, T].
   """
   size = true.shape[2]
   mouth = [bound for part in metrics.mouth_box(size) for bound in (part.start, part.stop)]
   boxes = np.array([[(0, size, 0, size), mouth, metrics.lips_box(clip, size)] for clip in landmarks], np.int32)
-  windows = [_score_window(*pair, boxes) for pair in zip(streaming.split(ours), streaming.split(true), strict=True)]
-  psnr, ssim = (np.concatenate(parts, axis=1)[:, :ours.shape[1]] for parts in zip(*windows, strict=True))
-  return {f'{name}{region}': values[..., i] for i, region in enumerate(_REGIONS)
-          for name, values in (('psnr', psnr), ('ssim', ssim))}
+  scored = {row: video for row, video in videos.items() if video is not true}
+  pieces = [streaming.split(part, WINDOW) if part.shape[1] == true.shape[1] else itertools.repeat(part) for part in scored.values()]
+  found = [_score_window(list(parts), true_part, boxes) for true_part, *parts in zip(streaming.split(true, WINDOW), *pieces)]
+  results = {}
+  for row, video in videos.items():
+    results[row] = {}
+    for kind, (name, perfect) in enumerate((('psnr', 100.0), ('ssim', 1.0))):
+      if video is true:
+        values = np.full((*true.shape[:2], len(_REGIONS)), perfect, np.float32)
+      else:
+        place = list(scored).index(row)
+        values = np.concatenate([window[place][kind] for window in found], axis=1)[:, :true.shape[1]]
+      results[row] |= {f'{name}{region}': values[..., i] for i, region in enumerate(_REGIONS)}
+  return results
+
+
+_threads = threading.local()
+
+
+def landmarker() -> faces.FaceLandmarker:
+  """This thread's own: it serves one at a time."""
+  if not hasattr(_threads, 'landmarker'):
+    _threads.landmarker = faces.FaceLandmarker()
+  return _threads.landmarker
+
+
+def follow(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> faces.Track | None:
+  """Follows the face through aligned crops uint8 [T, 128, 128, 3]; its points are the crops'. None where no face is seen."""
+  padding = [(_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
+  try:
+    track = landmarker.track(np.pad(crop, padding, mode='edge') for crop in crops)
+  except InputError:
+    return None
+  return track._replace(landmarks=track.landmarks - _PADDING)
 
 
 def redetect(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
   """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is seen."""
-  padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
-  try:
-    track = landmarker.track(np.pad(crops, padding, mode='edge'))
-  except InputError:
-    return None
-  return faces.normalise(track.landmarks - _PADDING)
+  track = follow(landmarker, crops)
+  return None if track is None else faces.normalise(track.landmarks)
 
 
 def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:
@@ -187,4 +228,4 @@ def of_clip(landmarker: faces.FaceLandmarker, frames: np.ndarray, true_frames: n
 
 def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[str, str, int]]:
   """Those of all columns that some row has."""
-  return {name: column for name, column in (COLUMNS | PUBLISHED_COLUMNS).items() if any(name in row for row in rows)}
+  return {name: column for name, column in (COLUMNS | JUDGED_COLUMNS | PUBLISHED_COLUMNS).items() if any(name in row for row in rows)}

@@ -21,7 +21,6 @@ Protocols say where the example frame comes from:
 from collections.abc import Iterator, Mapping, Sequence
 import concurrent.futures
 import os
-import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from tqdm import tqdm
 
 from atvg_jax import clip_scores, score_page, score_tables, streaming
 from atvg_jax.generator import Generator, Portrait, load_nets
+from atvg_jax.judges import panel
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 
@@ -36,7 +36,8 @@ from data_pipelines.errors import InputError
 PROTOCOLS = {'same-clip': 'same-clip', 'other-clip': 'other-clip', 'cross-speaker': 'other-speaker',
              'published': 'first-frame'}
 
-_NEEDS_TRUE_FRAMES = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'lmd', 'lmd_face', 'velocity_error')
+_NEEDS_TRUE_FRAMES = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', 'lmd', 'lmd_face',
+                      'velocity_error', 'lpips')
 
 
 class Scored(NamedTuple):
@@ -47,7 +48,8 @@ class Scored(NamedTuple):
 
 
 def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, protocol: str = 'same-clip',
-        batch_size: int = 4, max_clips: int | None = None, out: str | None = None) -> str:
+        batch_size: int = 4, max_clips: int | None = None, out: str | None = None,
+        judges: panel.Panel | None = None) -> str:
   """Scores weights on the split of each folder.
 
   Args:
@@ -58,6 +60,7 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, p
     batch_size: clips at a time.
     max_clips: score the first so many of each folder only.
     out: folder for evaluation.json, .md, .csv, .html and videos/, or None.
+    judges: networks of others to ask as well.
 
   Returns:
     The tables, as Markdown.
@@ -70,26 +73,29 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, p
   generator = Generator(*load_nets(nets))
   if generator.published:
     batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
-  tables = {}
+  judges = judges or panel.Panel()
+  tables, sets = {}, {}
   for directory in dirs:
     index = record_index.load(directory, split)
     speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
     batches = input_pipeline.iterate(input_pipeline.eval_batches(
-        (directory,), split=split, batch_size=batch_size, example=PROTOCOLS[protocol]))
-    scored = evaluate(generator, _first(batches, max_clips), speakers, protocol)
+        (directory,), split=split, batch_size=batch_size, example=PROTOCOLS[protocol],
+        with_audio=judges.needs_sound))
+    scored = evaluate(generator, first(batches, max_clips), speakers, protocol, judges)
     total = min(len(speakers), max_clips or len(speakers))
     with tqdm(scored, total=total, unit='clip', desc=f'scoring {directory}', dynamic_ncols=True) as progress:
       tables[directory] = _collect(progress, out, os.path.basename(os.path.normpath(directory)))
+    sets[directory] = judges.of_set()
   head = {'split': split, 'protocol': protocol, 'weights': list(map(os.fspath, nets or ('packaged',)))}
-  return _report(tables, head, out)
+  return _report(tables, sets, head, out)
 
 
-def run_folders(real: str, generated: str, *, out: str | None = None) -> str:
+def run_folders(real: str, generated: str, *, out: str | None = None, judges: panel.Panel | None = None) -> str:
   """Scores videos beside the real ones of the same names.
 
   Args:
     real, generated: folders; files belong together if their names without suffix are equal.
-    out: as in `run`.
+    out, judges: as in `run`.
 
   Returns:
     The table, as Markdown.
@@ -99,13 +105,14 @@ def run_folders(real: str, generated: str, *, out: str | None = None) -> str:
   """
   _check_out(out)
   pairs = _pairs(real, generated)
+  judges = judges or panel.Panel()
   with tqdm(pairs, unit='clip', desc=f'scoring {generated}', dynamic_ncols=True) as progress:
-    tables = {generated: _collect((score_pair(*pair) for pair in progress), out, 'videos')}
-  return _report(tables, {'real': real}, out)
+    tables = {generated: _collect((score_pair(*pair, judges) for pair in progress), out, 'videos')}
+  return _report(tables, {generated: judges.of_set()}, {'real': real}, out)
 
 
 def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], speakers: Mapping[str, str],
-             protocol: str = 'same-clip') -> Iterator[Scored]:
+             protocol: str = 'same-clip', judges: panel.Panel | None = None) -> Iterator[Scored]:
   """Generates and scores every clip.
 
   Args:
@@ -113,54 +120,81 @@ def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], 
     batches: as `input_pipeline.eval_batches` gives them, whole clips padded to a common length.
     speakers: clip id → speaker.
     protocol: one of PROTOCOLS; the batches bring its example frames.
+    judges: networks of others; where they need sound, the batches have it.
   """
+  judges = judges or panel.Panel()
+  waiting = None
   for batch in batches:
-    videos = _videos(generator, batch, protocol)
-    landmarks = [clip[:int(mask.sum())] for clip, mask in
-                 zip(batch[features.LANDMARKS], batch[features.FRAME_MASK], strict=True)]
-    likeness = {name: clip_scores.likeness(video, batch[features.VIDEO], landmarks) for name, video in videos.items()}
-    for clip in np.flatnonzero(batch[features.MASK]):
-      frames = slice(int(batch[features.FRAME_MASK][clip].sum()))
-      example = batch[features.EXAMPLE_IMAGE][clip]
-      ours = {name: video[clip, frames] for name, video in videos.items()}
-      rows = _score_rows(ours, batch[features.LANDMARKS][clip, frames], example,
-                         {name: {column: values[clip, frames] for column, values in columns.items()}
-                          for name, columns in likeness.items()}, published=protocol == 'published')
-      if protocol == 'cross-speaker':
-        for name in set(rows) - {'real'}:
-          rows[name] = {column: value for column, value in rows[name].items() if column not in _NEEDS_TRUE_FRAMES}
-      clip_id = batch[features.CLIP_ID][clip].decode()
-      yield Scored({'clip_id': clip_id, 'speaker': speakers[clip_id], 'rows': rows}, ours)
+    drawn = _drawn(generator, batch, protocol)  # while the pool looks at the batch before
+    if waiting is not None:
+      yield from _finished(*waiting, speakers, protocol, judges)
+    waiting = drawn
+  if waiting is not None:
+    yield from _finished(*waiting, speakers, protocol, judges)
 
 
-def score_pair(real: str, generated: str) -> Scored:
-  """Scores one video file beside the real one.
+def _drawn(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str) -> tuple[Any, ...]:
+  """The batch, and for each of its clips its number, its videos and its rows in the making."""
+  videos = _videos(generator, batch, protocol)
+  lengths = batch[features.FRAME_MASK].sum(axis=1).astype(int)
+  landmarks = [clip[:length] for clip, length in zip(batch[features.LANDMARKS], lengths, strict=True)]
+  still = {'still': batch[features.EXAMPLE_IMAGE][:, None]}
+  likeness = clip_scores.likeness(videos | still, batch[features.VIDEO], landmarks)
+  clips = []
+  for clip in np.flatnonzero(batch[features.MASK]):
+    frames = slice(lengths[clip])
+    ours = {name: video[clip, frames] for name, video in videos.items()}
+    rows = _score_rows(ours, landmarks[clip], batch[features.EXAMPLE_IMAGE][clip],
+                       {name: {column: values[clip, frames] for column, values in columns.items()}
+                        for name, columns in likeness.items()}, published=protocol == 'published')
+    clips.append((clip, ours, rows))
+  return batch, clips
+
+
+def _finished(batch: Mapping[str, np.ndarray], clips: Sequence[tuple[Any, ...]], speakers: Mapping[str, str],
+              protocol: str, judges: panel.Panel) -> Iterator[Scored]:
+  """What `_drawn` began."""
+  for clip, ours, making in clips:
+    rows = {name: row.result() for name, row in making.items()}
+    sound = None
+    if judges.needs_sound:
+      length = len(ours['real']) * features.SAMPLES_PER_FRAME
+      sound = batch[features.AUDIO][clip, :length] / np.float32(32767)
+    for name, scores in judges.of_clip(ours, batch[features.EXAMPLE_IMAGE][clip], sound).items():
+      rows[name] |= scores
+    if protocol == 'cross-speaker':
+      for name in set(rows) - {'real'}:
+        rows[name] = {column: value for column, value in rows[name].items() if column not in _NEEDS_TRUE_FRAMES}
+    clip_id = batch[features.CLIP_ID][clip].decode()
+    yield Scored({'clip_id': clip_id, 'speaker': speakers[clip_id], 'rows': rows}, ours)
+
+
+def score_pair(real: str, generated: str, judges: panel.Panel | None = None) -> Scored:
+  """Scores one video file beside the real one, whose sound it is judged by.
 
   Both are cut to the face: by the real face's place if the pictures are of one size, else each by its own.
 
   Raises:
     InputError: a video cannot be read, or shows no face.
   """
-  true_frames, true, matrices = _crops(real)
-  frames, _, _ = _crops(generated, matrices if _size(real) == _size(generated) else None)
+  judges = judges or panel.Panel()
+  clip, ours = media.read_video(real), media.read_video(generated)
+  true_frames, true, matrices = _crops(real, clip.frames)
+  same_size = clip.frames[0].shape == ours.frames[0].shape
+  frames, _, _ = _crops(generated, ours.frames, matrices if same_size else None)
   length = min(len(frames), len(true_frames))
   frames, true_frames, true = frames[:length], true_frames[:length], true[:length]
   example = true_frames[length // 2]
   videos = {'still': np.broadcast_to(example, true_frames.shape), 'generated': frames, 'real': true_frames}
-  likeness = {name: {column: values[0] for column, values in
-                     clip_scores.likeness(video[None], true_frames[None], true[None]).items()} for name, video in videos.items()}
+  whole = true_frames[None]
+  likeness = clip_scores.likeness(
+      {'still': example[None, None], 'generated': frames[None], 'real': whole}, whole, true[None])
+  likeness = {name: {column: values[0] for column, values in columns.items()} for name, columns in likeness.items()}
+  rows = {name: row.result() for name, row in _score_rows(videos, true, example, likeness).items()}
+  for name, scores in judges.of_clip(videos, example, clip.samples if clip.has_audio else None).items():
+    rows[name] |= scores
   name = os.path.splitext(os.path.basename(generated))[0]
-  return Scored({'clip_id': name, 'speaker': '', 'rows': _score_rows(videos, true, example, likeness)}, videos)
-
-
-_threads = threading.local()
-
-
-def _landmarker() -> faces.FaceLandmarker:
-  """This thread's own: it serves one at a time."""
-  if not hasattr(_threads, 'landmarker'):
-    _threads.landmarker = faces.FaceLandmarker()
-  return _threads.landmarker
+  return Scored({'clip_id': name, 'speaker': '', 'rows': rows}, videos)
 
 
 _pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
@@ -168,17 +202,17 @@ _pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
 def _score_rows(videos: Mapping[str, np.ndarray], true: np.ndarray, example: np.ndarray,
                 likeness: Mapping[str, Mapping[str, np.ndarray]], published: bool = False
-                ) -> dict[str, dict[str, float]]:
-  """The scores of a clip's rows, one thread each: the detector leaves the interpreter free."""
+                ) -> dict[str, concurrent.futures.Future]:
+  """The scores of a clip's rows, each in the making in a thread: the detector leaves the interpreter free."""
   def score(name):
     found = None
     if name == 'still':  # one picture: looked at once
-      found = clip_scores.redetect(_landmarker(), videos[name][:1])
+      found = clip_scores.redetect(clip_scores.landmarker(), videos[name][:1])
       found = None if found is None else np.repeat(found, len(true), axis=0)
-    return clip_scores.of_clip(_landmarker(), videos[name], videos['real'], true, example, likeness[name],
+    return clip_scores.of_clip(clip_scores.landmarker(), videos[name], videos['real'], true, example, likeness[name],
                                published=published, found=found)
 
-  return dict(zip(videos, _pool.map(score, videos), strict=True))
+  return {name: _pool.submit(score, name) for name in videos}
 
 
 def _videos(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str) -> dict[str, np.ndarray]:
@@ -190,18 +224,21 @@ def _videos(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str
   def draw(landmarks):
     return np.concatenate(list(generator.vg(image, conditions.example_landmarks, landmarks)), axis=1)[:, :length]
 
+  def split(values):
+    return streaming.split(values, clip_scores.WINDOW)
+
   if protocol == 'cross-speaker':  # the movement on this face, not the other's face
     driving = np.stack([generator.transferred_landmarks(Portrait(picture, landmarks, np.eye(2, 3), 1), clip)
                         for picture, landmarks, clip in zip(image, examples, true, strict=True)])
   else:
     driving = generator.normalise(true)
   return {'still': np.broadcast_to(image[:, None], real.shape),
-          'true landmarks': draw(streaming.split(driving)),
-          'sound': draw(generator.spoken(conditions, streaming.split(batch[features.MFCC]))),
+          'true landmarks': draw(split(driving)),
+          'sound': draw(generator.spoken(conditions, split(batch[features.MFCC]))),
           'real': real}
 
 
-def _first(batches: Iterator[dict[str, np.ndarray]], max_clips: int | None) -> Iterator[dict[str, np.ndarray]]:
+def first(batches: Iterator[dict[str, np.ndarray]], max_clips: int | None) -> Iterator[dict[str, np.ndarray]]:
   """The batches up to a number of clips, the rest of the last masked."""
   seen = 0
   for batch in batches:
@@ -226,9 +263,13 @@ def _collect(scored: Iterator[Scored], out: str | None, name: str) -> list[dict[
   return scores
 
 
-def _report(tables: Mapping[str, list[dict[str, Any]]], head: Mapping[str, Any], out: str | None) -> str:
-  """Writes the files, if any, and returns the Markdown."""
+def _report(tables: Mapping[str, list[dict[str, Any]]], sets: Mapping[str, Mapping[str, float]], head: Mapping[str, Any],
+            out: str | None) -> str:
+  """Writes the files, if any, and returns the Markdown; `sets` has the FID of each table's rows."""
   summaries = {name: score_tables.summary(clips) for name, clips in tables.items()}
+  for name, rows in sets.items():
+    for row, distance in rows.items():  # of the set as a whole: there is no interval over clips
+      summaries[name]['rows'][row]['fid'] = {'mean': distance, 'low': None, 'high': None, 'clips': len(tables[name])}
   about = ', '.join(f'{name} {value}' for name, value in head.items() if name in ('split', 'protocol', 'real'))
   text = ''.join(score_tables.markdown(f'{name}, {about}', summary) for name, summary in summaries.items())
   if out is not None:
@@ -267,18 +308,15 @@ def _pairs(real: str, generated: str) -> list[tuple[str, str]]:
   return [(files[0][name], files[1][name]) for name in names]
 
 
-def _size(path: str) -> tuple[int, ...]:
-  return next(media.iter_video(path)).shape
-
-
-def _crops(path: str, matrices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _crops(path: str, frames: Sequence[np.ndarray],
+           matrices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """A video's aligned crops uint8 [T, 128, 128, 3], landmarks in them [T, 136], and matrices [T, 2, 3].
 
   Args:
-    path: the video.
+    path: the video, for what is said of it.
+    frames: its frames, each uint8 [H, W, 3].
     matrices: of each frame, where they are known; landmarks are not looked for then, and an empty array is returned.
   """
-  frames = list(media.iter_video(path))
   if matrices is not None:
     crops = [faces.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=False)]
     return np.stack(crops), np.empty((0, features.LANDMARK_SIZE)), matrices
@@ -286,7 +324,7 @@ def _crops(path: str, matrices: np.ndarray | None = None) -> tuple[np.ndarray, n
   margin = max(frames[0].shape[:2]) // 2 if max(frames[0].shape[:2]) <= 2 * features.IMAGE_SIZE else 0
   padding = [(margin, margin), (margin, margin), (0, 0)]
   try:
-    track = _landmarker().track(np.pad(frame, padding, mode='edge') for frame in frames)
+    track = clip_scores.landmarker().track(np.pad(frame, padding, mode='edge') for frame in frames)
   except InputError as error:
     raise InputError(f'{path}: no face was found in it, so that it cannot be scored') from error
   points = track.landmarks - margin

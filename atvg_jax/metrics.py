@@ -5,6 +5,8 @@ published evaluation script computes, for tables that stand beside published one
 Sharpness (CPBD) has a file of its own, `sharpness`.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,12 +58,7 @@ def _decibels(error: jax.Array) -> jax.Array:
 
 
 def ssim(predicted: Array, true: Array) -> jax.Array:
-  """Structural similarity, the mean of `ssim_map`, [..., H, W, C] -> [...]; sides of at least 11."""
-  return jnp.mean(ssim_map(predicted, true), axis=(-3, -2, -1))
-
-
-def ssim_map(predicted: Array, true: Array) -> jax.Array:
-  """Structural similarity of all windows, [..., H, W, C] -> [..., H - 10, W - 10, C]; sides of at least 11.
+  """Structural similarity, mean over all windows, [..., H, W, C] -> [...]; sides of at least 11.
 
   Wang et al., IEEE Transactions on Image Processing 13 (4), 2004: Gaussian windows of 11x11 and deviation 1.5, none beyond the
   border. Equal to `dm_pix.ssim`; products with two banded matrices are four times as fast on a CPU as its convolutions, and
@@ -74,6 +71,11 @@ def ssim_map(predicted: Array, true: Array) -> jax.Array:
   moments = jnp.stack([x, y, x * x, y * y, x * y])
   moments = jnp.einsum('ph,m...hwc->m...pwc', down, moments)
   mean_x, mean_y, xx, yy, xy = jnp.einsum('qw,m...pwc->m...pqc', across, moments)
+  return jnp.mean(_similarity(mean_x, mean_y, xx, yy, xy), axis=(-3, -2, -1))
+
+
+def _similarity(mean_x: jax.Array, mean_y: jax.Array, xx: jax.Array, yy: jax.Array, xy: jax.Array) -> jax.Array:
+  """SSIM of windows from their moments about the middle grey."""
   var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
   mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
   c1, c2 = 0.01**2, 0.03**2
@@ -81,22 +83,36 @@ def ssim_map(predicted: Array, true: Array) -> jax.Array:
   return numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
 
 
-def region_scores(predicted: Array, true: Array, boxes: Array) -> tuple[jax.Array, jax.Array]:
-  """`psnr` and `ssim` of parts of videos, whose sizes may differ from clip to clip without compiling anew.
+def region_scores(predicted: Sequence[Array], true: Array, boxes: Array) -> list[tuple[jax.Array, jax.Array]]:
+  """`psnr` and `ssim` of parts of several videos beside one true video, whose moments are computed once.
+
+  The parts may be of any size, and differ from clip to clip, without compiling anew.
 
   Args:
-    predicted, true: [B, T, H, W, C].
-    boxes: int32 [B, R, 4], the first and the last row (exclusive), the first and the last column (exclusive) of each of R parts
-      of every clip; sides of at least 11.
+    predicted: videos [B, T, H, W, C]; T is 1 for a picture that stands still.
+    true: [B, T, H, W, C].
+    boxes: int32 [B, R, 4]: of each of R parts of every clip the first and the last row (exclusive), the first and the last column
+      (exclusive); sides of at least 11.
 
   Returns:
-    Two arrays [B, T, R]: what the functions of these names say of the parts cut out.
+    For each video two arrays [B, T, R]: what the functions of these names say of the parts cut out.
   """
-  error = jnp.mean(jnp.square(predicted - true), axis=-1)  # [B, T, H, W]
-  error = _region_means(error, boxes)
-  likeness = jnp.mean(ssim_map(predicted, true), axis=-1)
-  # The windows that lie in a part whole.
-  return _decibels(error), _region_means(likeness, jnp.asarray(boxes) - jnp.array([0, 10, 0, 10]))
+  # Planes of one channel: products with matrices need no shuffling then.
+  y = jnp.moveaxis(jnp.asarray(true), -1, -3) - 0.5  # [B, T, C, H, W]
+  down, across = _gaussian_band(y.shape[-2]), _gaussian_band(y.shape[-1])
+
+  def windows(values: jax.Array) -> jax.Array:
+    return down @ values @ across.T
+
+  mean_y, yy = windows(y), windows(y * y)
+  inner = jnp.asarray(boxes) - jnp.array([0, 10, 0, 10])  # the windows that lie in a part whole
+  scores = []
+  for video in predicted:
+    x = jnp.moveaxis(jnp.asarray(video), -1, -3) - 0.5
+    likeness = jnp.mean(_similarity(windows(x), mean_y, windows(x * x), yy, windows(x * y)), axis=-3)
+    error = jnp.mean(jnp.square(x - y), axis=-3)  # [B, T, H, W]
+    scores.append((_decibels(_region_means(error, boxes)), _region_means(likeness, inner)))
+  return scores
 
 
 def _region_means(values: jax.Array, boxes: Array) -> jax.Array:

@@ -66,11 +66,11 @@ def _with_interval(values: np.ndarray) -> dict[str, Any]:
 def markdown(title: str, summary: Mapping[str, Any]) -> str:
   """The table of all clips, then one of every speaker where there are several, of what `summary` returns."""
   columns = clip_scores.columns(list(summary['rows'].values()))
-  text = [f"**{title}**, clips: {summary['clips']}\n\n", _header('', columns)]
+  text = [f"**{title}**, clips: {summary['clips']}\n\n", header('', columns)]
   for row, scores in summary['rows'].items():
-    text.append(_line(row, columns, {name: score['mean'] for name, score in scores.items()}))
+    text.append(line(row, columns, {name: score['mean'] for name, score in scores.items()}))
   if any(score['low'] is not None for scores in summary['rows'].values() for score in scores.values()):
-    text.append('\n95 % intervals of the means\n\n' + _header('', columns))
+    text.append('\n95 % intervals of the means\n\n' + header('', columns))
     for row, scores in summary['rows'].items():
       cells = ['—' if name not in scores or scores[name]['low'] is None else
                f'{scores[name]["low"]:{form}} to {scores[name]["high"]:{form}}'
@@ -78,18 +78,20 @@ def markdown(title: str, summary: Mapping[str, Any]) -> str:
       text.append(f'| {row} | {" | ".join(cells)} |\n')
   if len(summary['speakers']) > 1:
     for row in summary['rows']:
-      text.append(f'\n{row}, by speaker\n\n' + _header('', columns))
+      text.append(f'\n{row}, by speaker\n\n' + header('', columns))
       for speaker, scores in summary['speakers'].items():
-        text.append(_line(f'{speaker} ({scores["clips"]})', columns, scores['rows'][row]))
+        text.append(line(f'{speaker} ({scores["clips"]})', columns, scores['rows'][row]))
   return ''.join(text) + '\n'
 
 
-def _header(first: str, columns: Mapping[str, Any]) -> str:
+def header(first: str, columns: Mapping[str, Any]) -> str:
+  """The first two lines of a Markdown table of columns as `clip_scores.columns` gives them."""
   headings = ' | '.join(heading for heading, _, _ in columns.values())
   return f'| {first} | {headings} |\n|{"---|" * (len(columns) + 1)}\n'
 
 
-def _line(name: str, columns: Mapping[str, Any], scores: Mapping[str, float | None]) -> str:
+def line(name: str, columns: Mapping[str, Any], scores: Mapping[str, float | None]) -> str:
+  """A line of a Markdown table; what there is not is a dash."""
   cells = ['—' if scores.get(column) is None else f'{scores[column]:{form}}' for column, (_, form, _) in columns.items()]
   return f'| {name} | {" | ".join(cells)} |\n'
 
@@ -109,14 +111,15 @@ def table_csv(clips: Sequence[Clip]) -> str:
 
 def table_json(results: Any) -> str:
   """JSON without NaN: None stands for what there is not."""
-  return json.dumps(_without_nan(results), indent=2, allow_nan=False) + '\n'
+  return json.dumps(without_nan(results), indent=2, allow_nan=False) + '\n'
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+  """Dicts, lists and numbers with None for what is not finite."""
   if isinstance(value, Mapping):
-    return {name: _without_nan(item) for name, item in value.items()}
+    return {name: without_nan(item) for name, item in value.items()}
   if isinstance(value, list):
-    return [_without_nan(item) for item in value]
+    return [without_nan(item) for item in value]
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -23,7 +23,7 @@ from data_pipelines import preprocess_ops, record_index, sample_plan, sound_ops
 from data_pipelines.errors import InputError
 from data_pipelines.features import (AUDIO, CLIP_ID, EXAMPLE_IMAGE, EXAMPLE_LANDMARKS, FRAME_MASK, IMAGE_SIZE,
                                      LANDMARK_SIZE, LANDMARKS, MASK, MFCC, MFCC_COEFFICIENTS, MFCC_CONTEXT, MFCC_ROWS,
-                                     MFCC_ROWS_PER_FRAME, MFCC_WINDOW, REST_LANDMARKS, VIDEO)
+                                     MFCC_ROWS_PER_FRAME, MFCC_WINDOW, REST_LANDMARKS, SAMPLES_PER_FRAME, VIDEO, VOICES)
 
 _BUCKET = 16  # frames: whole clips are padded to a multiple of it
 _MARK = 'InputError: '  # how TensorFlow quotes an exception of ours
@@ -118,6 +118,8 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     example: str = 'same-clip',
+    with_audio: bool = False,
+    voices_from: Paths = (),
 ) -> tf.data.Dataset:
   """One pass over a split, each clip once, in the order of the files.
 
@@ -127,6 +129,9 @@ def eval_batches(
     example: one of `EXAMPLES`. 'same-clip': a frame of the same clip, from outside the window if the clip has any;
       'first-frame': the clip's first; 'other-clip': of the speaker's next clip; 'other-speaker': of a clip of the next
       speaker. Frames and clips are chosen once for all, by the clip's name.
+    with_audio: whether `audio` [B, 640 T] int16 is added, the sound of the window, silent where a clip is filled up.
+    voices_from: data sets whose same split lends `voices` [B, V, 640 T] int16, the sound of `sound_ops.NUM_VOICES` clips of other
+      speakers, repeated to that length, chosen once for all by the clip's name; empty: none are added.
 
   Returns:
     The dicts of `train_batches` with `frame_mask` [B, T] added. `mask` is 0 for the repeated clips that fill
@@ -136,7 +141,7 @@ def eval_batches(
 
   Raises:
     InputError: a data set is missing, not converted or torn, has no other clip or speaker where one is asked for, or
-      a bad option.
+      a bad option; nobody else speaks in `voices_from`.
   """
   _keep_to_cpu()
   if batch_size < 1 or window is not None and window < 1:
@@ -146,13 +151,15 @@ def eval_batches(
   record_index.refuse_leaks(_folders(dirs))
   readers = [_Reader(record_index.load(folder, split)) for folder in _folders(dirs)]
   examples = [_example_records(reader, example) for reader in readers]
+  lenders = [_Reader(record_index.load(folder, split)) for folder in _folders(voices_from)] if voices_from else []
   buckets: dict[int, list[tuple[int, int]]] = {}
   for source, reader in enumerate(readers):
     for record in range(len(reader)):
       length = window or -(-int(reader.num_frames[record]) // _BUCKET) * _BUCKET
       buckets.setdefault(length, []).append((source, record))
   datasets = [
-      _bucket(readers, clips, examples, example, length, batch_size, with_video, process_index, process_count)
+      _bucket(readers, clips, examples, example, length, batch_size, with_video, process_index, process_count, with_audio,
+              lenders)
       for length, clips in sorted(buckets.items())
   ]
   return functools.reduce(tf.data.Dataset.concatenate, datasets).prefetch(2)
@@ -234,11 +241,13 @@ def _example_records(reader: _Reader, example: str) -> np.ndarray:
 
 
 def _bucket(readers: list[_Reader], clips: list[tuple[int, int]], examples: list[np.ndarray], example_of: str,
-            length: int, batch_size: int, with_video: bool, process_index: int, process_count: int) -> tf.data.Dataset:
+            length: int, batch_size: int, with_video: bool, process_index: int, process_count: int, with_audio: bool,
+            lenders: list[_Reader]) -> tf.data.Dataset:
   """Evaluation batches of the clips (source, record) that are padded or cut to `length` frames."""
   batches = -(-len(clips) // (batch_size * process_count))
+  num_voices = sound_ops.NUM_VOICES if lenders else 0
 
-  def fetch(element: np.int64) -> tuple[bytes, bytes, np.int32, np.int32, np.int32, np.float32]:
+  def fetch(element: np.int64) -> tuple[bytes, bytes, np.int32, np.int32, np.int32, np.float32, np.ndarray]:
     step, place = divmod(int(element), batch_size)
     n = (step * process_count + process_index) * batch_size + place
     source, record = clips[min(n, len(clips) - 1)]
@@ -253,16 +262,42 @@ def _bucket(readers: list[_Reader], clips: list[tuple[int, int]], examples: list
       example = draw % int(reader.num_frames[other])
     else:
       example = 0 if example_of == 'first-frame' else _outside(draw, total, start, valid)
-    return (content, example_content, np.int32(start), np.int32(valid), np.int32(example), np.float32(n < len(clips)))
+    voices = np.array(_voices(lenders, reader, record, num_voices), np.object_)
+    return (content, example_content, np.int32(start), np.int32(valid), np.int32(example), np.float32(n < len(clips)),
+            voices)
 
-  def finish(content, example_content, start, valid, example, mask):
+  def finish(content, example_content, start, valid, example, mask, voices):
     fields = _cut(content, start, valid, example, length, with_video, unroll=False, example_content=example_content)
-    return _frames(fields, length) | {MASK: mask, FRAME_MASK: tf.cast(tf.range(length) < valid, tf.float32)}
+    fields = _frames(fields, length) | {MASK: mask, FRAME_MASK: tf.cast(tf.range(length) < valid, tf.float32)}
+    places = tf.range(length * SAMPLES_PER_FRAME)
+    if with_audio:
+      sound = _samples(content)[start * SAMPLES_PER_FRAME:(start + valid) * SAMPLES_PER_FRAME]
+      sound = tf.pad(sound, [[0, length * SAMPLES_PER_FRAME - tf.shape(sound)[0]]])
+      fields[AUDIO] = tf.cast(tf.ensure_shape(sound, places.shape), tf.int16)
+    if num_voices:
+      heard = [_samples(voice) for voice in tf.unstack(voices, num=num_voices)]
+      fields[VOICES] = tf.cast(tf.stack([tf.gather(voice, places % tf.shape(voice)[0]) for voice in heard]), tf.int16)
+    return fields
 
   dataset = tf.data.Dataset.range(batches * batch_size)
-  signature = (tf.string, tf.string, tf.int32, tf.int32, tf.int32, tf.float32)
-  dataset = dataset.map(_python(fetch, signature, [()] * 6), num_parallel_calls=2)
+  signature = (tf.string, tf.string, tf.int32, tf.int32, tf.int32, tf.float32, tf.string)
+  dataset = dataset.map(_python(fetch, signature, [()] * 6 + [(num_voices,)]), num_parallel_calls=2)
   return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+
+
+def _voices(lenders: list[_Reader], reader: _Reader, record: int, count: int) -> list[bytes]:
+  """Records of `count` clips whose speakers are not the one of `record`, which is of `reader`."""
+  if not count:
+    return []
+  others = [(lender, i) for lender in lenders
+            for i in (np.flatnonzero(lender.speaker != reader.speaker[record]) if lender.folder == reader.folder
+                      else range(len(lender)))]
+  if not others:
+    raise InputError(f'{reader.folder} has one speaker only in this split, {reader.speaker[record]}, and babble is other '
+                     'people\'s talk: name another data set as well.')
+  rng = np.random.default_rng(zlib.crc32(reader.clip_id[record].encode()))
+  chosen = rng.integers(len(others), size=count)
+  return [others[i][0].read(others[i][1]) for i in chosen]
 
 
 def _outside(draw: int, total: int, start: int, window: int) -> int:

@@ -69,6 +69,12 @@ def inputs(name: str, shape: tuple[int, ...], scale: float) -> np.ndarray:
   return (scale * _generator(f'input:{name}').standard_normal(shape)).astype(np.float32)
 
 
+def pictures(name: str, count: int) -> np.ndarray:
+  """uint8 [count, 128, 128, 3]: blots of colour."""
+  coarse = inputs(name, (count, 16, 16, 3), 60).repeat(8, axis=1).repeat(8, axis=2)
+  return np.clip(coarse + 128, 0, 255).astype(np.uint8)
+
+
 def channels_last(pictures: np.ndarray) -> np.ndarray:
   """[..., C, H, W] -> [..., H, W, C]."""
   return np.moveaxis(pictures, -3, -1)

@@ -111,3 +111,29 @@ def test_jitter_is_zero_for_steady_motion_and_counts_trembling():
   trembling = face.copy()
   trembling[::2, features.NOSE, 0] += 0.005  # 1 % of the eyes' distance, to and fro; nine of the nineteen points
   assert metrics.jitter(trembling.reshape(10, 136)) == pytest.approx(9 / 19, rel=1e-4)
+
+
+def test_parts_of_videos_score_as_if_cut_out(pairs):
+  ours, true = (np.stack([_floats(pair[side]) for pair in pairs[:4]]).reshape(2, 2, 128, 128, 3) for side in range(2))
+  boxes = np.array([[(0, 128, 0, 128), (64, 120, 32, 96)], [(0, 128, 0, 128), (70, 94, 41, 90)]])
+  (psnr, ssim), (_, perfect) = metrics.region_scores([ours, true], true, boxes)
+  np.testing.assert_allclose(perfect, 1, atol=1e-5)
+  for clip, parts in enumerate(boxes):
+    for part, (top, bottom, left, right) in enumerate(parts):
+      pair = [video[clip, :, top:bottom, left:right] for video in (ours, true)]
+      np.testing.assert_allclose(psnr[clip, :, part], metrics.psnr(*pair), rtol=1e-4)
+      np.testing.assert_allclose(ssim[clip, :, part], metrics.ssim(*pair), atol=1e-5)
+
+
+def test_the_lips_box_holds_every_mouth_with_a_margin():
+  points = np.zeros((3, 68, 2), np.float32)
+  points[:, features.MOUTH] = [64, 90]
+  points[:, 48, 0], points[:, 54, 0] = 44, 84  # 40 pixels wide: a margin of 10
+  points[1, 57, 1] = 110  # open once
+  landmarks = (points / 64 - 1).reshape(3, 136)
+  assert metrics.lips_box(landmarks) == (80, 120, 34, 94)
+  small = points.copy()
+  small[:, features.MOUTH] = [64, 90]
+  assert metrics.lips_box((small / 64 - 1).reshape(3, 136)) == (78, 102, 52, 76)  # 24 pixels at least
+  small[:, features.MOUTH] = [126, 125]  # at the corner of the crop: moved in
+  assert metrics.lips_box((small / 64 - 1).reshape(3, 136)) == (104, 128, 104, 128)

@@ -73,3 +73,14 @@ def test_small_or_coloured_pictures_are_refused():
   for shape in ((63, 64), (64, 64, 3)):
     with pytest.raises(ValueError, match='64x64'):
       sharpness.cpbd(np.zeros(shape))
+
+
+def test_a_part_is_scored_with_the_whole(portrait):
+  image = np.asarray(portrait)[40:168, 200:328]
+  whole, all_of_it = sharpness.cpbd_with_part(image[:64, :64], (0, 64, 0, 64))
+  assert whole == all_of_it == sharpness.cpbd(image[:64, :64])
+  whole, part = sharpness.cpbd_with_part(image, (40, 90, 30, 100))
+  assert whole == sharpness.cpbd(image) and 0 < part <= 1
+  soft = np.array(image)
+  soft[30:100, 20:110] = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2)))[30:100, 20:110]
+  assert sharpness.cpbd_with_part(soft, (40, 90, 30, 100))[1] < part

@@ -1,0 +1,202 @@
+"""What `robustness` found, as tables (Markdown, JSON, CSV) and curves (PNG)."""
+
+from collections.abc import Mapping, Sequence
+import os
+from typing import Any
+
+import numpy as np
+
+from atvg_jax import clip_scores, score_tables
+
+# Data set → its clips: {'clip_id', 'speaker', 'yaw', 'face_shape', 'mouth_width', 'rows': {point: {column: number}}}.
+Tables = Mapping[str, Sequence[Mapping[str, Any]]]
+
+_YAW_STEP = 5  # degrees, of a bin
+# Columns of the Markdown tables; all are in the JSON and the CSV.
+_SHOWN = ('psnr', 'ssim', 'psnr_lips', 'ssim_lips', 'cpbd', 'lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag',
+          'velocity_error', 'jitter', 'identity_drift')
+# Panels of the curves.
+_DRAWN = ('opening_r', 'lmd', 'ssim_lips', 'psnr', 'cpbd', 'jitter')
+_ROWS = ('landmark noise 0', 'sound')  # what is told by angle, speaker and data set: VG-net alone, and both nets
+_AXES = {'landmark noise': 'standard deviation, half crops', 'white noise': 'signal to noise, dB',
+         'babble': 'signal to noise, dB', 'crop shift': 'pixels of 128'}
+_NAMES = {'landmark noise 0': 'true landmarks', 'sound': 'sound'}
+
+
+def write(out: str, head: Mapping[str, Any], tables: Tables, experiments: Mapping[str, Sequence[Any]]) -> str:
+  """Writes everything into the folder `out`.
+
+  Args:
+    out: the folder.
+    head: what was run.
+    tables: the scores.
+    experiments: name → its points (see `robustness.Point`); those that the tables lack are left out.
+
+  Returns:
+    The Markdown.
+  """
+  points = {point for clips in tables.values() for point in clips[0]['rows']}
+  experiments = {name: levels for name, levels in experiments.items() if levels[0].name in points}
+  summaries = {name: score_tables.summary(clips) for name, clips in tables.items()}
+  groups = {name: {'yaw': by_yaw(clips), 'speaker': _by_speaker(clips)} for name, clips in tables.items()}
+  text = _markdown(head, summaries, groups, experiments)
+  score_tables.write(os.path.join(out, 'robustness.md'), text)
+  results = {**head, 'data_sets': {name: summaries[name] | groups[name] | {'per_clip': list(clips)}
+                                   for name, clips in tables.items()}}
+  score_tables.write(os.path.join(out, 'robustness.json'), score_tables.table_json(results))
+  score_tables.write(os.path.join(out, 'robustness.csv'), score_tables.table_csv(
+      [{**clip, 'clip_id': f'{name}/{clip["clip_id"]}'} for name, clips in tables.items() for clip in clips]))
+  for name, levels in experiments.items():
+    _draw(out, name, [(dataset, _curve(summary, levels), summary['rows']) for dataset, summary in summaries.items()])
+  _draw_angles(out, groups)
+  _draw_speakers(out, groups)
+  return text
+
+
+def by_yaw(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+  """Means over the clips of every bin of view angles that has some: '-5 to 0' (the upper end is the next bin's) →
+  {'low', 'clips', 'rows'}; clips whose angle is not known are left out."""
+  bins = {}
+  for clip in clips:
+    if np.isfinite(clip['yaw'] if clip['yaw'] is not None else np.nan):
+      bins.setdefault(int(np.floor(clip['yaw'] / _YAW_STEP)) * _YAW_STEP, []).append(clip)
+  return {f'{low} to {low + _YAW_STEP}': {'low': low, **_means(bins[low])} for low in sorted(bins)}
+
+
+def _by_speaker(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+  """Means of every speaker, from the widest to the narrowest face."""
+  groups = {}
+  for clip in clips:
+    groups.setdefault(clip['speaker'], []).append(clip)
+  found = {speaker: {**_means(theirs), **{fact: float(np.mean([clip[fact] for clip in theirs]))
+                                          for fact in ('face_shape', 'mouth_width')}}
+           for speaker, theirs in groups.items()}
+  return dict(sorted(found.items(), key=lambda item: -item[1]['face_shape']))
+
+
+def _means(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  return {'clips': len(clips), 'rows': score_tables.summary([{**clip, 'rows': {
+      row: clip['rows'][row] for row in (*_ROWS, 'still', 'real')}} for clip in clips])['rows']}
+
+
+def _curve(summary: Mapping[str, Any], levels: Sequence[Any]) -> dict[float, Mapping[str, Any]]:
+  """Level → columns; beside an experiment's own levels the one where nothing is done, where that has a number."""
+  curve = {point.level: summary['rows'][point.name] for point in levels}
+  if levels[0].experiment == 'crop shift':
+    curve = {0: summary['rows']['sound'], **curve}
+  return curve
+
+
+def _markdown(head: Mapping[str, Any], summaries: Mapping[str, Any], groups: Mapping[str, Any],
+              experiments: Mapping[str, Sequence[Any]]) -> str:
+  columns = {name: clip_scores.COLUMNS[name] for name in _SHOWN}
+  text = [f'# Robustness\n\nSplit {head["split"]}, weights {", ".join(head["weights"])}. Means over clips; all columns and '
+          '95 % intervals are in robustness.json, every clip in robustness.csv.\n']
+
+  def table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    text.append(f'\n{title}\n\n' + score_tables.header('', columns))
+    text.extend(score_tables.line(name, columns, {column: score['mean'] for column, score in scores.items()})
+                for name, scores in rows.items())
+
+  def count(group: Mapping[str, Any]) -> str:
+    return f'{group["clips"]} {"clip" if group["clips"] == 1 else "clips"}'
+
+  for name, summary in summaries.items():
+    rows = summary['rows']
+    text.append(f'\n## {name}, {count(summary)}\n')
+    table('Nothing done', {_NAMES.get(row, row): rows[row] for row in ('still', *_ROWS, 'real')})
+    for experiment, levels in experiments.items():
+      table(f'{experiment} ({_AXES[experiment]})', {f'{level:g}': scores for level, scores in _curve(summary, levels).items()})
+      missing = {point.name: _faceless(rows[point.name], summary['clips']) for point in levels}
+      if any(missing.values()):
+        text.append('\nClips in which no face was found any more, so that they have no distances: '
+                    + ', '.join(f'{point} {number}' for point, number in missing.items() if number) + '.\n')
+    for row in _ROWS:
+      table(f'view angle, {_NAMES[row]}', {
+          f'{label}° ({count(group)})': group['rows'][row] for label, group in groups[name]['yaw'].items()})
+    for row in _ROWS:
+      table(f'speaker (jaw width : height, mouth width in eye distances), {_NAMES[row]}', {
+          f'{speaker} ({group["face_shape"]:.2f}, {group["mouth_width"]:.2f}; {count(group)})': group['rows'][row]
+          for speaker, group in groups[name]['speaker'].items()})
+  return ''.join(text)
+
+
+def _faceless(row: Mapping[str, Any], clips: int) -> int:
+  return clips - row['lmd']['clips'] if 'lmd' in row else clips
+
+
+def _figure(out: str, name: str, draw: Any, width: float = 12) -> None:
+  """A picture of one panel a score, drawn by draw(axes, column)."""
+  from matplotlib.backends.backend_agg import FigureCanvasAgg  # matplotlib takes a second to import
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(width, 7), layout='constrained')
+  FigureCanvasAgg(figure)
+  panels = figure.subplots(2, len(_DRAWN) // 2)
+  for axes, column in zip(panels.flat, _DRAWN, strict=True):
+    heading, _, better = clip_scores.COLUMNS[column]
+    axes.set_title(heading + {1: ' (more is better)', -1: ' (less is better)', 0: ''}[better], fontsize=10)
+    axes.grid(alpha=0.3)
+    draw(axes, column)
+  panels.flat[0].legend(fontsize=8)
+  figure.suptitle(name)
+  path = os.path.join(out, f'{name.replace(" ", "_")}.png')
+  figure.savefig(path + '.partial', format='png', dpi=100)
+  os.replace(path + '.partial', path)
+
+
+def _values(rows: Sequence[Mapping[str, Any]], column: str, key: str) -> np.ndarray:
+  """Numbers of a column, NaN where there are none."""
+  values = [row.get(column, {}).get(key) for row in rows]
+  return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _draw(out: str, experiment: str, curves: Sequence[tuple[str, Mapping[float, Any], Mapping[str, Any]]]) -> None:
+  def draw(axes: Any, column: str) -> None:
+    for number, (name, curve, rows) in enumerate(curves):
+      color, levels = f'C{number}', list(curve)
+      axes.plot(levels, _values(list(curve.values()), column, 'mean'), 'o-', color=color, label=name)
+      axes.fill_between(levels, *(_values(list(curve.values()), column, key) for key in ('low', 'high')), color=color,
+                        alpha=0.15, lw=0)
+      references = [('still', ':')] + ([('sound', '--')] if 'dB' in _AXES[experiment] else [])
+      for row, style in references:
+        (value,) = _values([rows[row]], column, 'mean')
+        if np.isfinite(value):
+          axes.axhline(value, color=color, ls=style, lw=1, label=f'{name}, {"no noise" if row == "sound" else row}')
+    axes.set_xlabel(_AXES[experiment])
+    if 'dB' in _AXES[experiment]:
+      axes.invert_xaxis()
+
+  # To the right it gets worse.
+  _figure(out, experiment, draw)
+
+
+def _draw_angles(out: str, groups: Mapping[str, Any]) -> None:
+  def draw(axes: Any, column: str) -> None:
+    for number, (name, group) in enumerate(groups.items()):
+      bins = list(group['yaw'].values())
+      for row, style in zip(_ROWS, ('s--', 'o-')):
+        rows, middles = [entry['rows'][row] for entry in bins], [entry['low'] + _YAW_STEP / 2 for entry in bins]
+        means = _values(rows, column, 'mean')
+        spread = np.abs(np.stack([_values(rows, column, key) for key in ('low', 'high')]) - means)
+        axes.errorbar(middles, means, np.nan_to_num(spread), fmt=style, color=f'C{number}', capsize=2, lw=1,
+                      label=f'{name}, {_NAMES[row]}')
+    axes.set_xlabel('view angle (yaw), degrees')
+
+  _figure(out, 'view angle', draw)
+
+
+def _draw_speakers(out: str, groups: Mapping[str, Any]) -> None:
+  speakers = [(f'{name} {speaker}\n{entry["face_shape"]:.2f}', entry)
+              for name, group in groups.items() for speaker, entry in group['speaker'].items()]
+
+  def draw(axes: Any, column: str) -> None:
+    for row, style in zip(_ROWS, 'so'):
+      rows = [entry['rows'][row] for _, entry in speakers]
+      means = _values(rows, column, 'mean')
+      spread = np.abs(np.stack([_values(rows, column, key) for key in ('low', 'high')]) - means)
+      axes.errorbar(range(len(speakers)), means, np.nan_to_num(spread), fmt=style, capsize=3, label=_NAMES[row])
+    axes.set_xticks(range(len(speakers)), [label for label, _ in speakers], fontsize=8,
+                    rotation=90 if len(speakers) > 8 else 0)
+
+  _figure(out, 'speakers', draw, width=max(12, len(speakers)))

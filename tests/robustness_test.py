@@ -1,0 +1,148 @@
+"""Noise is as loud as it says, a moved crop is moved with its truth, a stopped run goes on, and the tables hold what was scored."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import drawn_clips
+import random_nets
+from atvg_jax import clip_scores, robustness, robustness_report
+from atvg_jax.robustness import REAL, SOUND, STILL, Point, Store
+from data_pipelines import audio, features, input_pipeline
+from data_pipelines.errors import InputError
+
+
+@pytest.fixture(scope='module')
+def batch():
+  folders = [str(drawn_clips.converted(name)) for name in ('lrw_ar', 'grid')]
+  batches = input_pipeline.eval_batches(folders[:1], split='validation', batch_size=1, with_audio=True, voices_from=folders)
+  return next(input_pipeline.iterate(batches))
+
+
+@pytest.mark.parametrize('snr', [20, 0, -5])
+def test_noise_is_so_many_decibels_quieter(snr):
+  rng = np.random.default_rng(0)
+  speech, noise = 0.1 * rng.normal(size=4000), 3 * rng.normal(size=4000)
+  added = robustness.with_noise(speech, noise, snr) - speech
+  assert 10 * np.log10(np.mean(speech ** 2) / np.mean(added ** 2)) == pytest.approx(snr, abs=0.01)
+  assert np.corrcoef(added, noise)[0, 1] == pytest.approx(1, abs=1e-6)
+  np.testing.assert_array_equal(robustness.with_noise(speech, np.zeros(4000), snr), speech.astype(np.float32))
+
+
+def test_babble_has_every_voice_equally_loud():
+  rng = np.random.default_rng(0)
+  voices = (np.array([[3000], [30], [300]]) * rng.normal(size=(3, 20000))).astype(np.int16)
+  mixed = robustness.babble(voices)
+  assert [np.corrcoef(mixed, voice)[0, 1] for voice in voices] == pytest.approx([3 ** -0.5] * 3, abs=0.03)
+  assert np.isfinite(robustness.babble(np.zeros((3, 10), np.int16))).all()
+
+
+def test_noise_is_heard_and_no_noise_is_the_record(batch):
+  length = batch[features.FRAME_MASK].sum(axis=1).astype(int)
+  (clip,) = length
+  rows = audio.frame_rows(batch[features.AUDIO][0, :clip * 640] / np.float32(32767), clip)
+  np.testing.assert_allclose(audio.windows(rows), batch[features.MFCC][0, :clip], atol=1e-3)
+  clean = batch[features.MFCC][0, :clip]
+  for experiment in ('white noise', 'babble'):
+    quiet, loud = (robustness._heard(batch, Point(experiment, snr), length)[0, :clip] for snr in (60, -5))
+    assert np.abs(loud - clean).mean() > 2 * np.abs(quiet - clean).mean() > 0
+  again = robustness._heard(batch, Point('white noise', -5), length)[0, :clip]
+  np.testing.assert_array_equal(again, robustness._heard(batch, Point('white noise', -5), length)[0, :clip])
+
+
+def test_a_moved_crop_moves_with_its_truth(batch):
+  posed, moved = robustness._posed(batch, SOUND), robustness._posed(batch, Point('crop shift', 4))
+  shift = (moved.landmarks - posed.landmarks).reshape(-1, 68, 2) * 64
+  (x, y) = np.rint(shift[0, 0]).astype(int)
+  assert sorted((abs(x), abs(y))) == [0, 4]
+  np.testing.assert_allclose(shift, np.broadcast_to([x, y], shift.shape), atol=1e-4)
+  inner = slice(8, -8)
+  for ours, plain in ((moved.video, posed.video), (moved.image, posed.image)):
+    back = np.roll(ours, (-y, -x), axis=(-3, -2))
+    np.testing.assert_array_equal(back[..., inner, inner, :], plain[..., inner, inner, :])
+
+
+_FEW = {'landmark noise': (Point('landmark noise', 0.0), Point('landmark noise', 0.1)), 'babble': (Point('babble', -5),),
+        'crop shift': (Point('crop shift', 4),)}
+
+
+def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
+  monkeypatch.setattr(robustness, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
+  monkeypatch.setattr(robustness, 'EXPERIMENTS', _FEW)
+  folders = [str(drawn_clips.converted(name)) for name in ('lrw_ar', 'grid')]
+  out, scored = tmp_path / 'out', []
+  score_point = robustness.score_point
+
+  def count(generator, batch, point):
+    if len(scored) == 3:
+      raise KeyboardInterrupt
+    scored.append(point)
+    return score_point(generator, batch, point)
+
+  def run():
+    return robustness.run(folders, 'validation', out=str(out), max_clips=1)
+
+  monkeypatch.setattr(robustness, 'score_point', count)
+  with pytest.raises(KeyboardInterrupt):
+    run()
+  assert not (out / 'robustness.md').exists()
+  kept = out / 'points' / 'lrw_ar.jsonl'
+  with kept.open('a') as file:
+    file.write('{"clip_id": "torn')
+  monkeypatch.setattr(robustness, 'score_point', lambda *arguments: scored.append(arguments[2]) or score_point(*arguments))
+  text = run()
+  assert [point.name for point in scored[:7]] == [
+      'still', 'real', 'sound', 'landmark noise 0', 'landmark noise 0.1', 'babble -5', 'crop shift 4']
+  assert len(scored) == 14  # each once, in spite of the stop
+  monkeypatch.setattr(robustness, 'score_point', None)
+  assert run() == text
+
+  results = json.loads((out / 'robustness.json').read_text())
+  rows = results['data_sets']['lrw_ar']['rows']
+  assert rows['real']['psnr']['mean'] == 100 and rows['real']['opening_r']['mean'] > 0.9
+  assert rows['landmark noise 0.1']['ssim']['mean'] != rows['landmark noise 0']['ssim']['mean']
+  assert list(results['data_sets']['lrw_ar']['speaker']) == ['c18'] and len(results['data_sets']['grid']['yaw']) == 1
+  assert '## lrw_ar, 1 clip\n' in text and '| still |' in text
+  assert len((out / 'robustness.csv').read_text().splitlines()) == 1 + 2 * 7
+  for name in ('landmark_noise', 'babble', 'crop_shift', 'view_angle', 'speakers'):
+    assert np.asarray(Image.open(out / f'{name}.png')).std() > 10
+  assert not (out / 'white_noise.png').exists()
+  # Other weights are other scores.
+  monkeypatch.setattr(robustness, 'load_nets', lambda nets: (
+      random_nets.bundle('at')._replace(config=random_nets.bundle('at').config | {'exaggeration': 2}),
+      random_nets.bundle('vg')))
+  with pytest.raises(InputError, match='other weights'):
+    run()
+
+
+def test_what_is_kept_is_checked(tmp_path):
+  path = tmp_path / 'points' / 'a.jsonl'
+  store = Store(str(path), {'weights': 'x'})
+  store.add([{'clip_id': 'c', 'point': REAL.name, 'scores': {'lmd': float('nan'), 'psnr': 3.0}, 'facts': {'yaw': 1.0}}])
+  store = Store(str(path), {'weights': 'x'})
+  assert store.has('c', REAL) and not store.has('c', STILL) and store.facts('c') == {'yaw': 1.0}
+  assert np.isnan(store.scores('c', REAL)['lmd']) and store.scores('c', REAL)['psnr'] == 3
+  with pytest.raises(InputError, match='other weights or other data'):
+    Store(str(path), {'weights': 'y'})
+  path.write_text('{"weights": "x"}\nnonsense\n')
+  with pytest.raises(InputError, match='is damaged'):
+    Store(str(path), {'weights': 'x'})
+  with pytest.raises(InputError, match='one name'):
+    robustness.run(['a/x', 'b/x'], 'validation', out=str(tmp_path))
+
+
+def test_clips_are_put_into_bins_of_their_angle():
+  rng = np.random.default_rng(0)
+  names = ('still', 'real', 'sound', 'landmark noise 0')
+  clips = [{'clip_id': str(i), 'speaker': 'a', 'yaw': yaw, 'face_shape': 1.0, 'mouth_width': 1.0,
+            'rows': {name: {'psnr': float(i), 'lmd': rng.random()} for name in names}}
+           for i, yaw in enumerate((-6.0, -4.0, 0.0, 4.9, 31.0, float('nan')))]
+  bins = robustness_report.by_yaw(clips)
+  assert {name: group['clips'] for name, group in bins.items()} == {'-10 to -5': 1, '-5 to 0': 1, '0 to 5': 2, '30 to 35': 1}
+  assert bins['0 to 5']['rows']['sound']['psnr']['mean'] == 2.5
+
+
+def test_the_columns_told_exist():
+  assert set(robustness_report._SHOWN) | set(robustness_report._DRAWN) <= set(clip_scores.COLUMNS)
