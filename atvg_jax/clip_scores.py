@@ -81,20 +81,16 @@ def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
   size = true.shape[2]
   mouth = [bound for part in metrics.mouth_box(size) for bound in (part.start, part.stop)]
   boxes = np.array([[(0, size, 0, size), mouth, metrics.lips_box(clip, size)] for clip in landmarks], np.int32)
-  scored = {row: video for row, video in videos.items() if video is not true}
-  pieces = [streaming.split(part, WINDOW) if part.shape[1] == true.shape[1] else itertools.repeat(part) for part in scored.values()]
-  found = [_score_window(list(parts), true_part, boxes) for true_part, *parts in zip(streaming.split(true, WINDOW), *pieces)]
-  results = {}
-  for row, video in videos.items():
-    results[row] = {}
-    for kind, (name, perfect) in enumerate((('psnr', 100.0), ('ssim', 1.0))):
-      if video is true:
-        values = np.full((*true.shape[:2], len(_REGIONS)), perfect, np.float32)
-      else:
-        place = list(scored).index(row)
-        values = np.concatenate([window[place][kind] for window in found], axis=1)[:, :true.shape[1]]
-      results[row] |= {f'{name}{region}': values[..., i] for i, region in enumerate(_REGIONS)}
-  return results
+  unequal = {row: video for row, video in videos.items() if video is not true}
+  pieces = [streaming.split(video, WINDOW) if video.shape[1] == true.shape[1] else itertools.repeat(video)
+            for video in unequal.values()]
+  windows = zip(streaming.split(true, WINDOW), *pieces) if unequal else ()
+  scored = [_score_window(ours, true_part, boxes) for true_part, *ours in windows]
+  found = {row: [np.concatenate(parts, axis=1)[:, :true.shape[1]] for parts in zip(*of_row, strict=True)]
+           for row, of_row in zip(unequal, zip(*scored, strict=True), strict=True)}
+  perfect = [np.full((*true.shape[:2], len(_REGIONS)), value, np.float32) for value in (metrics.MAX_PSNR, 1)]
+  return {row: {f'{name}{region}': values[..., i] for i, region in enumerate(_REGIONS)
+                for name, values in zip(('psnr', 'ssim'), found.get(row, perfect), strict=True)} for row in videos}
 
 
 _threads = threading.local()
@@ -149,7 +145,7 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
     scores['jitter'] = float(metrics.jitter(found))
   opening, true_opening = faces.mouth_opening(found), faces.mouth_opening(true)
   if np.std(true_opening) > _STILL:
-    scores['opening_r'] = float(metrics.correlation(opening, true_opening))
+    scores['opening_r'] = float(metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
     scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
     if np.std(opening) > _STILL and len(found) >= _MAX_LAG + 3:
       scores['lag'] = float(metrics.best_lag(opening, true_opening, _MAX_LAG)[0])

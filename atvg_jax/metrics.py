@@ -15,7 +15,7 @@ from data_pipelines import features
 
 Array = jax.Array | np.ndarray
 
-_MAX_PSNR = 100.0  # of equal images
+MAX_PSNR = 100.0  # of equal images
 _LIPS_MARGIN = 0.25  # of the mouth's width, around the lips
 _LEAST_LIPS = 24  # pixels of 128
 
@@ -54,7 +54,7 @@ def psnr(predicted: Array, true: Array) -> jax.Array:
 
 
 def _decibels(error: jax.Array) -> jax.Array:
-  return jnp.minimum(-10 * jnp.log10(jnp.maximum(error, 1e-12)), _MAX_PSNR)
+  return jnp.minimum(-10 * jnp.log10(jnp.maximum(error, 1e-12)), MAX_PSNR)
 
 
 def ssim(predicted: Array, true: Array) -> jax.Array:
@@ -166,7 +166,7 @@ def psnr_published(predicted: np.ndarray, true: np.ndarray) -> float:
     raise ValueError('the published PSNR wraps as uint8 does: give uint8 images')
   difference = predicted - true
   error = np.mean(difference * difference)
-  return _MAX_PSNR if error == 0 else float(10 * np.log10(255**2 / error))
+  return MAX_PSNR if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def ssim_published(predicted: np.ndarray, true: np.ndarray) -> float:

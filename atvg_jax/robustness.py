@@ -87,6 +87,8 @@ def run(dirs: Sequence[str], split: str, *, out: str, nets: Sequence[str] | None
   """
   from data_pipelines import input_pipeline, record_index  # import TensorFlow, which takes seconds
 
+  if max_clips is not None and max_clips < 1:
+    raise InputError(f'--max-clips={max_clips}: give 1 or more')
   names = [os.path.basename(os.path.normpath(directory)) for directory in dirs]
   if len(set(names)) < len(names):
     raise InputError(f'two of {", ".join(dirs)} have one name: rename one, for tables tell them apart by it')
@@ -193,7 +195,9 @@ def _score_batch(generator: Generator, batch: Batch, points: Sequence[Point], st
   clips = np.flatnonzero(batch[features.MASK])
   ids = [batch[features.CLIP_ID][clip].decode() for clip in clips]
   for point in points:
-    if not all(store.has(clip_id, point) for clip_id in ids):
+    if all(store.has(clip_id, point) for clip_id in ids):
+      progress.initial += len(clips)  # they took no time: the time left is told by the others
+    else:
       store.add(score_point(generator, batch, point))
     progress.update(len(clips))
 

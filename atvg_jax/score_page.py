@@ -18,7 +18,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 80em; 
 table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto }
 th, td { padding: .3em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
-small { color: #666 } video { display: block; max-width: 100%; image-rendering: auto } figure { margin: 0 0 1.5em }
+small { color: #666 } video { display: block; width: 64em; max-width: 100% } figure { margin: 0 0 1.5em }
 """
 
 
@@ -43,26 +43,28 @@ def page(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Sequen
   parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><style>{_STYLE}</style>',
            f'<h1>Scores</h1><p>{html.escape(about)}</p>']
   for name, summary in summaries.items():
-    parts.append(f'<h2>{html.escape(name)}</h2><p>{summary["clips"]} clips, {len(summary["speakers"])} speakers. '
-                 'Means over clips, with 95 % intervals.</p>')
+    parts.append(f'<h2>{html.escape(name)}</h2><p>Clips: {summary["clips"]}, speakers: {len(summary["speakers"])}. Means over '
+                 'clips, with 95 % intervals; ↑ more is better, ↓ less is better.</p>')
     parts.append(_table(summary))
     parts.append(_clips(tables[name]))
   return '\n'.join(parts) + '</html>\n'
 
 
 def _table(summary: Mapping[str, Any]) -> str:
+  """A line a score, a column a row of the other tables: there are more scores than a screen is wide."""
   columns = clip_scores.columns(list(summary['rows'].values()))
-  head = ''.join(f'<th>{html.escape(heading)}</th>' for heading, _, _ in columns.values())
+  head = ''.join(f'<th>{html.escape(row)}</th>' for row in summary['rows'])
   lines = []
-  for row, scores in summary['rows'].items():
+  for name, (heading, form, better) in columns.items():
     cells = []
-    for name, (_, form, _) in columns.items():
+    for scores in summary['rows'].values():
       score = scores.get(name, {'mean': None, 'low': None})
       text = '—' if score['mean'] is None else f'{score["mean"]:{form}}'
       if score['low'] is not None:
         text += f'<br><small>{score["low"]:{form}} – {score["high"]:{form}}</small>'
       cells.append(f'<td>{text}</td>')
-    lines.append(f'<tr><td>{html.escape(row)}</td>{"".join(cells)}</tr>')
+    arrow = {1: ' ↑', -1: ' ↓', 0: ''}[better]
+    lines.append(f'<tr><td>{html.escape(heading)}{arrow}</td>{"".join(cells)}</tr>')
   return f'<table><tr><th></th>{head}</tr>{"".join(lines)}</table>'
 
 
@@ -88,7 +90,7 @@ def _clips(clips: Sequence[Mapping[str, Any]]) -> str:
                         ('Middling', ranked[middle:middle + _SHOWN])):
     chosen = [clip for clip in chosen if clip['clip_id'] not in shown]
     shown |= {clip['clip_id'] for clip in chosen}
-    figures = [f'<figure><video src="{html.escape(clip["video"])}" controls loop muted preload="metadata"></video>'
+    figures = [f'<figure><video src="{html.escape(clip["video"])}" controls autoplay loop muted playsinline></video>'
                f'<figcaption>{html.escape(clip["clip_id"])}: {heading} {clip["rows"][subject][column]:{form}}'
                '</figcaption></figure>' for clip in chosen]
     parts.append(f'<h3>{title}</h3>{"".join(figures)}' if figures else '')

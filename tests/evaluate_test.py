@@ -9,6 +9,7 @@ import drawn_clips
 import random_nets
 from atvg_jax import demo, evaluate
 from atvg_jax.generator import Generator, find_face
+from atvg_jax.judges import panel
 from data_pipelines import features, media
 from data_pipelines.errors import InputError
 
@@ -75,16 +76,32 @@ def test_without_true_frames_nothing_is_compared_with_them(batch, generator):
   assert 'psnr' in scored.scores['rows']['real']
 
 
+class _Ears(panel.Panel):
+  """Judges who tell how much they heard."""
+
+  needs_sound = True
+
+  def of_clip(self, videos, example, samples):
+    return {row: {'lse_c': len(samples) / len(video), 'lse_d': float(np.abs(samples).max())} for row, video in videos.items()}
+
+  def of_set(self):
+    return {'sound': 7.0}
+
+
 @pytest.mark.parametrize('protocol', ['same-clip', 'published'])
 def test_a_run_writes_tables_and_videos(generator, tmp_path, monkeypatch, protocol):
   monkeypatch.setattr(evaluate, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
   data, out = drawn_clips.converted('lrw_ar'), tmp_path / 'out'
-  text = evaluate.run([str(data)], 'validation', protocol=protocol, max_clips=1, out=str(out))
+  text = evaluate.run([str(data)], 'validation', protocol=protocol, max_clips=1, out=str(out), judges=_Ears())
   assert 'true landmarks' in text and ('published "PSNR"' in text) == (protocol == 'published')
   results = json.loads((out / 'evaluation.json').read_text())
   assert results['protocol'] == protocol
   (clip,) = results['data'][str(data)]['per_clip']
   assert clip['speaker'] == 'c18' and (out / clip['video']).is_file()
+  assert clip['rows']['sound']['lse_c'] == 640 and 0.1 < clip['rows']['still']['lse_d'] <= 1
+  rows = results['data'][str(data)]['rows']
+  assert rows['sound']['fid'] == {'mean': 7, 'low': None, 'high': None, 'clips': 1} and 'fid' not in rows['still']
+  assert '| LSE-C | LSE-D | FID |' in text
   assert clip['video'] in (out / 'evaluation.html').read_text()
   assert (out / 'evaluation.md').read_text() == text
   assert len((out / 'evaluation.csv').read_text().splitlines()) == 5

@@ -198,3 +198,39 @@ def test_statistics_are_summed_over_training_splits(folders):
   sums = input_pipeline.landmark_statistics(folders)
   lengths = [record_index.load(folder, 'train').num_frames for folder in folders]
   assert sums['count'] == sum(map(sum, lengths)) and sums['rest_count'] == sum(map(len, lengths))
+
+
+def test_evaluation_brings_the_sound(folders, clips):
+  seen = 0
+  for batch in input_pipeline.iterate(input_pipeline.eval_batches(
+      folders, split='validation', batch_size=2, with_video=False, with_audio=True, voices_from=folders)):
+    length = batch['landmarks'].shape[1]
+    assert batch['audio'].shape == (2, 640 * length) and batch['audio'].dtype == np.int16
+    assert batch['voices'].shape == (2, 3, 640 * length) and (np.abs(batch['voices']).max(axis=-1) > 1000).all()
+    for i, name in enumerate(batch['clip_id']):
+      sound = clips[name]['audio']
+      np.testing.assert_array_equal(batch['audio'][i, :len(sound)], sound)
+      assert not batch['audio'][i, len(sound):].any()
+      seen += int(batch['mask'][i])
+  assert seen == sum(len(record_index.load(folder, 'validation')) for folder in folders)
+
+
+def test_babble_is_other_peoples(folders):
+  class Lender:
+    def __init__(self, folder, speakers):
+      self.folder, self.speaker = folder, np.array(speakers)
+      self.clip_id = np.array([f'clip {i}' for i in range(len(speakers))])
+
+    def __len__(self):
+      return len(self.speaker)
+
+    def read(self, i):
+      return self.folder, self.speaker[i]
+
+  here, there = Lender('here', 'aab'), Lender('there', 'a')
+  found = {voice for record in range(2) for voice in input_pipeline._voices([here, there], here, record, 20)}
+  assert found == {('here', 'b'), ('there', 'a')}  # a speaker of another data set is another one
+  assert input_pipeline._voices([here], here, 0, 3) == input_pipeline._voices([here], here, 0, 3)
+  batches = input_pipeline.eval_batches(folders[:1], split='validation', batch_size=1, voices_from=folders[:1])
+  with pytest.raises(InputError, match="has one speaker only in this split, s1, and babble is other people's"):
+    list(input_pipeline.iterate(batches))

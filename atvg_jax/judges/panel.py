@@ -23,10 +23,11 @@ class Panel:
     Raises:
       InputError: weights are missing, damaged or of another network, or what reads them is not installed.
     """
-    from atvg_jax.convert import torch_files
-
     def load(network, path):
-      return None if path is None else network(torch_files.load_state_dict(path), path)
+      if path is None:
+        return None
+      from atvg_jax.convert import torch_files
+      return network(torch_files.load_state_dict(path), path)
 
     self._lpips = lpips.Lpips() if use_lpips else None
     self._sync_net = load(sync_net.SyncNet, syncnet)
