@@ -5,7 +5,7 @@ Experiments, each on every clip of a split; levels of one experiment use the sam
 * landmark noise: normal noise on the landmarks that drive VG-net, anew for every point and frame; the level is its standard
   deviation in half crops (64 pixels).
 * white noise, babble: added to the sound before it is heard; the level is by how many dB the speech is louder. Babble is three
-  clips of other speakers, each as loud as the others.
+  clips of other speakers of the same data set (of all data sets, where it has one speaker only), each as loud as the others.
 * crop shift: the example picture, its landmarks and the true frames moved by so many pixels, as if the face had been
   cut out there; each clip in one of four directions.
 
@@ -96,22 +96,23 @@ def run(dirs: Sequence[str], split: str, *, out: str, nets: Sequence[str] | None
   if generator.published:
     batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
   indices = [record_index.load(directory, split) for directory in dirs]
-  talkers = {(number, speaker) for number, index in enumerate(indices) for speaker in index.speaker}
+  lenders = [_lenders(dirs, indices, number) for number in range(len(dirs))]
   points = [STILL, REAL, SOUND, *(point for experiment, levels in EXPERIMENTS.items() for point in levels
-                                  if experiment != 'babble' or len(talkers) > 1)]
+                                  if experiment != 'babble' or all(lenders))]
+  sums = {directory: f'{zlib.crc32(index.checksum.tobytes()):08x}' for directory, index in zip(dirs, indices, strict=True)}
   stores = []
-  for name, index in zip(names, indices, strict=True):
-    head = {'version': _VERSION, 'split': split, 'weights': _fingerprint(generator),
-            'data': f'{zlib.crc32(index.checksum.tobytes()):08x}'}
+  for directory, name, voices in zip(dirs, names, lenders, strict=True):
+    head = {'version': _VERSION, 'split': split, 'weights': _fingerprint(generator), 'data': sums[directory],
+            'voices': [sums[lender] for lender in voices]}
     stores.append(Store(os.path.join(out, 'points', f'{name}.jsonl'), head))
   wanted = [min(len(index), max_clips or len(index)) for index in indices]
   tables = {}
   with tqdm(total=sum(wanted) * len(points), unit='video', dynamic_ncols=True) as progress:
-    for directory, name, index, store, count in zip(dirs, names, indices, stores, wanted, strict=True):
+    for directory, name, index, voices, store, count in zip(
+        dirs, names, indices, lenders, stores, wanted, strict=True):
       progress.set_description(name)
       batches = input_pipeline.iterate(input_pipeline.eval_batches(
-          (directory,), split=split, batch_size=batch_size, with_audio=True,
-          voices_from=tuple(dirs) if len(talkers) > 1 else ()))
+          (directory,), split=split, batch_size=batch_size, with_audio=True, voices_from=voices))
       speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
       clips = []
       for batch in evaluate.first(batches, count):
@@ -121,6 +122,13 @@ def run(dirs: Sequence[str], split: str, *, out: str, nets: Sequence[str] | None
                        'rows': {point.name: store.scores(clip, point) for point in points}} for clip in clips]
   head = {'split': split, 'weights': list(map(os.fspath, nets or ('packaged',))), 'data': list(map(os.fspath, dirs))}
   return robustness_report.write(out, head, tables, EXPERIMENTS)
+
+
+def _lenders(dirs: Sequence[str], indices: Sequence[Any], number: int) -> tuple[str, ...]:
+  """The data sets whose other speakers babble in the clips of one: itself, if it has any, else all. Of one speaker in all: none."""
+  if len(set(indices[number].speaker)) > 1:
+    return (dirs[number],)
+  return tuple(dirs) if len(dirs) > 1 else ()
 
 
 class Store:

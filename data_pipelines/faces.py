@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import pathlib
+import threading
 import zipfile
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -274,17 +275,21 @@ class _Net:
     return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
+_silencing = threading.Lock()  # of two threads at once the second would save, and later restore, the first one's silence
+
+
 @contextlib.contextmanager
 def _silence():
   """TFLite writes a line on which delegate it uses straight to the process' standard error."""
-  saved = os.dup(2)
-  try:
-    with open(os.devnull, 'wb') as nowhere:
-      os.dup2(nowhere.fileno(), 2)
-      yield
-  finally:
-    os.dup2(saved, 2)
-    os.close(saved)
+  with _silencing:
+    saved = os.dup(2)
+    try:
+      with open(os.devnull, 'wb') as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+      os.dup2(saved, 2)
+      os.close(saved)
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Faces found and followed, on matplotlib's public-domain portrait and on films made of it."""
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
@@ -225,3 +226,10 @@ def test_portraits_and_clips_of_the_development_data(landmarker):
     assert inside[:, features.MOUTH, 1].max() < 112 and inside[:, features.JAW, 1].max() < 126, path
     opening = faces.mouth_opening(faces.normalise(inside))
     assert -0.03 < opening.min() < 0.1 and 0.06 < opening.max() < 0.6, path
+
+
+def test_landmarkers_made_at_once_leave_standard_error_alone():
+  before = os.fstat(2)
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    list(pool.map(lambda _: faces.FaceLandmarker(), range(8)))
+  assert os.path.samestat(os.fstat(2), before)
