@@ -218,7 +218,7 @@ def test_evaluation_brings_the_sound(folders, clips):
 def test_babble_is_other_peoples(folders):
   class Lender:
     def __init__(self, folder, speakers):
-      self.folder, self.speaker = folder, np.array(speakers)
+      self.folder, self.speaker = folder, np.array(list(speakers))
       self.clip_id = np.array([f'clip {i}' for i in range(len(speakers))])
 
     def __len__(self):
