@@ -18,8 +18,8 @@ _FLOORS = (
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights',
      'fit_landmarks'},
     {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores',
-      'score_tables', 'score_page', 'evaluate', 'robustness', 'robustness_report', 'judges', 'convert', 'demo', 'paste',
-      'motion', 'dubbing', 'side_outputs', 'batch', 'export', 'say', 'app', 'studio', 'blinks'},
+     'score_tables', 'score_page', 'evaluate', 'robustness', 'robustness_report', 'judges', 'convert', 'demo', 'paste',
+     'motion', 'dubbing', 'side_outputs', 'batch', 'export', 'say', 'app', 'studio', 'blinks'},
     {'benchmarks'},
     {'cli', '__main__'},
 )
