@@ -195,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
   # Its flags are absl's and belong to the loop: they are passed on untouched.
   commands.add_parser('train', add_help=False, help='train a net: --config=configs/….py --workdir=…')
 
+  commands.add_parser('ablate', add_help=False,
+                      help='train and score the rows of an ablation table: --config=… --workdir=…')
+
   commands.add_parser('plan', add_help=False, help='what a training step needs of a TPU slice: --config=… --topology=…')
 
   sub = command('evaluate', _evaluate, 'score weights on a converted split, or videos beside real ones')
@@ -260,6 +263,10 @@ def run(argv: Sequence[str]) -> None:
   if argv and argv[0] == 'train':
     from atvg_jax import train
     train.run(list(argv[1:]))
+    return
+  if argv and argv[0] == 'ablate':
+    from atvg_jax import ablate
+    ablate.run(list(argv[1:]))
     return
   if argv and argv[0] == 'plan':
     from atvg_jax import plan

@@ -102,7 +102,7 @@ def claim(config: Any, workdir: str) -> None:
   if os.path.exists(path):
     found = load(workdir)
     for name in _FIXED:
-      differing = sorted(_differences(wanted[name], json.loads(json.dumps(found[name])), name))
+      differing = sorted(differences(wanted[name], json.loads(json.dumps(found[name])), name))
       if differing:
         raise InputError(f'{workdir} holds a run with another {", ".join(differing)}: use another --workdir, or '
                          'that run\'s config')
@@ -127,11 +127,11 @@ def _write_json(path: str, value: Mapping[str, Any]) -> None:
   os.replace(path + '.partial', path)
 
 
-def _differences(left: Any, right: Any, name: str) -> list[str]:
+def differences(left: Any, right: Any, name: str) -> list[str]:
   """The names of fields in which two configs differ."""
   if isinstance(left, Mapping) and isinstance(right, Mapping):
     return [difference for key in {*left, *right}
-            for difference in _differences(left.get(key), right.get(key), f'{name}.{key}')]
+            for difference in differences(left.get(key), right.get(key), f'{name}.{key}')]
   return [] if left == right else [name]
 
 

@@ -193,15 +193,20 @@ def _hush() -> None:
   sys.unraisablehook, threading.excepthook = unraisable, in_thread
 
 
+def set_up_logging() -> None:
+  """The loop's words on standard error, without those of libraries."""
+  logging.basicConfig(format='%(message)s', force=True)  # libraries have set up theirs
+  logging.getLogger('atvg_jax').setLevel(logging.INFO)
+  _hush()
+
+
 def run(argv: list[str]) -> None:
   """The command `atvg train`: trains by `--config=configs/....py[:smoke]`, `--workdir=...` and `--config.field=value`.
 
   Raises:
     InputError: one sentence about whatever is wrong with the flags, the config or the data.
   """
-  logging.basicConfig(format='%(message)s', force=True)  # libraries have set up theirs
-  logging.getLogger('atvg_jax').setLevel(logging.INFO)
-  _hush()
+  set_up_logging()
   asked = run_config.parse(argv)
   parallel.initialize(distributed=asked.distributed)
   _, summary = train(asked.config, asked.workdir)

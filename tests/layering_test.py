@@ -19,7 +19,8 @@ _FLOORS = (
      'fit_landmarks'},
     {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores',
      'score_tables', 'score_page', 'evaluate', 'robustness', 'robustness_report', 'judges', 'convert', 'demo', 'paste',
-     'motion', 'dubbing', 'side_outputs', 'batch', 'export', 'say', 'app', 'studio', 'blinks'},
+     'motion', 'dubbing', 'side_outputs', 'batch', 'export', 'say', 'app', 'studio', 'blinks',
+     'ablate', 'ablation_scores', 'ablation_report'},
     {'benchmarks'},
     {'cli', '__main__'},
 )

@@ -36,8 +36,8 @@ def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None
     InputError: the net draws from sound, which generation has no place for.
   """
   if isinstance(net, SoundVgNet):
-    raise InputError('these weights draw from sound directly, without landmarks: they are a row of an ablation, and can '
-                     'be trained and scored, not generated with')
+    raise InputError('these weights draw from sound directly, without landmarks: they are a row of an ablation, and '
+                     'can be trained and scored, not generated with')
   params, stats = variables['params'], variables.get('batch_stats', {})
   algorithm = functools.partial(folded.choose, backend or jax.default_backend())
   dtype = jnp.dtype(net.dtype)

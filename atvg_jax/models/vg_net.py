@@ -224,8 +224,8 @@ def compose(heads: Array, example_image: Array) -> dict[str, Array]:
 class SoundVgNet(VgNet):
   """VG-net that hears each frame's sound in the place of its landmarks: audio → video directly.
 
-  Attributes: those of `VgNet`, without landmark maps, and those of the audio encoder (see `at_net.AtNet`), whose features
-  go where the landmarks went. The example frame has no sound: zeros.
+  Attributes: those of `VgNet`, without landmark maps, and those of the audio encoder (see `at_net.AtNet`), whose
+  features go where the landmarks went. The example frame has no sound: zeros.
   """
 
   audio_features: tuple[tuple[int, ...], tuple[int, ...]] = ((64, 128), (256, 256, 512))

@@ -78,7 +78,8 @@ def make(config: Any, basis: Any = None) -> Task:
         g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None)
     if not adversarial:
       return state
-    d_variables = _make_discriminator(config).init(jax.random.fold_in(key, 1), seen(image[:, None]), landmarks, train=False)
+    d_variables = _make_discriminator(config).init(
+        jax.random.fold_in(key, 1), seen(image[:, None]), landmarks, train=False)
     return state.replace(
         d_params=d_variables['params'], d_batch_stats=d_variables.get('batch_stats', {}),
         d_opt_state=d_optimizer.init(d_variables['params']))

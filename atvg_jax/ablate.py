@@ -1,0 +1,273 @@
+"""`atvg ablate`: trains and scores the rows of an ablation table, and prints the table.
+
+A workdir holds a folder ROW/seed<n> for each training, which is a training workdir with `result.json` in it as soon as it
+is scored, and for the whole table.md, table.json, table.csv, curves.png and contact_sheet.png. What is finished stays
+finished: the same command goes on with the rest, and a training that was killed goes on where it was.
+"""
+
+import gc
+import json
+import os
+import runpy
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from atvg_jax import ablation_report, clip_scores, parallel, run_config, train
+from atvg_jax import ablation_scores as scores
+from atvg_jax.step_log import NonFiniteLossError
+from data_pipelines.errors import InputError
+
+REFERENCES = 'references'
+
+
+class Row(NamedTuple):
+  """A row of the table, as the config file's `sweep` adds it."""
+  name: str
+  title: str
+  task: str
+
+
+class Run(NamedTuple):
+  """A training of a row."""
+  row: Row
+  seed: int
+  folder: str
+
+
+def run(argv: Sequence[str]) -> None:
+  """The command `atvg ablate`: `--config=configs/ablations.py[:smoke]`, `--workdir=...` and `--config.field=value`.
+
+  Raises:
+    InputError: one sentence about whatever is wrong with the flags, the config or the data; or which rows failed.
+    KeyboardInterrupt: a training was asked to stop, and saved.
+  """
+  asked = run_config.parse_flags('ablate', list(argv), _define, {
+      'config': 'configs/ablations.py', 'workdir': 'runs/ablations'})
+  config_file, arg, changes = _config(asked)
+  rows = _rows(config_file)
+  chosen = _shard(_asked_rows(asked.rows, rows, config_file), asked.shard)
+  seeds = _seeds(asked.seeds)
+  if asked.clips < 1:
+    raise InputError(f'--clips={asked.clips}: score one clip of each data set or more')
+  runs = [Run(row, seed, os.path.join(asked.workdir, row.name, f'seed{seed}')) for row in chosen for seed in seeds]
+  if asked.list:
+    print(_listed(chosen, asked.workdir))
+    return
+  if not asked.table:
+    train.set_up_logging()
+    parallel.initialize(distributed=False)
+    configs = {each: _config_of(each, config_file, arg, changes) for each in runs}
+    failures = _run_all(configs, rows, asked)
+    if failures:
+      raise InputError(f'{len(failures)} of {len(runs)} trainings failed: {"; ".join(failures)}')
+  print(_table(rows, asked.workdir))
+
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_string('workdir', None, 'folder of all rows, and of the table', flag_values=values)
+  flags.DEFINE_string('rows', '', 'rows to run, such as baseline,mmcrnn; by default all', flag_values=values)
+  flags.DEFINE_string('seeds', '1,2', 'seeds to train each row with', flag_values=values)
+  flags.DEFINE_string('shard', None, 'i/n: of the rows take every n-th from the i-th on', flag_values=values)
+  flags.DEFINE_integer('clips', 24, 'held-out clips of each data set that a finished VG-net is scored on',
+                       flag_values=values)
+  flags.DEFINE_boolean('list', False, 'name the rows and what of them is finished, and run none', flag_values=values)
+  flags.DEFINE_boolean('table', False, 'print and write the table of what is finished, and run none',
+                       flag_values=values)
+
+
+def _config(asked: flags.FlagValues) -> tuple[str, str, dict[str, Any]]:
+  """The config's file, its argument, and the fields set on the command line."""
+  file = config_flags.get_config_filename(asked['config'])
+  path, _, arg = file.partition(':')
+  return path, arg, config_flags.get_override_values(asked['config'])
+
+
+def _rows(config_file: str) -> list[Row]:
+  """The rows of a config file.
+
+  Raises:
+    InputError: it is one without `sweep`.
+  """
+  sweep = runpy.run_path(config_file).get('sweep')
+  if sweep is None:
+    raise InputError(f'{config_file} has no sweep(add), so that it describes one training and no table: use '
+                     'configs/ablations.py or a file like it')
+  rows: list[Row] = []
+  sweep(lambda name, title, task, fields: rows.append(Row(name, title, task)))
+  return rows
+
+
+def _asked_rows(text: str, rows: Sequence[Row], config_file: str) -> list[Row]:
+  names = [name.strip() for name in text.split(',') if name.strip()]
+  known = {row.name for row in rows}
+  for name in names:
+    if name not in known:
+      raise InputError(f'there is no row {name!r} in {config_file}: --rows takes any of '
+                       f'{", ".join(row.name for row in rows)}')
+  return [row for row in rows if not names or row.name in names]
+
+
+def _seeds(text: str) -> list[int]:
+  seeds = [seed.strip() for seed in text.split(',') if seed.strip()]
+  if not seeds or not all(seed.isdecimal() for seed in seeds):
+    raise InputError(f'--seeds={text} are none: give whole numbers, e.g. 1,2')
+  return list(dict.fromkeys(map(int, seeds)))
+
+
+def _shard(rows: list[Row], text: str | None) -> list[Row]:
+  if text is None:
+    return rows
+  number, _, count = text.partition('/')
+  if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+    raise InputError(f'--shard={text} is none: use i/n with i from 1 to n, e.g. 1/4')
+  return rows[int(number) - 1::int(count)]
+
+
+def _config_of(run: Run, config_file: str, arg: str, changes: dict[str, Any]) -> Any:
+  """The locked config of a training: its row's, with the fields of the command line and its seed."""
+  config = runpy.run_path(config_file)['get_config'](f'{run.row.name},{arg}' if arg else run.row.name)
+  for name, value in changes.items():
+    *groups, field = name.split('.')
+    place = config
+    for group in groups:
+      place = None if place is None else place.get(group)
+    if place is None:
+      continue  # a field of the discriminator, where there is none
+    if field not in place:
+      raise InputError(f'--config.{name} is no field of the row {run.row.name}: run it apart by --rows')
+    place[field] = value
+  config.seed = run.seed
+  return config.lock()
+
+
+def _run_all(configs: dict[Run, Any], rows: Sequence[Row], asked: flags.FlagValues) -> list[str]:
+  """Trains and scores what is not finished; after each the files of the table are written → what failed, in words."""
+  left = []
+  for each, config in configs.items():
+    result = scores.load(each.folder)
+    if result is None:
+      left.append(each)
+    else:
+      _check_same(result, config, each)
+  if len(left) < len(configs):
+    print(f'{len(configs) - len(left)} of {len(configs)} trainings are finished')
+  _check_data(configs)
+  spent: dict[str, list[float]] = {}  # task → seconds of each training that was done from its beginning
+  failures = []
+  for number, each in enumerate(left, 1):
+    tqdm.write(f'[{number}/{len(left)}] {each.row.name}, seed {each.seed}: {each.row.title}'
+               + _time_left(left[number - 1:], spent))
+    start, fresh = time.perf_counter(), not os.path.exists(each.folder)
+    try:
+      _train_and_score(each, configs[each], asked)
+    except NonFiniteLossError as error:
+      failures.append(f'{each.row.name}, seed {each.seed}: {error}')
+      tqdm.write(f'atvg: {failures[-1]}')
+      continue
+    if fresh:
+      spent.setdefault(each.row.task, []).append(time.perf_counter() - start)
+    _table(rows, asked.workdir)
+    tqdm.write(_line(each, scores.load(each.folder)))
+  return failures
+
+
+def _check_same(result: dict[str, Any], config: Any, run: Run) -> None:
+  """Raises InputError where a finished row was trained by another config."""
+  wanted = json.loads(json.dumps(run_config.plain(config)))
+  differing = run_config.differences(wanted, result['config'], 'config')
+  if differing:
+    raise InputError(f'{run.folder} is finished, but with another {", ".join(sorted(differing))}: use another '
+                     '--workdir, or that config')
+
+
+def _check_data(configs: dict[Run, Any]) -> None:
+  """Raises InputError now for a data set that is not there, not when its row's turn comes."""
+  from data_pipelines import record_index
+
+  for directory, split in {(directory, split) for config in configs.values() for directory in config.data.dirs
+                           for split in (config.data.split, config.evaluation.split)}:
+    record_index.load(directory, split)
+
+
+def _time_left(left: Sequence[Run], spent: dict[str, list[float]]) -> str:
+  """', about 12 min left' once a training's time is known."""
+  everything = [seconds for each in spent.values() for seconds in each]
+  if not everything:
+    return ''
+  seconds = sum(sum(known) / len(known) for known in (spent.get(each.row.task) or everything for each in left))
+  return f'; about {seconds / 60:.0f} min left'
+
+
+def _train_and_score(each: Run, config: Any, asked: flags.FlagValues) -> None:
+  state, summary = train.train(config, each.folder)
+  if summary['interrupted']:
+    raise KeyboardInterrupt
+  basis = run_config.landmark_basis(config, each.folder)
+  scored = scores.score(config, scores.of_net(config, state, basis), asked.clips)
+  paces = list(ablation_report.curve(each.folder, 'time/steps_per_second').values())
+  scores.save(each.folder, {
+      'row': each.row.name, 'title': each.row.title, 'task': each.row.task, 'seed': each.seed, 'steps': summary['step'],
+      'seconds_a_step': 1 / statistics.median(paces[1:] or paces),  # the first counts compiling
+      'config': run_config.plain(config)}, scored)
+  settings = {'dirs': list(config.data.dirs), 'split': config.evaluation.split, 'clips': asked.clips}
+  for name, (title, answer) in scores.references(config.task).items():
+    folder = os.path.join(asked.workdir, REFERENCES, f'{config.task}_{name}')
+    known = scores.load(folder)
+    if known is None or known['settings'] != settings:
+      scores.save(folder, {'row': name, 'title': title, 'task': config.task, 'seed': None, 'settings': settings},
+                  scores.score(config, answer, asked.clips))
+  del state
+  gc.collect()
+  jax.clear_caches()  # of programs that no other row runs
+
+
+def _line(each: Run, result: dict[str, Any]) -> str:
+  """The numbers of a row that has just ended, in a line."""
+  shown = []
+  for data_set, columns in result['scores'].items():
+    numbers = ', '.join(f'{clip_scores.COLUMNS[name][0]} {columns[name]:{clip_scores.COLUMNS[name][1]}}'
+                        for name in ablation_report.SHOWN[each.row.task] if name in columns)
+    shown.append(f'{data_set}: {numbers}')
+  return f'{each.row.name}, seed {each.seed}, {"; ".join(shown)}'
+
+
+def results(rows: Sequence[Row], workdir: str) -> list[dict[str, Any]]:
+  """What is finished in a workdir, in the order of the table, the references of each task after its rows."""
+  found = []
+  for task in dict.fromkeys(row.task for row in rows):
+    folders = [os.path.join(workdir, row.name, f'seed{seed}') for row in rows if row.task == task
+               for seed in _seeds_in(os.path.join(workdir, row.name))]
+    references = os.path.join(workdir, REFERENCES)
+    if os.path.isdir(references):
+      folders += [os.path.join(references, name) for name in sorted(os.listdir(references), reverse=True)
+                  if name.startswith(f'{task}_')]
+    found += [result | {'folder': folder} for folder in folders if (result := scores.load(folder)) is not None]
+  return found
+
+
+def _seeds_in(folder: str) -> list[int]:
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  return sorted(int(name[4:]) for name in names if name.startswith('seed') and name[4:].isdecimal())
+
+
+def _table(rows: Sequence[Row], workdir: str) -> str:
+  if not os.path.isdir(workdir):
+    raise InputError(f'--workdir={workdir} does not exist: there is no table yet')
+  return ablation_report.write(workdir, results(rows, workdir))
+
+
+def _listed(rows: Sequence[Row], workdir: str) -> str:
+  """A line a row: name, title, the seeds that are finished."""
+  finished = results(rows, workdir)
+  lines = []
+  for row in rows:
+    seeds = [str(result['seed']) for result in finished if result['row'] == row.name]
+    lines.append(f'{row.name:<24}{row.title:<36}{f"finished: seeds {chr(44).join(seeds)}" if seeds else ""}'.rstrip())
+  return '\n'.join(lines)

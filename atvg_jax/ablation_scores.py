@@ -1,0 +1,180 @@
+"""The scores of one row of an ablation: what its net draws of held-out clips, looked at as any video would be.
+
+VG-net is driven by the clips' own landmarks (a net that hears, by their sound) and runs as it was trained, not as the
+program for generation, so that nets which generation refuses are scored as well. The example frame is another moment.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image, ImageDraw
+
+from atvg_jax import clip_scores, feed, pictures, tasks
+from data_pipelines import faces, features
+from data_pipelines.errors import InputError
+
+_SHOWN = 2  # clips of each data set that are kept as pictures
+
+# A clip as batch of one → what there is to be scored: uint8 [1, T, 128, 128, 3], or landmarks [1, T, 136].
+Answer = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+
+class Scored(NamedTuple):
+  """What became of the held-out clips."""
+
+  scores: dict[str, dict[str, float]]  # data set → column of `clip_scores.COLUMNS` → mean over its clips
+  clips: dict[str, int]  # data set → their number
+  strip: np.ndarray  # uint8 [128, n 128, 3]: some moments of some of them, side by side
+
+
+def of_net(config: Any, state: Any, basis: Any) -> Answer:
+  """What a trained net answers.
+
+  Args:
+    config: of its training.
+    state: after it.
+    basis: AT-net's landmark basis.
+  """
+  sample_step = jax.jit(tasks.make_task(config, basis).sample_step)
+  name = 'landmarks' if config.task == 'at' else 'video'
+
+  def answer(clip: Mapping[str, np.ndarray]) -> np.ndarray:
+    made = np.asarray(sample_step(state, clip)[name])
+    return made if config.task == 'at' else np.clip(np.round((made + 1) * 127.5), 0, 255).astype(np.uint8)
+
+  return answer
+
+
+def references(task: str) -> dict[str, tuple[str, Answer]]:
+  """Row → (title, answer) of what needs no net: what every row must beat, and what no row can."""
+  if task == 'at':
+    return {'rest': ('mouth at rest', lambda clip: np.broadcast_to(
+        clip[features.REST_LANDMARKS][:, None], clip[features.LANDMARKS].shape))}
+  return {
+      'still': ('still: the example frame', lambda clip: np.broadcast_to(
+          clip[features.EXAMPLE_IMAGE][:, None], clip[features.VIDEO].shape)),
+      'real': ('real: the clip itself', lambda clip: clip[features.VIDEO])}
+
+
+def score(config: Any, answer: Answer, clips: int) -> Scored:
+  """Scores answers to clips that are spread over each data set's held-out split.
+
+  Args:
+    config: of the training; its data sets, and split and window of its evaluation.
+    answer: what to score.
+    clips: of each data set, for VG-net; AT-net, which costs next to nothing, is scored on all.
+
+  Raises:
+    InputError: a split is empty, or not to be read.
+  """
+  scores, counts, tiles = {}, {}, []
+  landmarker = clip_scores.landmarker() if config.task == 'vg' else None
+  for directory in config.data.dirs:
+    name = os.path.basename(os.path.normpath(directory))
+    chosen = _chosen(directory, config.evaluation.split, None if config.task == 'at' else clips)
+    shown = {chosen[i * len(chosen) // _SHOWN] for i in range(min(_SHOWN, len(chosen)))}
+    rows = []
+    for clip_id, clip, length in _clips(config, directory, set(chosen)):
+      ours, true = answer(clip)[0, :length], clip[features.LANDMARKS][0, :length]
+      if landmarker is None:
+        rows.append(clip_scores.landmark_scores(ours, true))
+      else:
+        frames = clip[features.VIDEO][0, :length]
+        likeness = clip_scores.likeness({'ours': ours[None]}, frames[None], [true])['ours']
+        rows.append(clip_scores.of_clip(landmarker, ours, frames, true, clip[features.EXAMPLE_IMAGE][0],
+                                        {column: values[0] for column, values in likeness.items()}))
+      if clip_id in shown:
+        tiles += [ours[t] if landmarker else _drawn(ours[t], true[t]) for t in _moments(true)]
+    scores[name], counts[name] = _means(rows), len(rows)
+  return Scored(scores, counts, np.concatenate(tiles, axis=1))
+
+
+def _chosen(directory: str, split: str, clips: int | None) -> list[str]:
+  """Names of clips that lie evenly in a split; all for None."""
+  from data_pipelines import record_index
+
+  index = record_index.load(directory, split)
+  if not len(index):
+    raise InputError(f'the split {split} of {directory} holds no clip to score: convert more clips')
+  number = min(clips or len(index), len(index))
+  return [str(index.clip_id[i * len(index) // number]) for i in range(number)]
+
+
+def _clips(config: Any, directory: str, chosen: set[str]) -> Iterator[tuple[str, dict[str, np.ndarray], int]]:
+  """(name, batch of one, true frames) of the chosen clips of a data set; the frames beyond are padding."""
+  settings = config.copy_and_resolve_references()
+  settings.evaluation.update(batch_size=jax.device_count(), stride=1)
+  settings.evaluation.batches = None
+  for batch in feed.eval_batches(settings, directory):
+    for place, name in enumerate(batch[features.CLIP_ID]):
+      if batch[features.MASK][place] and name.decode() in chosen:
+        clip = {key: value[place:place + 1] for key, value in batch.items() if key != features.CLIP_ID}
+        yield name.decode(), clip, int(clip[features.FRAME_MASK].sum())
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+  """Of each column over the clips that have it."""
+  means = {}
+  for column in clip_scores.columns(rows):
+    values = np.array([row.get(column, np.nan) for row in rows], np.float64)
+    if np.isfinite(values).any():
+      means[column] = float(values[np.isfinite(values)].mean())
+  return means
+
+
+def _moments(true: np.ndarray) -> list[int]:
+  """The frames of landmarks [T, 136] in which the mouth is shut and open the most, and one half way between them."""
+  opening = faces.mouth_opening(true)
+  shut, wide = int(opening.argmin()), int(opening.argmax())
+  return [shut, int(np.abs(opening - (opening[shut] + opening[wide]) / 2).argmin()), wide]
+
+
+def _drawn(landmarks: np.ndarray, true: np.ndarray) -> np.ndarray:
+  """Landmarks [136] in red over the true ones in grey: uint8 [128, 128, 3]."""
+  size, enlarged = features.IMAGE_SIZE, 4 * features.IMAGE_SIZE
+  image = Image.new('RGB', (enlarged, enlarged), 'white')
+  draw = ImageDraw.Draw(image)
+  for points, colour in ((true, (170, 170, 170)), (landmarks, (200, 30, 30))):
+    places = (points.reshape(-1, 2) + 1) * enlarged / 2
+    for run, closed in pictures.LINES:
+      line = [tuple(place) for place in places[run]]
+      draw.line(line + line[:1] if closed else line, fill=colour, width=4, joint='curve')
+  return np.asarray(image.resize((size, size), Image.Resampling.BOX))
+
+
+RESULT_FILE, STRIP_FILE = 'result.json', 'strip.png'
+
+
+def save(folder: str, result: Mapping[str, Any], scored: Scored) -> None:
+  """Writes a row's strip, then `result` with its scores: when that is there, the row is finished."""
+  os.makedirs(folder, exist_ok=True)
+  strip, path = os.path.join(folder, STRIP_FILE), os.path.join(folder, RESULT_FILE)
+  Image.fromarray(scored.strip).save(strip + '.partial', format='PNG')
+  os.replace(strip + '.partial', strip)
+  with open(path + '.partial', 'w', encoding='utf-8') as file:
+    json.dump({**result, 'clips': scored.clips, 'scores': scored.scores}, file, indent=2)
+    file.write('\n')
+  os.replace(path + '.partial', path)
+
+
+def load(folder: str) -> dict[str, Any] | None:
+  """The result in a folder, None where there is none yet.
+
+  Raises:
+    InputError: what is there is no result.
+  """
+  path = os.path.join(folder, RESULT_FILE)
+  if not os.path.exists(path):
+    return None
+  try:
+    with open(path, encoding='utf-8') as file:
+      result = json.load(file)
+    assert isinstance(result['scores'], dict)
+  except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+    raise InputError(f'{path} cannot be read as the result of a row ({error}): delete it, and the row is scored again'
+                     ) from error
+  return result
