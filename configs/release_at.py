@@ -26,7 +26,7 @@ def get_config(arg: str = '') -> ConfigDict:
       recurrent_features=128, recurrent_layers=2, dropout_rate=0.3, norm='group', init_stddev=None)
   config.loss.velocity = 0.5
   # So that the openings drawn vary about as much as the true ones do on held-out clips.
-  config.exaggeration = 1.5
+  config.exaggeration = 1.3
   config.optimizer.learning_rate = 1e-3
   config.optimizer.schedule = 'cosine'
   config.optimizer.warmup_steps = 200

@@ -1,10 +1,11 @@
-"""The packaged VG-net: small, without a discriminator, on GRID and LRW-AR together.
+"""The packaged VG-net's first stage: small, without a discriminator, on GRID and LRW-AR together.
 
   atvg train --config=configs/release_vg.py --workdir=runs/release_vg
 
-About 1.2 steps/s on two shared CPU cores, 80 minutes in all. At the end, on speakers of LRW-AR never seen: eval_lrw_ar/ssim_mouth 0.855
-(still picture 0.786), eval_lrw_ar/psnr_mouth 26.6 (24.5); on held-out clips of GRID s1 0.839 (0.730) and 29.2 (26.5). Those numbers
-are of the packaged file, whose mouth_weight was 4 and whose colour changes were 10 % for the first 2,700 steps.
+About 2 steps/s on two CPU cores that do nothing else, 75 minutes in all; configs/release_vg_finish.py goes on from there. The packaged
+file did not go this way in one piece (atvg_jax/assets/WEIGHTS.md says how): 2,000 steps of this config, begun from weights of 5,700 steps
+without SSIM and with fewer augmentations, gave eval_lrw_ar/ssim_mouth 0.866 (still picture 0.786) and psnr_mouth 27.0 (24.5) on speakers
+never seen, eval_grid/ssim_mouth 0.859 (0.729) and psnr_mouth 29.7 (26.5) on held-out clips of GRID s1.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,10 @@
 
   atvg train --config=configs/release_vg_finish.py --workdir=runs/release_vg_finish
 
-The pixel terms alone draw the mean of what lips and teeth might look like, which is soft; the discriminator, and the agreement of its
-layers' features on real and drawn mouths, bring back the edges.
+The pixel terms alone draw the mean of what lips and teeth might look like, which is soft; the discriminator judges every frame, and the
+agreement of its layers' features on real and drawn mouths keeps their grain alike. About 1.7 steps/s on two CPU cores, 47 minutes in all
+beside other work. At the end eval_lrw_ar/ssim_mouth 0.876 (still picture 0.786) and psnr_mouth 27.6 (24.5) on speakers never seen,
+eval_grid/ssim_mouth 0.888 (0.729) and psnr_mouth 31.1 (26.5) on held-out clips of GRID s1.
 """
 
 from ml_collections import ConfigDict
@@ -17,14 +19,14 @@ def get_config(arg: str = '') -> ConfigDict:
   config.init_from = '' if arg == 'smoke' else 'runs/release_vg'
   with config.unlocked():
     config.discriminator = ConfigDict(dict(
-        features=(24, 48, 64, 96), image_head_features=96, landmark_features=(32, 64), recurrent_features=64,
-        recurrent_layers=1, norm='group', init_stddev=None))
+        features=(24, 48, 64, 96), image_head_features=96, sequence=False, regression=False, norm='group',
+        init_stddev=None))
   config.discriminator_sees = 'mouth'
+  config.data.weights = (0.3, 0.7)
   config.simultaneous = True
-  config.loss.adversarial = 0.03
-  config.loss.landmark = 0.003
-  config.loss.feature = 1.0
-  config.optimizer.learning_rate = 2e-4
+  config.loss.adversarial = 0.1
+  config.loss.feature = 5.0
+  config.optimizer.learning_rate = 4e-4
   config.optimizer.b1 = 0.5
-  config.num_steps = 4000
+  config.num_steps = 4500
   return common.finish(config, arg)
