@@ -22,7 +22,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
   from data_pipelines import prepare
   prepare.prepare(
       arguments.dataset, arguments.source, arguments.out, workers=arguments.workers, all_faces=arguments.all_faces,
-      beam_runner=arguments.beam_runner, beam_options=arguments.beam_option)
+      sound_offsets=arguments.sound_offsets, beam_runner=arguments.beam_runner, beam_options=arguments.beam_option)
 
 
 def _fit_landmarks(arguments: argparse.Namespace) -> None:
@@ -179,6 +179,9 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument('--out', required=True, help='folder to write')
   sub.add_argument('--workers', type=int, default=None, help='processes (default: one a core)')
   sub.add_argument('--all-faces', action='store_true', help='clips: keep every face, not only the largest at a time')
+  sub.add_argument('--sound-offsets', metavar='REPORT',
+                   help='report.json of an earlier conversion of the same clips: put the sound of every speaker in step with the '
+                   'lips by what it says')
   sub.add_argument('--beam_runner', metavar='RUNNER',
                    help='convert with this Apache Beam runner instead, e.g. FlinkRunner (needs the extra beam)')
   sub.add_argument('--beam_option', action='append', default=[], metavar='NAME=VALUE',

@@ -78,7 +78,8 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
     return Rejection('truncated', f'decoding broke off after {len(clip.frames)} frames')
   if not clip.has_audio or not clip.samples.size:
     return Rejection('no sound', 'the file has no sound')
-  samples = clip.samples[round(source.sound_advance * features.SAMPLE_RATE):]
+  shift = round(source.sound_advance * features.SAMPLE_RATE)
+  samples = clip.samples[shift:] if shift >= 0 else np.pad(clip.samples, (-shift, 0))
   num_frames = min(len(clip.frames), round(len(samples) / features.SAMPLES_PER_FRAME))
   if num_frames < MIN_FRAMES:
     return Rejection('too short', f'{num_frames} frames with picture and sound, {MIN_FRAMES} are needed')

@@ -27,6 +27,7 @@ import tqdm
 
 from data_pipelines import (
     beam_engine, clip_source, convert_clip, features, landmark_statistics, video_cutter, worker_pool)
+from data_pipelines import sound_offsets as speaker_offsets
 from data_pipelines.errors import InputError
 
 DATASETS = ('clips', 'grid', 'lrw', 'lrw_ar')
@@ -41,6 +42,7 @@ def prepare(
     image_format: str = 'jpeg',
     limit: int | None = None,
     all_faces: bool = False,
+    sound_offsets: str | os.PathLike | None = None,
     progress: bool = True,
     beam_runner: str | None = None,
     beam_options: Sequence[str] = (),
@@ -58,6 +60,8 @@ def prepare(
     image_format: 'jpeg', or 'png' for exact frames.
     limit: convert only the first `limit` clips of each split, to try things out.
     all_faces: of `clips` only: keep every face, not only the largest of those seen at a time.
+    sound_offsets: report of an earlier conversion of the same clips, see `sound_offsets.load`: every speaker's sound is
+      put in step with the lips as that report has measured it. Not of `clips`, which does so for every video by itself.
     progress: show a progress bar on standard error.
     beam_runner: convert with Apache Beam instead of worker processes; the result is the same byte for byte.
     beam_options: of its pipeline, each as 'name=value'.
@@ -85,15 +89,20 @@ def prepare(
     raise InputError(f'{out} lies in the source folder {source}: choose another place for the converted data.')
   if all_faces and dataset != 'clips':
     raise InputError(f'{dataset} has one face a clip: all faces are kept of the data set clips only.')
+  if sound_offsets is not None and dataset == 'clips':
+    raise InputError('clips measures the sound of every video by itself: offsets of speakers are for the other data sets.')
   options = {'all_faces': True} if all_faces else {}
   clips = _limited(_source_module(dataset).list_clips(str(source), **options), limit)
   _refuse_leaks(dataset, clips)
+  offsets = None if sound_offsets is None else speaker_offsets.load(sound_offsets)
+  clips = speaker_offsets.apply(clips, offsets or {})
   tasks = [convert_clip.staging_task(clip, image_format, _staging(out)) for clip in clips]
   report_head = {
       'dataset': dataset,
       'image_format': image_format,
       'version': convert_clip.VERSION,
       'source_fingerprint': convert_clip.fingerprint(tasks),
+      'sound_offsets': offsets,
   }
   if _is_done(out, report_head):
     report = json.loads((out / 'report.json').read_text())

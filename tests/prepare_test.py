@@ -124,6 +124,8 @@ def test_bad_arguments_are_told_before_any_work(tmp_path):
   for message, arguments in {
       "no data set 'vox'": dict(dataset='vox'),
       'grid has one face a clip': dict(all_faces=True),
+      'clips measures the sound': dict(dataset='clips', sound_offsets=tmp_path),
+      'report.json cannot be read': dict(sound_offsets=tmp_path),
       'is not a folder': dict(source=tmp_path / 'nothing'),
       'no frame format': dict(image_format='gif'),
       '0 workers': dict(workers=0),
