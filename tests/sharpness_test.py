@@ -56,7 +56,7 @@ def test_published_widths_are_those_of_its_loops():
   image = np.random.default_rng(0).integers(0, 4, (24, 130)).astype(float)
   image[3:6] = np.minimum(np.arange(130), 120)  # a long rise
   image[8:11] = 0  # level
-  widths = sharpness._edge_widths(image, np.ones(image.shape, bool), level_is_edge=True)
+  widths = sharpness._edge_widths(image[None], np.ones((1, *image.shape), bool), level_is_edge=True)[0]
   expected = np.zeros_like(image)
   for row in range(1, 23):
     for column in range(1, 129):
