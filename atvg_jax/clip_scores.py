@@ -49,7 +49,7 @@ JUDGED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
     'fid': ('FID', '.1f', -1),
 }
 
-WINDOW = 16  # frames: evaluation batches have a multiple of it
+WINDOW = 15  # frames: of 75, the most usual length of clips, none is left over
 
 _MAX_LAG = 5  # frames
 _SHARPNESS_STRIDE = 5  # CPBD is slow and changes slowly: every fifth frame

@@ -40,6 +40,9 @@ _NEEDS_TRUE_FRAMES = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', '
                       'velocity_error', 'lpips')
 
 
+_BY_FRAME = features.VIDEO, features.LANDMARKS, features.MFCC, features.FRAME_MASK
+
+
 class Scored(NamedTuple):
   """A clip with the videos that were scored."""
 
@@ -239,7 +242,7 @@ def _videos(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str
 
 
 def first(batches: Iterator[dict[str, np.ndarray]], max_clips: int | None) -> Iterator[dict[str, np.ndarray]]:
-  """The batches up to a number of clips, the rest of the last masked."""
+  """The batches up to a number of clips, the rest of the last masked, each cut to its longest clip's length."""
   seen = 0
   for batch in batches:
     if max_clips is not None:
@@ -247,7 +250,9 @@ def first(batches: Iterator[dict[str, np.ndarray]], max_clips: int | None) -> It
         return
       batch[features.MASK] = batch[features.MASK] * (seen + np.arange(len(batch[features.MASK])) < max_clips)
     seen += int(batch[features.MASK].sum())
-    yield batch
+    # They come filled up for programs that take whole clips; those here take windows that do not fit the filling.
+    length = int(batch[features.FRAME_MASK].sum(axis=1).max())
+    yield batch | {key: batch[key][:, :length] for key in _BY_FRAME}
 
 
 def _collect(scored: Iterator[Scored], out: str | None, name: str) -> list[dict[str, Any]]:
