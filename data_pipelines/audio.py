@@ -15,7 +15,7 @@ WINDOW = 400  # samples: 25 ms
 FFT = 512
 CEPSTRA = 13
 PRE_EMPHASIS = 0.97
-_MELS = 26
+MELS = 26
 _LIFTER = 22
 # What libav would also draw as moving pictures: text, subtitles, text-mode art.
 _NOT_MEDIA = ('tty', 'bin', 'xbin', 'adf', 'idf', 'srt', 'ass', 'webvtt')
@@ -195,7 +195,7 @@ def num_rows(num_samples: int) -> int:
 def mel_triangles() -> np.ndarray:
   """[26, 257]: triangles whose corners are rounded down to FFT bins, unlike librosa's."""
   # As `librosa.mel_frequencies(28, fmin=0, fmax=8000, htk=True)`, whose import takes 1.5 seconds.
-  corners = 700 * (10 ** (np.linspace(0, np.log10(1 + features.SAMPLE_RATE / 2 / 700), _MELS + 2)) - 1)
+  corners = 700 * (10 ** (np.linspace(0, np.log10(1 + features.SAMPLE_RATE / 2 / 700), MELS + 2)) - 1)
   corners = np.floor((FFT + 1) * corners / features.SAMPLE_RATE)
   bins = np.arange(FFT // 2 + 1)
   low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
@@ -211,8 +211,8 @@ def lifter() -> np.ndarray:
 
 def cepstral_matrices() -> tuple[np.ndarray, np.ndarray]:
   """float32 [257, 26]: power to mel bands; [26, 13]: their logarithms to liftered cepstra, an orthonormal DCT-II."""
-  bands, k = np.arange(_MELS), np.arange(CEPSTRA)
-  dct = np.cos(np.pi * k * (2 * bands[:, None] + 1) / (2 * _MELS)) * np.sqrt(np.where(k, 2, 1) / _MELS)
+  bands, k = np.arange(MELS), np.arange(CEPSTRA)
+  dct = np.cos(np.pi * k * (2 * bands[:, None] + 1) / (2 * MELS)) * np.sqrt(np.where(k, 2, 1) / MELS)
   return mel_triangles().T.astype(np.float32), (dct * lifter()).astype(np.float32)
 
 

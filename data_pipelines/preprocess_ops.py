@@ -16,9 +16,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from data_pipelines import features, sound_ops
+from data_pipelines import audio, features, sound_ops
 from data_pipelines.errors import InputError
 
 Example = dict[str, tf.Tensor]
@@ -253,6 +254,23 @@ class MfccShift:
 
 
 @dataclasses.dataclass(frozen=True)
+class VocalTract:
+  """Stretches or squeezes the voice's spectrum by up to `amount`, as if the speaker's vocal tract were shorter or longer.
+
+  Jaitly and Hinton, 'Vocal Tract Length Perturbation (VTLP) improves speech recognition', ICML workshop, 2013; done on the
+  cepstra, where a warp of the frequencies is a product with a matrix (Pitz and Ney, IEEE Transactions on Speech and Audio
+  Processing 13 (5), 2005).
+  """
+
+  amount: float = 0.1
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    rows = example[features.MFCC_ROWS]
+    factor = tf.random.stateless_uniform([], seed, 1 - self.amount, 1 + self.amount)
+    return example | {features.MFCC_ROWS: rows @ _warping(factor)}
+
+
+@dataclasses.dataclass(frozen=True)
 class MfccMask:
   """Replaces a stretch of up to `rows` rows by their mean over the window (SpecAugment, arXiv 1904.08779)."""
 
@@ -285,6 +303,7 @@ OPS = {
     'rotate': Rotate,
     'mfcc_noise': MfccNoise,
     'mfcc_shift': MfccShift,
+    'vocal_tract': VocalTract,
     'mfcc_mask': MfccMask,
     'mfcc_band_mask': MfccBandMask,
     **sound_ops.OPS,
@@ -325,6 +344,22 @@ def apply(ops: Sequence[tuple[int, Any]], example: Example, seed: tf.Tensor) -> 
   for number, op in ops:
     example = op(example, tf.random.experimental.stateless_fold_in(seed, number))
   return example
+
+
+def _warping(factor: tf.Tensor) -> tf.Tensor:
+  """[12, 12]: from cepstra (without the energy, which has no shape) to those of the spectrum at `factor` times every frequency."""
+  bands, orders = audio.MELS, np.arange(1, features.MFCC_COEFFICIENTS + 1, dtype=np.float32)
+  lifter = audio.lifter()[1:].astype(np.float32)
+  places = np.arange(bands, dtype=np.float32)  # of the bands' middles, at equal steps in mel
+  top = math.log10(1 + features.SAMPLE_RATE / 2 / 700)
+  frequencies = 700 * (10 ** ((places + 1) * (top / (bands + 1))) - 1)
+  warped = tf.math.log(1 + factor * frequencies.astype(np.float32) / 700) / math.log(10) * ((bands + 1) / top) - 1
+  warped = tf.clip_by_value(warped, 0, bands - 1)  # beyond the ends it goes on as it ends
+
+  def cosines(at: tf.Tensor | np.ndarray) -> tf.Tensor:
+    return math.sqrt(2 / bands) * tf.cos(orders[:, None] * (at + 0.5) * (math.pi / bands))  # [12, 26]
+
+  return tf.matmul(cosines(warped) / lifter[:, None], cosines(places) * lifter[:, None], transpose_b=True)
 
 
 def _window(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, side: tf.Tensor | int, margin: int) -> tf.Tensor:

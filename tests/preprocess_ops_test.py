@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipelines import faces, features, preprocess_ops
+from data_pipelines import audio, faces, features, preprocess_ops
 from data_pipelines.errors import InputError
 
 
@@ -168,3 +168,26 @@ def test_texts_become_ops():
   for text in ('turn', 'flip(2)', 'color(a)', 'shift(1.2.3)', 'color 0.1'):
     with pytest.raises(InputError):
       preprocess_ops.parse([text])
+
+
+def test_vocal_tract_is_a_warp_of_the_spectrum():
+  places, top = np.arange(audio.MELS), 2595 * np.log10(1 + 8000 / 700)
+  orders, lifter = np.arange(1, 13), audio.lifter()[1:]
+
+  def spectrum(at):
+    """Of three waves over the bands, which cepstra hold whole."""
+    return sum(height * np.cos(np.pi * order * (at + 0.5) / 26) for order, height in ((1, 3.0), (4, -1.0), (9, 0.5)))
+
+  def cepstra(bands):
+    return np.sqrt(2 / 26) * np.cos(np.pi * orders[:, None] * (places + 0.5) / 26) @ bands * lifter
+
+  rows = np.tile(cepstra(spectrum(places)), (8, 1)).astype(np.float32)
+  for factor in (0.9, 1.0, 1.1):
+    mels = 2595 * np.log10(1 + factor * 700 * (10 ** ((places + 1) / 27 * top / 2595) - 1) / 700)
+    expected = cepstra(spectrum(np.clip(27 * mels / top - 1, 0, 25)))
+    np.testing.assert_allclose(rows @ preprocess_ops._warping(tf.constant(factor, tf.float32)).numpy(),
+                               np.tile(expected, (8, 1)), atol=0.01)
+  (op,) = preprocess_ops.parse(['vocal_tract(0.1)'])
+  ours, other = (op({'mfcc_rows': tf.constant(rows)}, tf.constant([1, seed]))['mfcc_rows'].numpy() for seed in (0, 1))
+  assert np.abs(ours - rows).max() > 0.05 and np.abs(ours - other).max() > 0.05
+  np.testing.assert_array_equal(ours, np.tile(ours[:1], (8, 1)))  # one warp for the whole window
