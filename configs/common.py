@@ -59,6 +59,7 @@ def base(task: str) -> ConfigDict:
     config.loss.feature = 0.0  # with a discriminator: what its layers see in real and in generated frames
     config.loss.gradient = 0.0  # differences of neighbouring pixels
     config.loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
+    config.loss.sharpened_mouth = 0.0  # how much the target's mouth is sharpened, for what is learnt from it is softer
     config.loss.mouth_weight = 1.0  # how much more a pixel of the mouth counts in the pixel and gradient terms
 
   config.optimizer = ConfigDict()  # Adam, for each net

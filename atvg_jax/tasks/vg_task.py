@@ -115,6 +115,9 @@ def make(config: Any, basis: Any = None) -> Task:
     """What G has to answer for of its own `outputs` → (loss, (D's statistics, terms))."""
     fake, real = outputs['video'].astype(jnp.float32), _to_float(batch[features.VIDEO])
     weight = None
+    if weights.sharpened_mouth:
+      nearness = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], 2.0) - 1
+      real = losses.sharpened(real, weights.sharpened_mouth * nearness)
     if weights.mouth_weight != 1:
       weight = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], weights.mouth_weight)
     attention = outputs['attention'] if weights.dynamic else None
