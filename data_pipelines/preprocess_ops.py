@@ -7,7 +7,8 @@ An op takes the tensors of one window before batching, with an `int32 [2]` seed,
 * `mfcc_rows` [4 T + 24, 12], before they are cut into the frames' windows.
 
 What concerns the face is done alike to all frames, to the example and to all landmarks. In a config an op is a
-text such as 'flip' or 'color(0.1)'; see `parse`. What concerns the sound before its MFCC is in `sound_ops`.
+text such as 'flip' or 'color(0.1)'; see `parse`. What concerns the MFCC rows is in `mfcc_ops`, what
+concerns the sound before them in `sound_ops`.
 """
 
 import dataclasses
@@ -16,10 +17,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from data_pipelines import audio, features, sound_ops
+from data_pipelines import features, mfcc_ops, sound_ops
 from data_pipelines.errors import InputError
 
 Example = dict[str, tf.Tensor]
@@ -226,72 +226,6 @@ class Rotate:
     return out
 
 
-@dataclasses.dataclass(frozen=True)
-class MfccNoise:
-  """White noise on the MFCC rows, `amount` times each coefficient's deviation within the window."""
-
-  amount: float = 0.1
-
-  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
-    rows = example[features.MFCC_ROWS]
-    noise = tf.random.stateless_normal(tf.shape(rows), seed)
-    return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * noise}
-
-
-@dataclasses.dataclass(frozen=True)
-class MfccShift:
-  """Adds one constant to each coefficient, as another microphone or room would.
-
-  Its deviation is `amount` times the coefficient's own within the window.
-  """
-
-  amount: float = 0.3
-
-  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
-    rows = example[features.MFCC_ROWS]
-    shift = tf.random.stateless_normal([1, features.MFCC_COEFFICIENTS], seed)
-    return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * shift}
-
-
-@dataclasses.dataclass(frozen=True)
-class VocalTract:
-  """Stretches or squeezes the voice's spectrum by up to `amount`, as if the speaker's vocal tract were shorter or longer.
-
-  Jaitly and Hinton, 'Vocal Tract Length Perturbation (VTLP) improves speech recognition', ICML workshop, 2013; done on the
-  cepstra, where a warp of the frequencies is a product with a matrix (Pitz and Ney, IEEE Transactions on Speech and Audio
-  Processing 13 (5), 2005).
-  """
-
-  amount: float = 0.1
-
-  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
-    rows = example[features.MFCC_ROWS]
-    factor = tf.random.stateless_uniform([], seed, 1 - self.amount, 1 + self.amount)
-    return example | {features.MFCC_ROWS: rows @ _warping(factor)}
-
-
-@dataclasses.dataclass(frozen=True)
-class MfccMask:
-  """Replaces a stretch of up to `rows` rows by their mean over the window (SpecAugment, arXiv 1904.08779)."""
-
-  rows: int = 10
-
-  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
-    values = example[features.MFCC_ROWS]
-    return example | {features.MFCC_ROWS: _mask(values, seed, int(self.rows), axis=0)}
-
-
-@dataclasses.dataclass(frozen=True)
-class MfccBandMask:
-  """Replaces up to `coefficients` neighbouring coefficients by their mean over the window."""
-
-  coefficients: int = 2
-
-  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
-    values = example[features.MFCC_ROWS]
-    return example | {features.MFCC_ROWS: _mask(values, seed, int(self.coefficients), axis=1)}
-
-
 OPS = {
     'flip': Flip,
     'color': Color,
@@ -301,11 +235,7 @@ OPS = {
     'scale': Scale,
     'stretch': Stretch,
     'rotate': Rotate,
-    'mfcc_noise': MfccNoise,
-    'mfcc_shift': MfccShift,
-    'vocal_tract': VocalTract,
-    'mfcc_mask': MfccMask,
-    'mfcc_band_mask': MfccBandMask,
+    **mfcc_ops.OPS,
     **sound_ops.OPS,
 }
 
@@ -346,22 +276,6 @@ def apply(ops: Sequence[tuple[int, Any]], example: Example, seed: tf.Tensor) -> 
   return example
 
 
-def _warping(factor: tf.Tensor) -> tf.Tensor:
-  """[12, 12]: from cepstra (without the energy, which has no shape) to those of the spectrum at `factor` times every frequency."""
-  bands, orders = audio.MELS, np.arange(1, features.MFCC_COEFFICIENTS + 1, dtype=np.float32)
-  lifter = audio.lifter()[1:].astype(np.float32)
-  places = np.arange(bands, dtype=np.float32)  # of the bands' middles, at equal steps in mel
-  top = math.log10(1 + features.SAMPLE_RATE / 2 / 700)
-  frequencies = 700 * (10 ** ((places + 1) * (top / (bands + 1))) - 1)
-  warped = tf.math.log(1 + factor * frequencies.astype(np.float32) / 700) / math.log(10) * ((bands + 1) / top) - 1
-  warped = tf.clip_by_value(warped, 0, bands - 1)  # beyond the ends it goes on as it ends
-
-  def cosines(at: tf.Tensor | np.ndarray) -> tf.Tensor:
-    return math.sqrt(2 / bands) * tf.cos(orders[:, None] * (at + 0.5) * (math.pi / bands))  # [12, 26]
-
-  return tf.matmul(cosines(warped) / lifter[:, None], cosines(places) * lifter[:, None], transpose_b=True)
-
-
 def _window(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, side: tf.Tensor | int, margin: int) -> tf.Tensor:
   """A square of `picture` [..., 128, 128, 3], uint8, mirrored up to `margin` pixels beyond its edges.
 
@@ -387,19 +301,3 @@ def _points(landmarks: tf.Tensor) -> tf.Tensor:
 def _flat(points: tf.Tensor) -> tf.Tensor:
   """[..., 68, 2] → [..., 136]."""
   return tf.reshape(points, tf.concat([tf.shape(points)[:-2], [features.LANDMARK_SIZE]], 0))
-
-
-def _deviation(rows: tf.Tensor) -> tf.Tensor:
-  return tf.math.reduce_std(rows, axis=0, keepdims=True)  # [1, 12]
-
-
-def _mask(values: tf.Tensor, seed: tf.Tensor, longest: int, axis: int) -> tf.Tensor:
-  """`values` [R, 12] with a stretch of 0 to `longest` along `axis` replaced by the mean over rows."""
-  draws = tf.random.stateless_uniform([2], seed)
-  size = tf.shape(values)[axis]
-  length = tf.cast(draws[0] * (longest + 1), tf.int32)
-  start = tf.cast(draws[1] * tf.cast(tf.maximum(size - length, 0) + 1, tf.float32), tf.int32)
-  places = tf.range(size)
-  hidden = (places >= start) & (places < start + length)
-  hidden = hidden[:, None] if axis == 0 else hidden[None]
-  return tf.where(hidden, tf.reduce_mean(values, axis=0, keepdims=True), values)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipelines import audio, faces, features, preprocess_ops
+from data_pipelines import audio, faces, features, mfcc_ops, preprocess_ops
 from data_pipelines.errors import InputError
 
 
@@ -136,12 +136,12 @@ def test_sharpness_moves_pixels_away_from_a_blur_or_towards_it(example):
 def test_mfcc_ops_change_what_they_say(example):
   rows = example[features.MFCC_ROWS].numpy()
   deviation = rows.std(axis=0)
-  noise = call(preprocess_ops.MfccNoise(0.5), example, 0)[features.MFCC_ROWS] - rows
+  noise = call(mfcc_ops.MfccNoise(0.5), example, 0)[features.MFCC_ROWS] - rows
   np.testing.assert_allclose(noise.std(axis=0) / deviation, 0.5, rtol=0.4)
-  shift = call(preprocess_ops.MfccShift(0.5), example, 0)[features.MFCC_ROWS] - rows
+  shift = call(mfcc_ops.MfccShift(0.5), example, 0)[features.MFCC_ROWS] - rows
   np.testing.assert_allclose(shift, np.broadcast_to(shift[:1], shift.shape), atol=1e-5)
   assert np.abs(shift[0]).max() > 0
-  for op, axis, longest in ((preprocess_ops.MfccMask(10), 0, 10), (preprocess_ops.MfccBandMask(2), 1, 2)):
+  for op, axis, longest in ((mfcc_ops.MfccMask(10), 0, 10), (mfcc_ops.MfccBandMask(2), 1, 2)):
     lengths = []
     for seed in range(15):
       out = call(op, example, seed)[features.MFCC_ROWS]
@@ -185,7 +185,7 @@ def test_vocal_tract_is_a_warp_of_the_spectrum():
   for factor in (0.9, 1.0, 1.1):
     mels = 2595 * np.log10(1 + factor * 700 * (10 ** ((places + 1) / 27 * top / 2595) - 1) / 700)
     expected = cepstra(spectrum(np.clip(27 * mels / top - 1, 0, 25)))
-    np.testing.assert_allclose(rows @ preprocess_ops._warping(tf.constant(factor, tf.float32)).numpy(),
+    np.testing.assert_allclose(rows @ mfcc_ops._warping(tf.constant(factor, tf.float32)).numpy(),
                                np.tile(expected, (8, 1)), atol=0.01)
   (op,) = preprocess_ops.parse(['vocal_tract(0.1)'])
   ours, other = (op({'mfcc_rows': tf.constant(rows)}, tf.constant([1, seed]))['mfcc_rows'].numpy() for seed in (0, 1))

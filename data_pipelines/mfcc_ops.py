@@ -1,0 +1,118 @@
+"""Augmentations of a training window's MFCC rows; see `preprocess_ops` for what an op is."""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from data_pipelines import audio, features
+
+Example = dict[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccNoise:
+  """White noise on the MFCC rows, `amount` times each coefficient's deviation within the window."""
+
+  amount: float = 0.1
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    rows = example[features.MFCC_ROWS]
+    noise = tf.random.stateless_normal(tf.shape(rows), seed)
+    return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * noise}
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccShift:
+  """Adds one constant to each coefficient, as another microphone or room would.
+
+  Its deviation is `amount` times the coefficient's own within the window.
+  """
+
+  amount: float = 0.3
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    rows = example[features.MFCC_ROWS]
+    shift = tf.random.stateless_normal([1, features.MFCC_COEFFICIENTS], seed)
+    return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * shift}
+
+
+@dataclasses.dataclass(frozen=True)
+class VocalTract:
+  """Stretches or squeezes the voice's spectrum by up to `amount`, as if the speaker's vocal tract were shorter or longer.
+
+  Jaitly and Hinton, 'Vocal Tract Length Perturbation (VTLP) improves speech recognition', ICML workshop, 2013; done on the
+  cepstra, where a warp of the frequencies is a product with a matrix (Pitz and Ney, IEEE Transactions on Speech and Audio
+  Processing 13 (5), 2005).
+  """
+
+  amount: float = 0.1
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    rows = example[features.MFCC_ROWS]
+    factor = tf.random.stateless_uniform([], seed, 1 - self.amount, 1 + self.amount)
+    return example | {features.MFCC_ROWS: rows @ _warping(factor)}
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccMask:
+  """Replaces a stretch of up to `rows` rows by their mean over the window (SpecAugment, arXiv 1904.08779)."""
+
+  rows: int = 10
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    values = example[features.MFCC_ROWS]
+    return example | {features.MFCC_ROWS: _mask(values, seed, int(self.rows), axis=0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class MfccBandMask:
+  """Replaces up to `coefficients` neighbouring coefficients by their mean over the window."""
+
+  coefficients: int = 2
+
+  def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    values = example[features.MFCC_ROWS]
+    return example | {features.MFCC_ROWS: _mask(values, seed, int(self.coefficients), axis=1)}
+
+
+OPS = {
+    'mfcc_noise': MfccNoise,
+    'mfcc_shift': MfccShift,
+    'vocal_tract': VocalTract,
+    'mfcc_mask': MfccMask,
+    'mfcc_band_mask': MfccBandMask,
+}
+
+
+def _warping(factor: tf.Tensor) -> tf.Tensor:
+  """[12, 12]: from cepstra (without the energy, which has no shape) to those of the spectrum at `factor` times every frequency."""
+  bands, orders = audio.MELS, np.arange(1, features.MFCC_COEFFICIENTS + 1, dtype=np.float32)
+  lifter = audio.lifter()[1:].astype(np.float32)
+  places = np.arange(bands, dtype=np.float32)  # of the bands' middles, at equal steps in mel
+  top = math.log10(1 + features.SAMPLE_RATE / 2 / 700)
+  frequencies = 700 * (10 ** ((places + 1) * (top / (bands + 1))) - 1)
+  warped = tf.math.log(1 + factor * frequencies.astype(np.float32) / 700) / math.log(10) * ((bands + 1) / top) - 1
+  warped = tf.clip_by_value(warped, 0, bands - 1)  # beyond the ends it goes on as it ends
+
+  def cosines(at: tf.Tensor | np.ndarray) -> tf.Tensor:
+    return math.sqrt(2 / bands) * tf.cos(orders[:, None] * (at + 0.5) * (math.pi / bands))  # [12, 26]
+
+  return tf.matmul(cosines(warped) / lifter[:, None], cosines(places) * lifter[:, None], transpose_b=True)
+
+
+def _mask(values: tf.Tensor, seed: tf.Tensor, longest: int, axis: int) -> tf.Tensor:
+  """`values` [R, 12] with a stretch of 0 to `longest` along `axis` replaced by the mean over rows."""
+  draws = tf.random.stateless_uniform([2], seed)
+  size = tf.shape(values)[axis]
+  length = tf.cast(draws[0] * (longest + 1), tf.int32)
+  start = tf.cast(draws[1] * tf.cast(tf.maximum(size - length, 0) + 1, tf.float32), tf.int32)
+  places = tf.range(size)
+  hidden = (places >= start) & (places < start + length)
+  hidden = hidden[:, None] if axis == 0 else hidden[None]
+  return tf.where(hidden, tf.reduce_mean(values, axis=0, keepdims=True), values)
+
+
+def _deviation(rows: tf.Tensor) -> tf.Tensor:
+  return tf.math.reduce_std(rows, axis=0, keepdims=True)  # [1, 12]
