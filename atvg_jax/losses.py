@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import jax
 from jax import lax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from atvg_jax import metrics
@@ -78,27 +77,6 @@ def gradient_loss(fake: Array, real: Array, weight: Array | None = None) -> Arra
 def ssim_loss(fake: Array, real: Array) -> Array:
   """1 - SSIM, see `metrics.ssim`; [..., H, W, C] in [-1, 1]."""
   return 1 - jnp.mean(metrics.ssim(fake / 2 + 0.5, real / 2 + 0.5))
-
-
-def sharpened(video: Array, amount: Array | float) -> Array:
-  """An unsharp mask: the video, plus `amount` times what a Gaussian of one pixel's deviation takes from it.
-
-  A target for the other losses: what they lead to is softer than their target, for lips and teeth may stand a little here or
-  there. Wang et al., Real-ESRGAN, ICCV workshop, 2021, arXiv 2107.10833, section 3.4.
-
-  Args:
-    video: [..., H, W, C] in [-1, 1].
-    amount: 0 for none; a number, or a map [..., H, W, 1].
-  """
-  soft = jnp.einsum('ph,qw,...hwc->...pqc', _blur(video.shape[-3]), _blur(video.shape[-2]), video)
-  return jnp.clip(video + amount * (video - soft), -1, 1)
-
-
-def _blur(size: int) -> np.ndarray:
-  """[size, size]: a Gaussian of deviation 1 around every place, as much of it as there is."""
-  places = np.arange(size)
-  rows = np.exp(-0.5 * np.square(places[:, None] - places)) * (np.abs(places[:, None] - places) <= 4)
-  return (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def mouth_weight(landmarks: Array, size: int, factor: float) -> Array:

@@ -23,7 +23,7 @@ def base(task: str) -> ConfigDict:
   config.data.batch_size = 16 if task == 'at' else 10  # clips, over all devices
   config.data.window = 16  # frames of a clip
   config.data.image_size = 128  # side of the crops
-  config.data.augment = ()  # ops, see data_pipelines/{preprocess,sound}_ops.py
+  config.data.augment = ()  # ops, see data_pipelines/{preprocess,mfcc,sound}_ops.py
 
   config.landmarks = ConfigDict()  # the linear model of how faces move, see atvg_jax/landmarks.py
   config.landmarks.num_components = 6

@@ -12,7 +12,7 @@ _TENSORFLOW = {'tensorflow', 'tensorflow_datasets'}
 # A file of atvg_jax imports from its own floor and from below.
 _FLOORS = (
     {'cepstra', 'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task',
-     'flops', 'host_memory'},
+     'flops', 'host_memory', 'unsharp'},
     {'models'},
     {'tasks'},
     {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights',

@@ -3,7 +3,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from atvg_jax import losses
 from data_pipelines import features
@@ -89,17 +88,3 @@ def test_ssim_loss_is_one_minus_the_metric():
   assert losses.ssim_loss(fake[0], real[0]) == pytest.approx(expected, abs=1e-4)
   assert losses.ssim_loss(real, real) == pytest.approx(0, abs=1e-5)
   assert np.isfinite(jax.grad(losses.ssim_loss)(jnp.asarray(fake), jnp.asarray(real))).all()
-
-
-def test_sharpened_is_an_unsharp_mask():
-  video = np.random.default_rng(0).uniform(-0.4, 0.4, (2, 3, 20, 24, 3)).astype(np.float32)
-  soft = ndimage.gaussian_filter(video, (0, 0, 1, 1, 0))
-  inner = np.s_[:, :, 4:-4, 4:-4]  # beyond the border the two differ
-  np.testing.assert_allclose(losses.sharpened(video, 0.5)[inner], (video + 0.5 * (video - soft))[inner], atol=1e-5)
-  np.testing.assert_array_equal(losses.sharpened(video, 0), video)
-  np.testing.assert_allclose(losses.sharpened(np.full_like(video, 0.3), 2), 0.3, atol=1e-6)
-  assert np.abs(losses.sharpened(video, 9)).max() == 1  # what would be beyond white or black is not
-  half = np.zeros((2, 3, 20, 24, 1), np.float32)
-  half[..., 12:, :] = 0.5
-  np.testing.assert_allclose(losses.sharpened(video, half)[..., 12:, :], losses.sharpened(video, 0.5)[..., 12:, :], atol=1e-6)
-  np.testing.assert_array_equal(losses.sharpened(video, half)[..., :12, :], video[..., :12, :])

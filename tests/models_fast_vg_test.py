@@ -41,7 +41,7 @@ def _made(net, inputs):
 @pytest.mark.parametrize('backend', ['cpu', 'gpu'])
 @pytest.mark.parametrize('options', [
     {},
-    {'norm': 'group', 'landmark_maps': True, 'skip': True, 'upsample_features': (16,), 'head_kernel': 3},
+    {'norm': 'group', 'landmark_maps': True, 'skip': True, 'upsample_features': (16,), 'head_kernel': 3, 'sharpen': 0.5},
     {'landmark_maps': True, 'skip': True},
     {'norm': 'none', 'attention': False, 'skip': True, 'upsample_features': ()},
     {'recurrence': 'batch', 'recurrent_dilation': 1},

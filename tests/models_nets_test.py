@@ -101,6 +101,17 @@ def test_vg_net_in_windows_equals_the_whole(options):
   np.testing.assert_allclose(whole['video'], mixed, atol=1e-6)
 
 
+def test_frames_are_sharpened_outside_training_only():
+  inputs = _vg_inputs(time=2)
+  plain, sharp = VgNet(**_SMALL_VG), VgNet(**_SMALL_VG, sharpen=0.5)
+  variables, apply = _made(plain, *inputs)
+  drawn = apply(*inputs)['video']
+  assert np.abs(_made(sharp, *inputs)[1](*inputs)['video'] - drawn).mean() > 0.01
+  trained = [jax.jit(functools.partial(net.apply, train=True, mutable=['batch_stats']))(variables, *inputs)[0]['video']
+             for net in (plain, sharp)]
+  np.testing.assert_array_equal(*trained)
+
+
 def test_frame_0_changes_every_later_frame_and_not_with_the_published_recurrence():
   image, example, landmarks = _vg_inputs(time=4)
   changed = landmarks.at[:, 0].add(1)

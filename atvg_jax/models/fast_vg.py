@@ -166,7 +166,7 @@ def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: 
     x = folded.apply(prepared[name], x, still.get(name), activation=None if name == 'heads' else nn.relu)
   heads = depth_to_space(x, image.shape[2] // x.shape[2]).astype(jnp.float32)
   heads, mix = heads.reshape(*lead, *heads.shape[1:]), mix.reshape(*lead, *mix.shape[1:]).astype(jnp.float32)
-  return {**compose(heads, image[:, None]), 'landmark_attention': mix, 'carry': carry}
+  return {**compose(heads, image[:, None], net.sharpen), 'landmark_attention': mix, 'carry': carry}
 
 
 def zero_carry(net: VgNet, batch_size: int, height: int, width: int) -> Array:

@@ -23,9 +23,11 @@ from atvg_jax.models.layers import (
     weight_init,
 )
 from atvg_jax.models.recurrent import ConvGru, Recurrence
+from atvg_jax.unsharp import sharpened
 from data_pipelines.errors import InputError
 
 _SCALE = 16  # from the image to the recurrent state
+_DRAWN = 5.0  # a fifth of attention is enough for what is seen to count as drawn
 
 
 class VgNet(nn.Module):
@@ -53,6 +55,8 @@ class VgNet(nn.Module):
       is the frame, and 'attention' is all ones.
     landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels at 1/4 and at half
       size: precise places of lips and jaw, for faces never seen too.
+    sharpen: how much the frames are sharpened where they are drawn, in evaluation and generation: an unsharp mask
+      (`unsharp.sharpened`) that fades where the attention is below a fifth. What is learnt from pixels is softer than they were.
     skip: add the encoder's half-size features as more channels at half size.
     remat: keep only the inputs of the deep decoder's and the upsampling blocks for the gradient, and compute what is
       inside again.
@@ -79,6 +83,7 @@ class VgNet(nn.Module):
   composition: bool = True
   landmark_maps: bool = False
   skip: bool = False
+  sharpen: float = 0.0
   remat: bool = False
   norm: NormKind = 'batch'
   norm_over: Literal['frame', 'clip'] = 'frame'
@@ -201,24 +206,29 @@ class VgNet(nn.Module):
     )
     heads = depth_to_space(heads, factor).astype(jnp.float32)
     return {
-        **compose(heads, example_image[:, None].astype(jnp.float32)),
+        **compose(heads, example_image[:, None].astype(jnp.float32), 0.0 if train else self.sharpen),
         'landmark_attention': mix.astype(jnp.float32),
         'carry': carry,
     }
 
 
-def compose(heads: Array, example_image: Array) -> dict[str, Array]:
+def compose(heads: Array, example_image: Array, sharpen: float) -> dict[str, Array]:
   """The heads' sums as frames: 'video', 'attention', 'color' of `VgNet`.
 
   Args:
     heads: float32 [B, T, H, W, 4], colour and attention; of 3 channels, the colour alone, which is the frame then.
     example_image: float32 [B, 1, H, W, 3].
+    sharpen: see `VgNet`; 0 for not at all.
   """
   color = jnp.tanh(heads[..., :3])
   if heads.shape[-1] == 3:
-    return {'video': color, 'attention': jnp.ones((*color.shape[:-1], 1), color.dtype), 'color': color}
-  attention = nn.sigmoid(heads[..., 3:])
-  return {'video': attention * color + (1 - attention) * example_image, 'attention': attention, 'color': color}
+    video, attention = color, jnp.ones((*color.shape[:-1], 1), color.dtype)
+  else:
+    attention = nn.sigmoid(heads[..., 3:])
+    video = attention * color + (1 - attention) * example_image
+  if sharpen:
+    video = sharpened(video, sharpen * jnp.minimum(1, _DRAWN * attention))
+  return {'video': video, 'attention': attention, 'color': color}
 
 
 class SoundVgNet(VgNet):

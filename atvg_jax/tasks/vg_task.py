@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax import losses, metrics, optimizers, rng
+from atvg_jax import losses, metrics, optimizers, rng, unsharp
 from atvg_jax.models import discriminator, vg_net
 from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
@@ -117,7 +117,7 @@ def make(config: Any, basis: Any = None) -> Task:
     weight = None
     if weights.sharpened_mouth:
       nearness = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], 2.0) - 1
-      real = losses.sharpened(real, weights.sharpened_mouth * nearness)
+      real = unsharp.sharpened(real, weights.sharpened_mouth * nearness)
     if weights.mouth_weight != 1:
       weight = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], weights.mouth_weight)
     attention = outputs['attention'] if weights.dynamic else None

@@ -1,0 +1,37 @@
+"""The unsharp mask against SciPy's Gaussian, and what becomes of it at the edges of the range."""
+
+import jax
+import numpy as np
+from scipy import ndimage
+
+from atvg_jax import unsharp
+from atvg_jax.models.vg_net import compose
+
+
+def test_sharpened_is_an_unsharp_mask():
+  video = np.random.default_rng(0).uniform(-0.4, 0.4, (2, 3, 20, 24, 3)).astype(np.float32)
+  soft = ndimage.gaussian_filter(video, (0, 0, 1, 1, 0))
+  inner = np.s_[:, :, 4:-4, 4:-4]  # beyond the border the two differ
+  np.testing.assert_allclose(unsharp.sharpened(video, 0.5)[inner], (video + 0.5 * (video - soft))[inner], atol=1e-5)
+  np.testing.assert_array_equal(unsharp.sharpened(video, 0), video)
+  np.testing.assert_allclose(unsharp.sharpened(np.full_like(video, 0.3), 2), 0.3, atol=1e-6)
+  assert np.abs(unsharp.sharpened(video, 9)).max() == 1  # what would be beyond white or black is not
+  half = np.zeros((2, 3, 20, 24, 1), np.float32)
+  half[..., 12:, :] = 0.5
+  np.testing.assert_allclose(unsharp.sharpened(video, half)[..., 12:, :], unsharp.sharpened(video, 0.5)[..., 12:, :], atol=1e-6)
+  np.testing.assert_array_equal(unsharp.sharpened(video, half)[..., :12, :], video[..., :12, :])
+
+
+def test_frames_are_sharpened_where_they_are_drawn():
+  rng = np.random.default_rng(0)
+  heads = rng.normal(size=(1, 2, 32, 32, 4)).astype(np.float32)
+  heads[..., 16:, 3] = -12  # the right half is the example's
+  image = rng.uniform(-1, 1, (1, 1, 32, 32, 3)).astype(np.float32)
+  plain, sharp = (jax.device_get(compose(heads, image, amount)) for amount in (0.0, 0.4))
+  mask = np.minimum(1, 5 * plain['attention'])
+  assert 0.2 < np.mean(mask == 1) < 0.5
+  expected = unsharp.sharpened(plain['video'], 0.4 * mask)
+  np.testing.assert_allclose(sharp['video'], expected, atol=1e-6)
+  np.testing.assert_allclose(sharp['video'][..., 16:, :], plain['video'][..., 16:, :], atol=1e-3)
+  assert np.abs(sharp['video'] - plain['video'])[..., :16, :].mean() > 0.02
+  np.testing.assert_array_equal(sharp['color'], plain['color'])
