@@ -2,9 +2,9 @@
 
   atvg train --config=configs/release_at.py --workdir=runs/release_at
 
-About 1 step/s on two shared CPU cores, 40 minutes in all. At the end, on held-out clips of GRID s1 and on speakers of LRW-AR never
-seen: eval_grid/opening_correlation 0.89, eval_lrw_ar/opening_correlation 0.42, eval_grid/lmd 0.62 (resting mouth 1.35),
-eval_lrw_ar/lmd 1.14 (resting mouth 1.46).
+About 1.4 steps/s on two shared CPU cores, 28 minutes in all. At the end, on held-out clips of GRID s1 and on speakers of LRW-AR never
+seen: eval_grid/opening_correlation 0.90, eval_lrw_ar/opening_correlation 0.47, eval_grid/lmd 0.62 (resting mouth 1.35),
+eval_lrw_ar/lmd 1.12 (resting mouth 1.44).
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ def get_config(arg: str = '') -> ConfigDict:
   """The config; `arg` may be 'smoke'."""
   config = common.base('at')
   config.licence = 'research use only: learnt from LRW-AR, whose own licence is unclear, and GRID (CC BY 4.0)'
-  config.data.dirs = ('data/grid', 'data/lrw_ar')
+  config.data.dirs = ('data/grid', 'data/in_step/lrw_ar')  # converted with --sound-offsets, see docs/data.md
   config.data.weights = (0.35, 0.65)
   config.data.batch_size = 16
   config.data.window = 24
