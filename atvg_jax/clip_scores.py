@@ -105,9 +105,10 @@ def landmarker() -> faces.FaceLandmarker:
 
 def follow(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> faces.Track | None:
   """Follows the face through aligned crops uint8 [T, 128, 128, 3]; its points are the crops'. None where no face is seen."""
-  padding = [(_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
+  padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
+  pieces = (np.pad(crops[start:start + WINDOW], padding, mode='edge') for start in range(0, len(crops), WINDOW))
   try:
-    track = landmarker.track(np.pad(crop, padding, mode='edge') for crop in crops)
+    track = landmarker.track(itertools.chain.from_iterable(pieces))
   except InputError:
     return None
   return track._replace(landmarks=track.landmarks - _PADDING)

@@ -68,14 +68,14 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, p
   Returns:
     The tables, as Markdown.
   """
-  from data_pipelines import input_pipeline, record_index  # import TensorFlow, which takes seconds
-
   if protocol not in PROTOCOLS:
     raise InputError(f'there is no protocol {protocol!r}: choose one of {", ".join(PROTOCOLS)}')
   _check_out(out)
   generator = Generator(*load_nets(nets))
   if generator.published:
     batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
+  warming = _pool.submit(_warm_up, generator, batch_size)
+  from data_pipelines import input_pipeline, record_index  # import TensorFlow, which takes seconds
   judges = judges or panel.Panel()
   tables, sets = {}, {}
   for directory in dirs:
@@ -84,6 +84,7 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, p
     batches = input_pipeline.iterate(input_pipeline.eval_batches(
         (directory,), split=split, batch_size=batch_size, example=PROTOCOLS[protocol],
         with_audio=judges.needs_sound))
+    warming.result()
     scored = evaluate(generator, first(batches, max_clips), speakers, protocol, judges)
     total = min(len(speakers), max_clips or len(speakers))
     with tqdm(scored, total=total, unit='clip', desc=f'scoring {directory}', dynamic_ncols=True) as progress:
@@ -134,6 +135,20 @@ def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], 
     waiting = drawn
   if waiting is not None:
     yield from _finished(*waiting, speakers, protocol, judges)
+
+
+def _warm_up(generator: Generator, batch_size: int) -> None:
+  """Compiles what scoring needs, by a batch of nothing: beside the import of TensorFlow it costs no time."""
+  size, landmarks = features.IMAGE_SIZE, features.LANDMARK_SIZE
+  length = clip_scores.WINDOW
+  _drawn(generator, {
+      features.EXAMPLE_IMAGE: np.zeros((batch_size, size, size, 3), np.uint8),
+      features.EXAMPLE_LANDMARKS: np.zeros((batch_size, landmarks), np.float32),
+      features.VIDEO: np.zeros((batch_size, length, size, size, 3), np.uint8),
+      features.LANDMARKS: np.zeros((batch_size, length, landmarks), np.float32),
+      features.MFCC: np.zeros((batch_size, length, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+      features.FRAME_MASK: np.ones((batch_size, length), np.float32),
+      features.MASK: np.zeros(batch_size, np.float32)}, 'same-clip')
 
 
 def _drawn(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str) -> tuple[Any, ...]:

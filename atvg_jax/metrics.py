@@ -99,10 +99,11 @@ def region_scores(predicted: Sequence[Array], true: Array, boxes: Array) -> list
   """
   # Planes of one channel: products with matrices need no shuffling then.
   y = jnp.moveaxis(jnp.asarray(true), -1, -3) - 0.5  # [B, T, C, H, W]
-  down, across = _gaussian_band(y.shape[-2]), _gaussian_band(y.shape[-1])
+  down, across = _band_halves(y.shape[-2]), _band_halves(y.shape[-1])
 
   def windows(values: jax.Array) -> jax.Array:
-    return down @ values @ across.T
+    values = jnp.concatenate([band @ values[..., part, :] for band, part in down], axis=-2)
+    return jnp.concatenate([values[..., part] @ band.T for band, part in across], axis=-1)
 
   mean_y, yy = windows(y), windows(y * y)
   inner = jnp.asarray(boxes) - jnp.array([0, 10, 0, 10])  # the windows that lie in a part whole
@@ -134,6 +135,14 @@ def _gaussian_band(size: int) -> np.ndarray:
   for row in range(size - 10):
     band[row, row:row + 11] = taps / taps.sum()
   return band
+
+
+def _band_halves(size: int) -> list[tuple[np.ndarray, slice]]:
+  """`_gaussian_band` as two halves of its rows, each with the places that it sees: a product with zeros is saved."""
+  band = _gaussian_band(size)
+  middle = len(band) // 2
+  parts = slice(0, middle + 10), slice(middle, size)
+  return [(band[:middle, parts[0]], parts[0]), (band[middle:, parts[1]], parts[1])]
 
 
 def published_image(image: np.ndarray) -> np.ndarray:

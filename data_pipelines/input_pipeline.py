@@ -162,7 +162,9 @@ def eval_batches(
               lenders)
       for length, clips in sorted(buckets.items())
   ]
-  return functools.reduce(tf.data.Dataset.concatenate, datasets).prefetch(2)
+  options = tf.data.Options()
+  options.autotune.enabled = False  # it would keep batches that are given up half way from being closed for seconds
+  return functools.reduce(tf.data.Dataset.concatenate, datasets).prefetch(2).with_options(options)
 
 
 def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
