@@ -39,7 +39,6 @@ PROTOCOLS = {'same-clip': 'same-clip', 'other-clip': 'other-clip', 'cross-speake
 _NEEDS_TRUE_FRAMES = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', 'lmd', 'lmd_face',
                       'velocity_error', 'lpips')
 
-
 _BY_FRAME = features.VIDEO, features.LANDMARKS, features.MFCC, features.FRAME_MASK
 
 
@@ -138,14 +137,14 @@ def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], 
 
 
 def _warm_up(generator: Generator, batch_size: int) -> None:
-  """Compiles what scoring needs, by a batch of nothing: beside the import of TensorFlow it costs no time."""
-  size, landmarks = features.IMAGE_SIZE, features.LANDMARK_SIZE
-  length = clip_scores.WINDOW
+  """Compiles what scoring needs, by black frames of no clip: beside the import of TensorFlow it costs no time."""
+  size, length = features.IMAGE_SIZE, clip_scores.WINDOW
+  face = faces.normalise(faces.TEMPLATE)  # the published steps cannot take points without any spread
   _drawn(generator, {
       features.EXAMPLE_IMAGE: np.zeros((batch_size, size, size, 3), np.uint8),
-      features.EXAMPLE_LANDMARKS: np.zeros((batch_size, landmarks), np.float32),
+      features.EXAMPLE_LANDMARKS: np.tile(face, (batch_size, 1)),
       features.VIDEO: np.zeros((batch_size, length, size, size, 3), np.uint8),
-      features.LANDMARKS: np.zeros((batch_size, length, landmarks), np.float32),
+      features.LANDMARKS: np.tile(face, (batch_size, length, 1)),
       features.MFCC: np.zeros((batch_size, length, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
       features.FRAME_MASK: np.ones((batch_size, length), np.float32),
       features.MASK: np.zeros(batch_size, np.float32)}, 'same-clip')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atvg_jax import demo, published
+from atvg_jax import demo, evaluate, published
 from atvg_jax.generator import Generator
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
@@ -89,6 +89,10 @@ def test_generation_obeys_the_checkpoint(basics):
   np.testing.assert_allclose(coefficients, plain * [1, 2.2, 2.4, 2.6, 2.8, 3.0], atol=1e-4)
   frames = generator(image, np.full(3 * features.SAMPLES_PER_FRAME, 0.1, np.float32))
   assert frames.shape == (3, 128, 128, 3)
+
+
+def test_scoring_warms_up_with_a_face_that_the_published_steps_can_take(basics):
+  evaluate._warm_up(Generator(*_bundles(basics)), batch_size=1)
 
 
 def test_published_and_other_weights_do_not_mix(basics):
