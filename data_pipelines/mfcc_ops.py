@@ -88,18 +88,13 @@ OPS = {
 
 def _warping(factor: tf.Tensor) -> tf.Tensor:
   """[12, 12]: from cepstra (without the energy, which has no shape) to those of the spectrum at `factor` times every frequency."""
-  bands, orders = audio.MELS, np.arange(1, features.MFCC_COEFFICIENTS + 1, dtype=np.float32)
-  lifter = audio.lifter()[1:].astype(np.float32)
-  places = np.arange(bands, dtype=np.float32)  # of the bands' middles, at equal steps in mel
-  top = math.log10(1 + features.SAMPLE_RATE / 2 / 700)
-  frequencies = 700 * (10 ** ((places + 1) * (top / (bands + 1))) - 1)
-  warped = tf.math.log(1 + factor * frequencies.astype(np.float32) / 700) / math.log(10) * ((bands + 1) / top) - 1
-  warped = tf.clip_by_value(warped, 0, bands - 1)  # beyond the ends it goes on as it ends
-
-  def cosines(at: tf.Tensor | np.ndarray) -> tf.Tensor:
-    return math.sqrt(2 / bands) * tf.cos(orders[:, None] * (at + 0.5) * (math.pi / bands))  # [12, 26]
-
-  return tf.matmul(cosines(warped) / lifter[:, None], cosines(places) * lifter[:, None], transpose_b=True)
+  corners, transform = audio.mel_corners(), audio.cepstral_matrices()[1][:, 1:]  # [28] Hz; [26, 12]
+  step = math.log1p(corners[-1] / 700) / (audio.MELS + 1)  # between two bands, in mel up to a factor
+  places = tf.math.log1p(factor * (corners[1:-1] / 700).astype(np.float32)) / step - 1  # in bands
+  places = tf.clip_by_value(places, 0, audio.MELS - 1)  # beyond the ends the spectrum goes on as it ends
+  orders = np.arange(1, features.MFCC_COEFFICIENTS + 1, dtype=np.float32)
+  bands = math.sqrt(2 / audio.MELS) * tf.cos(orders[:, None] * (places + 0.5) * (math.pi / audio.MELS))  # [12, 26]
+  return (bands / audio.lifter()[1:, None].astype(np.float32)) @ transform
 
 
 def _mask(values: tf.Tensor, seed: tf.Tensor, longest: int, axis: int) -> tf.Tensor:
