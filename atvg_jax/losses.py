@@ -80,12 +80,16 @@ def ssim_loss(fake: Array, real: Array) -> Array:
 
 
 def mouth_weight(landmarks: Array, size: int, factor: float) -> Array:
-  """A map of pixel weights: `factor` on the mouth, 1 far from it, a Gaussian between.
+  """A map of pixel weights [..., size, size, 1]: `factor` on the mouth, 1 far from it; the rest as of `mouth_nearness`."""
+  return 1 + (factor - 1) * mouth_nearness(landmarks, size)
+
+
+def mouth_nearness(landmarks: Array, size: int) -> Array:
+  """A Gaussian around the mouth: 1 in its middle, 0 far from it.
 
   Args:
     landmarks: [..., 136], -1 and 1 at the picture's edges.
     size: the picture's side.
-    factor: the weight at the middle of the mouth.
 
   Returns:
     [..., size, size, 1]. The Gaussian's deviations are half the mouth's width, and in y as large: chin and
@@ -99,4 +103,4 @@ def mouth_weight(landmarks: Array, size: int, factor: float) -> Array:
   grid = (jnp.arange(size, dtype=points.dtype) + 0.5) * (2 / size) - 1
   across = jnp.square((grid[None, :] - centre[..., 0]) / deviation)
   down = jnp.square((grid[:, None] - centre[..., 1]) / deviation)
-  return (1 + (factor - 1) * jnp.exp(-0.5 * (across + down)))[..., None]
+  return jnp.exp(-0.5 * (across + down))[..., None]

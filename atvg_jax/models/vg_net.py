@@ -55,9 +55,9 @@ class VgNet(nn.Module):
       is the frame, and 'attention' is all ones.
     landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels at 1/4 and at half
       size: precise places of lips and jaw, for faces never seen too.
+    skip: add the encoder's half-size features as more channels at half size.
     sharpen: how much the frames are sharpened where they are drawn, in evaluation and generation: an unsharp mask
       (`unsharp.sharpened`) that fades where the attention is below a fifth. What is learnt from pixels is softer than they were.
-    skip: add the encoder's half-size features as more channels at half size.
     remat: keep only the inputs of the deep decoder's and the upsampling blocks for the gradient, and compute what is
       inside again.
     norm: of all convolutions but the heads. `norm_over`, `axis_name`: see `layers.BatchNorm`.
@@ -113,7 +113,7 @@ class VgNet(nn.Module):
 
     Returns:
       All float32 but the carry: 'video' [B, T, H, W, 3] = attention * color + (1 - attention) * example
-      image; 'attention' [B, T, H, W, 1]; 'color' [B, T, H, W, 3]; 'landmark_attention'
+      image, sharpened by `sharpen`; 'attention' [B, T, H, W, 1]; 'color' [B, T, H, W, 3]; 'landmark_attention'
       [B, T, H/4, W/4, 1]; 'carry'.
     """
     dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}

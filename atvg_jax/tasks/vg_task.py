@@ -116,7 +116,7 @@ def make(config: Any, basis: Any = None) -> Task:
     fake, real = outputs['video'].astype(jnp.float32), _to_float(batch[features.VIDEO])
     weight = None
     if weights.sharpened_mouth:
-      nearness = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], 2.0) - 1
+      nearness = losses.mouth_nearness(batch[features.LANDMARKS], real.shape[2])
       real = unsharp.sharpened(real, weights.sharpened_mouth * nearness)
     if weights.mouth_weight != 1:
       weight = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], weights.mouth_weight)
