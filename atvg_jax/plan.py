@@ -4,10 +4,14 @@ The real step is compiled for the slice's topology by the compiler of the extra 
 collectives are read off the compiled program, operations off the traced one.
 """
 
+import importlib.metadata
 import math
+import multiprocessing
 import os
 import re
+import tempfile
 import time
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
@@ -113,6 +117,35 @@ class Slice:
             'network': share * program.collective / self.chip.network}
 
 
+def compile_apart(where: Slice, config: Any, clips: int) -> Program | None:
+  """`Slice.compile` in a process of its own, which a crash of the compiler ends instead of this one.
+
+  Raises:
+    InputError: the compiler crashed; names the file in which its last words are.
+  """
+  handle, log = tempfile.mkstemp(prefix='atvg_plan_', suffix='.log')
+  os.close(handle)
+  with futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _write_errors_to, (log,)) as pool:
+    try:
+      program = pool.submit(_compile, where.name, config, clips).result()
+    except futures.process.BrokenProcessPool as error:
+      raise InputError(f'the compiler of libtpu {importlib.metadata.version("libtpu")} crashed at {clips} clips a device '
+                       f'on {where.name} (its last words are in {log}): try other --clips, --config.dtype=bfloat16 or '
+                       'another version of libtpu') from error
+  os.remove(log)
+  return program
+
+
+def _write_errors_to(path: str) -> None:
+  with open(path, 'a', encoding='utf-8') as file:
+    os.dup2(file.fileno(), 2)
+
+
+def _compile(topology: str, config: Any, clips: int) -> Program | None:
+  jax.config.update('jax_platforms', 'cpu')
+  return Slice(topology).compile(config, clips)
+
+
 def _any_basis(config: Any) -> lm.LandmarkBasis:
   """A basis of the right size: no number of it changes the program's cost."""
   count = config.landmarks.num_components
@@ -185,22 +218,24 @@ def run(argv: list[str]) -> None:
   config, where = values.config, Slice(values.topology)
   clips = values.clips or max(1, config.data.batch_size // len(where.devices))
   print(f'{where.name}: compiling the step of {clips} clips a device takes minutes', flush=True)
-  program = where.compile(config, clips)
+  program = compile_apart(where, config, clips)
   while program is None:
     print(f'{clips} clips a device do not fit into {where.chip.memory / _GIB:.2f} GiB', flush=True)
     if clips == 1:
       raise InputError(f'not even one clip fits on {where.name}: use --config.remat=True, --config.dtype=bfloat16 or a '
                        'shorter data.window')
     clips //= 2
-    program = where.compile(config, clips)
+    program = compile_apart(where, config, clips)
   print(report(where, program, config.data.window), flush=True)
   if values.largest or values.search:
-    other = where.compile(config, clips // 2 if clips > 1 else 2)
+    # Twice the clips: below the first number it may not be the clips that fill the memory.
+    other = compile_apart(where, config, 2 * clips)
     if other is None:
-      print('largest batch   1 clip a device')
-      return
-    guess = largest_batch(program, other, where.chip.memory)
-    print(f'largest batch   {guess} clips a device, by a straight line through {other.clips} and {clips}', flush=True)
+      low, guess = clips, 2 * clips - 1
+      print(f'largest batch   less than {2 * clips} clips a device', flush=True)
+    else:
+      low, guess = 2 * clips, largest_batch(program, other, where.chip.memory)
+      print(f'largest batch   {guess} clips a device, by a straight line through {clips} and {low}', flush=True)
     if values.search:
-      found = search_largest(lambda count: where.compile(config, count) is not None, clips, max(guess, clips + 1))
+      found = search_largest(lambda count: compile_apart(where, config, count) is not None, low, max(guess, low + 1))
       print(f'largest batch   {found} clips a device, compiled')
