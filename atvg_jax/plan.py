@@ -74,9 +74,10 @@ class Slice:
     kind, _, shape = topology.partition(':')
     if kind not in CHIPS or not re.fullmatch(r'\d+(x\d+)+', shape):
       raise InputError(f'--topology={topology} is none: use a chip of {", ".join(CHIPS)} and a shape, such as v5e:4x4')
-    # There is no TPU here to ask for its settings; without any of these the compiler complains at length.
+    # There is no TPU here to ask for its settings; without any of these the compiler complains at length. The last lets two
+    # processes have the compiler, as `compile_apart` needs it.
     for name, value in (('TPU_SKIP_MDS_QUERY', '1'), ('TPU_ACCELERATOR_TYPE', 'v5litepod-4'),
-                        ('TPU_WORKER_HOSTNAMES', 'localhost')):
+                        ('TPU_WORKER_HOSTNAMES', 'localhost'), ('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')):
       os.environ.setdefault(name, value)
     from jax.experimental import topologies
     try:

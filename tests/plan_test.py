@@ -75,6 +75,16 @@ def test_a_bad_plan_is_one_sentence(argv, sentence):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason='needs the extra tpu')
+def test_the_command_plans_with_a_process_for_each_program():
+  done = subprocess.run([sys.executable, '-m', 'atvg_jax.cli', 'plan', '--config=configs/at_grid.py:smoke',
+                         '--topology=v5e:2x2', '--clips=2'], cwd=pathlib.Path(__file__).resolve().parent.parent, check=True,
+                        capture_output=True, text=True, timeout=900)
+  assert '2 clips of 5 frames a device, 8 on 4 devices' in done.stdout
+  assert 'by a straight line through 2 and 4' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason='needs the extra tpu')
 def test_the_published_vg_step_fits_into_a_v5e_chip():
   """Eight clips of 16 frames a chip; minutes of compiling, in a process of its own: libtpu stays loaded."""
   code = ('import json, jax; jax.config.update("jax_platforms", "cpu")\n'
