@@ -43,6 +43,8 @@ def _made(net, inputs):
     {},
     {'norm': 'group', 'landmark_maps': True, 'skip': True, 'upsample_features': (16,), 'head_kernel': 3, 'sharpen': 0.5},
     {'landmark_maps': True, 'skip': True},
+    {'norm': 'group', 'landmark_maps': True, 'skip': True, 'upsample_features': (16,), 'head_kernel': 3, 'warp': True},
+    {'warp': True},
     {'norm': 'none', 'attention': False, 'skip': True, 'upsample_features': ()},
     {'recurrence': 'batch', 'recurrent_dilation': 1},
     {'recurrence': 'none', 'landmark_maps': True},
@@ -71,7 +73,7 @@ def test_equals_the_net(backend, options):
 
 @pytest.mark.parametrize('recurrence', ['time', 'batch'])
 def test_frames_that_are_their_own_examples_are_one_clip(recurrence):
-  net = VgNet(**(_NET | {'landmark_maps': True, 'skip': True, 'recurrence': recurrence}))
+  net = VgNet(**(_NET | {'landmark_maps': True, 'skip': True, 'warp': True, 'recurrence': recurrence}))
   inputs = images, examples, landmarks = _inputs(batch=4, time=1)
   variables = _made(net, inputs)
   prepared = fast_vg.prepare(net, variables)

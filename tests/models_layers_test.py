@@ -90,6 +90,7 @@ def test_depth_to_space_sets_phases_row_by_row():
   assert y.shape == (1, 4, 6, 2)
   np.testing.assert_array_equal(y[0, 3, 4], x[0, 1, 2, 4:6])
   np.testing.assert_array_equal(layers.depth_to_space(x, 1), x)
+  np.testing.assert_array_equal(layers.space_to_depth(y), x)
 
 
 def test_reflect_padding_mirrors_the_picture():

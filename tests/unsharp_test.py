@@ -27,7 +27,7 @@ def test_frames_are_sharpened_where_they_are_drawn():
   heads = rng.normal(size=(1, 2, 32, 32, 4)).astype(np.float32)
   heads[..., 16:, 3] = -12  # the right half is the example's
   image = rng.uniform(-1, 1, (1, 1, 32, 32, 3)).astype(np.float32)
-  plain, sharp = (jax.device_get(compose(heads, image, amount)) for amount in (0.0, 0.4))
+  plain, sharp = (jax.device_get(compose(heads, image, 0.0, amount)) for amount in (0.0, 0.4))
   mask = np.minimum(1, 5 * plain['attention'])
   assert 0.2 < np.mean(mask == 1) < 0.5
   expected = unsharp.sharpened(plain['video'], 0.4 * mask)
@@ -35,3 +35,14 @@ def test_frames_are_sharpened_where_they_are_drawn():
   np.testing.assert_allclose(sharp['video'][..., 16:, :], plain['video'][..., 16:, :], atol=1e-3)
   assert np.abs(sharp['video'] - plain['video'])[..., :16, :].mean() > 0.02
   np.testing.assert_array_equal(sharp['color'], plain['color'])
+
+
+def test_what_was_moved_is_sharpened_too():
+  rng = np.random.default_rng(0)
+  heads = np.full((1, 1, 32, 32, 4), -12, np.float32)  # all of it is the example's
+  image = rng.uniform(-1, 1, (1, 1, 32, 32, 3)).astype(np.float32)
+  moved = np.zeros((1, 1, 32, 32, 1), np.float32)
+  moved[..., :8, :], moved[..., 8:16, :] = 3, 0.1
+  plain, sharp = (jax.device_get(compose(heads, image, moved, amount))['video'] for amount in (0.0, 0.4))
+  expected = unsharp.sharpened(plain, 0.4 * np.minimum(1, 5 * moved))
+  np.testing.assert_allclose(sharp, expected, atol=1e-3)

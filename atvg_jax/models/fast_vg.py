@@ -15,7 +15,8 @@ import numpy as np
 
 from atvg_jax.models import folded, recurrent
 from atvg_jax.models.landmark_maps import NUM_MAPS, landmark_maps
-from atvg_jax.models.layers import depth_to_space
+from atvg_jax.models.landmark_warp import warped
+from atvg_jax.models.layers import depth_to_space, space_to_depth
 from atvg_jax.models.vg_net import SoundVgNet, VgNet, compose
 from data_pipelines.errors import InputError
 
@@ -72,12 +73,17 @@ def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None
     split('landmark_attention0', net.landmark_features[0], up=True)
     prepared['landmark_attention1'] = fold('landmark_attention1', up=True)
     prepared['landmark_attention2'] = fold('landmark_attention2')
-  maps = NUM_MAPS if net.landmark_maps else 0
   channels = (net.decoder_features[-1], *net.upsample_features)
   for index in range(len(net.upsample_features)):
-    split(f'upsample{index}', channels[index] + maps, up=True)
-  split('heads', channels[-1] + (maps if len(net.upsample_features) < 2 else 0))
+    split(f'upsample{index}', channels[index] + _details_channels(net, index), up=True)
+  last = len(net.upsample_features)
+  split('heads', channels[-1] + (_details_channels(net, last) if last < 2 else 0))
   return prepared
+
+
+def _details_channels(net: VgNet, index: int) -> int:
+  """How many channels a frame's details add to the input of the layer that is `index` doublings above the middle."""
+  return (NUM_MAPS if net.landmark_maps else 0) + (3 * 4**(2 - index) if net.warp else 0)
 
 
 def _prepare_gru(net: VgNet, params: Mapping[str, Any], algorithm: Any, dtype: Any) -> dict[str, Any]:
@@ -107,7 +113,8 @@ def start(net: VgNet, prepared: Prepared, example_image: Array, example_landmark
   # The bottleneck's sums are linear: what is taken from every frame's feature is taken off here.
   bottleneck = (folded.convolve(prepared['bottleneck_still'], deep)
                 - folded.convolve(prepared['bottleneck'], feature))
-  still = {'image': example_image.astype(jnp.float32), 'middle': middle, 'bottleneck': bottleneck}
+  still = {'image': example_image.astype(jnp.float32), 'landmarks': example_landmarks, 'middle': middle,
+           'bottleneck': bottleneck}
   if net.attention:
     still['landmark_attention0'] = folded.convolve(prepared['landmark_attention0_still'], example_map)
   for name, size in _detailed(net, half.shape[2]):
@@ -159,14 +166,20 @@ def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: 
     x = middle + (x - middle) * mix
   else:
     mix = jnp.ones((*x.shape[:-1], 1), x.dtype)
+  base, moved = image[:, None], 0.0
+  if net.warp:
+    base, moved = warped(image, still['landmarks'], landmarks)
   detailed = dict(_detailed(net, image.shape[2] // 2))
   for name in (*(f'upsample{index}' for index in range(len(net.upsample_features))), 'heads'):
     if name in detailed and net.landmark_maps:
       x = jnp.concatenate([x, landmark_maps(points, detailed[name]).astype(x.dtype)], axis=-1)
+    if name in detailed and net.warp:
+      details = space_to_depth(base, base.shape[-2] // detailed[name])
+      x = jnp.concatenate([x, details.reshape(-1, *details.shape[2:]).astype(x.dtype)], axis=-1)
     x = folded.apply(prepared[name], x, still.get(name), activation=None if name == 'heads' else nn.relu)
   heads = depth_to_space(x, image.shape[2] // x.shape[2]).astype(jnp.float32)
   heads, mix = heads.reshape(*lead, *heads.shape[1:]), mix.reshape(*lead, *mix.shape[1:]).astype(jnp.float32)
-  return {**compose(heads, image[:, None], net.sharpen), 'landmark_attention': mix, 'carry': carry}
+  return {**compose(heads, base, moved, net.sharpen), 'landmark_attention': mix, 'carry': carry}
 
 
 def zero_carry(net: VgNet, batch_size: int, height: int, width: int) -> Array:

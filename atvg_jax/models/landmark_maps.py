@@ -43,7 +43,7 @@ def landmark_maps(landmarks: Array, size: int, width: float = 3.0) -> Array:
   """
   lead = landmarks.shape[:-1]
   points = lax.stop_gradient(landmarks).reshape(-1, 68, 2)
-  centres = (jnp.arange(size, dtype=points.dtype) + 0.5) * (2 / size) - 1
+  centres = pixel_centres(size)
   width = width / 32  # in the landmarks' unit
   maps = []
   for index, segments in enumerate(_SEGMENTS):
@@ -55,6 +55,11 @@ def landmark_maps(landmarks: Array, size: int, width: float = 3.0) -> Array:
     else:
       maps.append(jnp.maximum(1 - distance / width, 0))
   return jnp.stack(maps, axis=-1).reshape(*lead, size, size, NUM_MAPS)
+
+
+def pixel_centres(size: int) -> np.ndarray:
+  """[size]: where the centres of a row's pixels lie, in the landmarks' unit."""
+  return ((np.arange(size) + 0.5) * (2 / size) - 1).astype(np.float32)
 
 
 def _distance(start: Array, end: Array, centres: Array) -> tuple[Array, Array]:

@@ -179,15 +179,15 @@ class ConvBlock(nn.Module):
 
   Attributes:
     features: channels out.
-    kernel: side of the square kernel; padding keeps the size (kernel // 2 at each side).
-    stride: 1 or 2.
+    kernel: side of the square kernel, or its height and width; padding keeps the size (kernel // 2 at each side).
+    stride: 1 or 2, along the kernel's sides that are longer than a pixel.
     padding: 'zero' or 'reflect'.
     norm: class of norm, or None.
     activation: after the norm.
   """
 
   features: int
-  kernel: int = 3
+  kernel: int | tuple[int, int] = 3
   stride: int = 1
   padding: Literal['zero', 'reflect'] = 'zero'
   norm: ModuleDef | None = None
@@ -209,7 +209,7 @@ class ConvBlock(nn.Module):
       [B, (T,) H / stride, W / stride, features].
     """
     channels = x.shape[-1] + (0 if still is None else still.shape[-1])
-    shape = (self.kernel, self.kernel, channels, self.features)
+    shape = (*self._sides, channels, self.features)
     weights = self.param('kernel', self.kernel_init, shape, self.param_dtype)
     y = self._convolve(x, weights[:, :, : x.shape[-1]], train)
     if still is not None:
@@ -220,20 +220,24 @@ class ConvBlock(nn.Module):
       y = self.norm(name='norm')(y, train=train)
     return y if self.activation is None else self.activation(y)
 
+  @property
+  def _sides(self) -> tuple[int, int]:
+    return self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
+
   def _convolve(self, x: Array, weights: Array, train: bool) -> Array:
     dtype = self.dtype or x.dtype
     lead = x.shape[:-3]
     x = _fold(x).astype(dtype)
-    pad = self.kernel // 2
-    sides = ((pad, pad), (pad, pad))
+    sides = tuple((side // 2, side // 2) for side in self._sides)
     if self.padding == 'reflect':
       x = jnp.pad(x, ((0, 0), *sides, (0, 0)), mode='reflect')
       sides = ((0, 0), (0, 0))
-    if self.kernel == 3 and self.stride == 1 and self.padding == 'zero':
+    if self._sides == (3, 3) and self.stride == 1 and self.padding == 'zero':
       y = convolve_3x3(x, weights.astype(dtype), train=train)
     else:
+      strides = tuple(1 if side == 1 else self.stride for side in self._sides)
       y = lax.conv_general_dilated(
-          x, weights.astype(dtype), (self.stride, self.stride), sides, dimension_numbers=_DIMENSIONS
+          x, weights.astype(dtype), strides, sides, dimension_numbers=_DIMENSIONS
       )
     return y.reshape(*lead, *y.shape[1:])
 
@@ -267,6 +271,14 @@ def depth_to_space(x: Array, factor: int = 2) -> Array:
   x = x.reshape(-1, height, width, factor, factor, out)
   x = x.transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(*lead, factor * height, factor * width, out)
+
+
+def space_to_depth(x: Array, factor: int = 2) -> Array:
+  """[..., factor * H, factor * W, C] -> [..., H, W, factor * factor * C]; the inverse of `depth_to_space`."""
+  *lead, height, width, channels = x.shape
+  x = x.reshape(-1, height // factor, factor, width // factor, factor, channels)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(*lead, height // factor, width // factor, factor * factor * channels)
 
 
 class UpBlock(nn.Module):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from atvg_jax.models.at_net import AudioEncoder, net_parts
 from atvg_jax.models.landmark_maps import landmark_maps
+from atvg_jax.models.landmark_warp import warped
 from atvg_jax.models.layers import (
     Array,
     ConvBlock,
@@ -20,6 +21,7 @@ from atvg_jax.models.layers import (
     UpBlock,
     depth_to_space,
     make_norm,
+    space_to_depth,
     weight_init,
 )
 from atvg_jax.models.recurrent import ConvGru, Recurrence
@@ -27,7 +29,7 @@ from atvg_jax.unsharp import sharpened
 from data_pipelines.errors import InputError
 
 _SCALE = 16  # from the image to the recurrent state
-_DRAWN = 5.0  # a fifth of attention is enough for what is seen to count as drawn
+_DRAWN = 5.0  # a fifth of attention, or of a pixel's way, is enough for what is seen to count as drawn
 
 
 class VgNet(nn.Module):
@@ -56,8 +58,11 @@ class VgNet(nn.Module):
     landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels at 1/4 and at half
       size: precise places of lips and jaw, for faces never seen too.
     skip: add the encoder's half-size features as more channels at half size.
+    warp: bend the example image to each frame's landmarks (see `landmark_warp`), lay the colour over that, and show it to
+      the upsampling blocks and heads: a face's own skin and lips, for faces never seen too.
     sharpen: how much the frames are sharpened where they are drawn, in evaluation and generation: an unsharp mask
-      (`unsharp.sharpened`) that fades where the attention is below a fifth. What is learnt from pixels is softer than they were.
+      (`unsharp.sharpened`) that fades where the attention is below a fifth, and `warp` moved less than a fifth of a pixel.
+      What is learnt from pixels is softer than they were, and so is what was moved.
     remat: keep only the inputs of the deep decoder's and the upsampling blocks for the gradient, and compute what is
       inside again.
     norm: of all convolutions but the heads. `norm_over`, `axis_name`: see `layers.BatchNorm`.
@@ -83,6 +88,7 @@ class VgNet(nn.Module):
   composition: bool = True
   landmark_maps: bool = False
   skip: bool = False
+  warp: bool = False
   sharpen: float = 0.0
   remat: bool = False
   norm: NormKind = 'batch'
@@ -113,7 +119,7 @@ class VgNet(nn.Module):
 
     Returns:
       All float32 but the carry: 'video' [B, T, H, W, 3] = attention * color + (1 - attention) * example
-      image, sharpened by `sharpen`; 'attention' [B, T, H, W, 1]; 'color' [B, T, H, W, 3]; 'landmark_attention'
+      image (warped by `warp`), sharpened by `sharpen`; 'attention' [B, T, H, W, 1]; 'color' [B, T, H, W, 3]; 'landmark_attention'
       [B, T, H/4, W/4, 1]; 'carry'.
     """
     dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
@@ -183,6 +189,10 @@ class VgNet(nn.Module):
     else:
       mix = jnp.ones((*x.shape[:-1], 1), x.dtype)
 
+    base, moved = example_image[:, None], 0.0
+    if self.warp:
+      base, moved = warped(example_image, example_landmarks, landmarks)
+
     # Up to the heads' size. What every frame shares rides along as `still`.
     def with_details(x: Array) -> tuple[Array, Array | None]:
       size, still = x.shape[-2], []
@@ -191,6 +201,8 @@ class VgNet(nn.Module):
       if self.landmark_maps:
         x = jnp.concatenate([x, landmark_maps(landmarks, size).astype(x.dtype)], axis=-1)
         still.append(landmark_maps(example_landmarks, size).astype(x.dtype))
+      if self.warp:
+        x = jnp.concatenate([x, space_to_depth(base, base.shape[-2] // size).astype(x.dtype)], axis=-1)
       return x, jnp.concatenate(still, axis=-1) if still else None
 
     for index, features in enumerate(self.upsample_features):
@@ -206,18 +218,19 @@ class VgNet(nn.Module):
     )
     heads = depth_to_space(heads, factor).astype(jnp.float32)
     return {
-        **compose(heads, example_image[:, None].astype(jnp.float32), 0.0 if train else self.sharpen),
+        **compose(heads, base.astype(jnp.float32), moved, 0.0 if train else self.sharpen),
         'landmark_attention': mix.astype(jnp.float32),
         'carry': carry,
     }
 
 
-def compose(heads: Array, example_image: Array, sharpen: float) -> dict[str, Array]:
+def compose(heads: Array, base: Array, moved: Array | float, sharpen: float) -> dict[str, Array]:
   """The heads' sums as frames: 'video', 'attention', 'color' of `VgNet`.
 
   Args:
     heads: float32 [B, T, H, W, 4], colour and attention; of 3 channels, the colour alone, which is the frame then.
-    example_image: float32 [B, 1, H, W, 3].
+    base: float32 [B, 1 or T, H, W, 3]: what the colour is laid over, the example image or what `warp` made of it.
+    moved: float32 [B, T, H, W, 1]: by how many pixels `warp` moved what is in `base`; 0 if not at all.
     sharpen: see `VgNet`; 0 for not at all.
   """
   color = jnp.tanh(heads[..., :3])
@@ -225,16 +238,16 @@ def compose(heads: Array, example_image: Array, sharpen: float) -> dict[str, Arr
     video, attention = color, jnp.ones((*color.shape[:-1], 1), color.dtype)
   else:
     attention = nn.sigmoid(heads[..., 3:])
-    video = attention * color + (1 - attention) * example_image
+    video = attention * color + (1 - attention) * base
   if sharpen:
-    video = sharpened(video, sharpen * jnp.minimum(1, _DRAWN * attention))
+    video = sharpened(video, sharpen * jnp.minimum(1, _DRAWN * jnp.maximum(attention, moved)))
   return {'video': video, 'attention': attention, 'color': color}
 
 
 class SoundVgNet(VgNet):
   """VG-net that hears each frame's sound in the place of its landmarks: audio → video directly.
 
-  Attributes: those of `VgNet`, without landmark maps, and those of the audio encoder (see `at_net.AtNet`), whose
+  Attributes: those of `VgNet`, without landmark maps and warp, and those of the audio encoder (see `at_net.AtNet`), whose
   features go where the landmarks went. The example frame has no sound: zeros.
   """
 
@@ -246,8 +259,8 @@ class SoundVgNet(VgNet):
       self, example_image: Array, mfcc: Array, *, train: bool, carry: Array | None = None
   ) -> dict[str, Any]:
     """As `VgNet`, of mfcc [B, T, 28, 12]."""
-    if self.landmark_maps:
-      raise InputError('model.landmark_maps: a net that hears sound in the place of landmarks has none to draw')
+    if self.landmark_maps or self.warp:
+      raise InputError('model.landmark_maps, model.warp: a net that hears sound in the place of landmarks has none')
     conv, dense = net_parts(self)
     heard = AudioEncoder(self.audio_features, self.audio_head_features, conv, dense, name='audio_encoder')(
         mfcc, train=train
