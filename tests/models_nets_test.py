@@ -60,6 +60,18 @@ def test_at_net_in_windows_equals_the_whole(norm):
   np.testing.assert_allclose(second['carry'], whole['carry'], atol=1e-5)
 
 
+def test_at_net_sees_a_window_as_a_sequence_of_cepstra():
+  example, mfcc = _normal(2, 6), _normal(2, 5, 28, 12, seed=1)
+  variables, apply = _made(AtNet(**_SMALL_AT, norm='group', audio_sequence=True, init_stddev=None), example, mfcc)
+  encoder = variables['params']['audio_encoder']
+  shapes = [encoder[f'conv{index}']['kernel'].shape for index in range(5)]
+  assert shapes == [(5, 1, 12, 4), (5, 1, 4, 4), (5, 1, 4, 8), (5, 1, 8, 8), (5, 1, 8, 8)]
+  assert encoder['dense0']['kernel'].shape[0] == 28 // 4 * 8  # two strides of 2
+  whole = apply(example, mfcc)['coefficients']
+  swapped = apply(example, mfcc[..., ::-1])['coefficients']
+  assert whole.shape == (2, 5, 6) and np.abs(whole - swapped).max() > 1e-3
+
+
 def test_at_single_sees_each_frame_by_itself():
   mfcc = _normal(2, 4, 28, 12)
   kwargs = {name: _SMALL_AT[name] for name in ('audio_features', 'audio_head_features')}

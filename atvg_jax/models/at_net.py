@@ -14,12 +14,15 @@ from atvg_jax.models.recurrent import Lstm
 
 
 class AudioEncoder(nn.Module):
-  """Each frame's MFCC window, seen as a picture of one channel: convolutions, flatten, two dense layers.
+  """Each frame's MFCC window: convolutions, flatten, dense layers.
+
+  The published one sees the window as a picture of one channel: 3x3 kernels, pooled after each of two stages. Cepstra have no
+  neighbours as pixels have, though; seen as a sequence of which they are the channels, speakers never heard are followed better.
 
   Attributes:
-    features: channels of the convolutions before the first pooling (3x3, stride 1 in time and 2 in
-      frequency), and of those before the second (3x3, stride 2).
+    features: channels of the convolutions of the first stage, and of the second.
     head_features: widths of the dense layers, with a ReLU after each.
+    sequence: see the window as a sequence: kernels of 5 steps, the last of each stage with stride 2, no pooling.
     dropout_rate: of the flattened features and after each dense layer.
   """
 
@@ -27,11 +30,24 @@ class AudioEncoder(nn.Module):
   head_features: tuple[int, ...]
   conv: ModuleDef
   dense: ModuleDef
+  sequence: bool = False
   dropout_rate: float = 0.0
 
   @nn.compact
   def __call__(self, mfcc: Array, *, train: bool) -> Array:
     """[B, T, 28, 12] -> [B, T, head_features[-1]]."""
+    if self.sequence:
+      x = self._over_time(mfcc, train)
+    else:
+      x = self._over_picture(mfcc, train)
+    x = x.reshape(*x.shape[:2], -1)
+    dropout = functools.partial(nn.Dropout, self.dropout_rate, deterministic=not train)
+    x = dropout()(x)
+    for index, features in enumerate(self.head_features):
+      x = dropout()(nn.relu(self.dense(features, name=f'dense{index}')(x)))
+    return x
+
+  def _over_picture(self, mfcc: Array, train: bool) -> Array:
     x = mfcc[..., None]  # [B, T, 28, 12, 1]
     index = 0
     for stage, stride in zip(self.features, ((1, 2), (2, 2)), strict=True):
@@ -41,11 +57,13 @@ class AudioEncoder(nn.Module):
       x = nn.max_pool(x.reshape(-1, *x.shape[2:]), (3, 3), stride).reshape(
           *x.shape[:2], *_pooled(x.shape[2:4], stride), x.shape[-1]
       )
-    x = x.reshape(*x.shape[:2], -1)
-    dropout = functools.partial(nn.Dropout, self.dropout_rate, deterministic=not train)
-    x = dropout()(x)
-    for index, features in enumerate(self.head_features):
-      x = dropout()(nn.relu(self.dense(features, name=f'dense{index}')(x)))
+    return x
+
+  def _over_time(self, mfcc: Array, train: bool) -> Array:
+    x = mfcc[..., None, :]  # [B, T, 28, 1, 12]
+    for index, features in enumerate((*self.features[0], *self.features[1])):
+      last = index + 1 in (len(self.features[0]), len(self.features[0]) + len(self.features[1]))
+      x = self.conv(features, (5, 1), 2 if last else 1, name=f'conv{index}')(x, train=train)
     return x
 
 
@@ -59,8 +77,9 @@ class AtNet(nn.Module):
   Attributes:
     num_coefficients: how many coefficients describe a mouth.
     landmark_features: dense layers on the example's coefficients, a ReLU after each.
-    audio_features: channels of the audio encoder's convolutions, before each of the two poolings.
+    audio_features: channels of the audio encoder's convolutions, of its first and its second stage.
     audio_head_features: dense layers after the convolutions.
+    audio_sequence: see `AudioEncoder.sequence`.
     recurrent_features, recurrent_layers: the LSTM's.
     dropout_rate: of the audio features.
     norm: of the convolutions. `norm_over`, `axis_name`: see `layers.BatchNorm`.
@@ -71,6 +90,7 @@ class AtNet(nn.Module):
   landmark_features: tuple[int, ...] = (256, 512)
   audio_features: tuple[tuple[int, ...], tuple[int, ...]] = ((64, 128), (256, 256, 512))
   audio_head_features: tuple[int, ...] = (2048, 256)
+  audio_sequence: bool = False
   recurrent_features: int = 256
   recurrent_layers: int = 3
   dropout_rate: float = 0.0
@@ -98,7 +118,8 @@ class AtNet(nn.Module):
     """
     conv, dense = net_parts(self)
     audio = AudioEncoder(
-        self.audio_features, self.audio_head_features, conv, dense, self.dropout_rate, name='audio_encoder'
+        self.audio_features, self.audio_head_features, conv, dense, self.audio_sequence, self.dropout_rate,
+        name='audio_encoder',
     )(mfcc, train=train)
     example = example_coefficients
     for index, features in enumerate(self.landmark_features):
@@ -135,7 +156,7 @@ class AtSingle(nn.Module):
     """'coefficients' [B, T, num_coefficients], float32, from mfcc [B, T, 28, 12]."""
     conv, dense = net_parts(self)
     x = AudioEncoder(
-        self.audio_features, self.audio_head_features, conv, dense, self.dropout_rate, name='audio_encoder'
+        self.audio_features, self.audio_head_features, conv, dense, dropout_rate=self.dropout_rate, name='audio_encoder'
     )(mfcc, train=train)
     return {'coefficients': dense(self.num_coefficients, name='head')(x).astype(jnp.float32)}
 
