@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from atvg_jax.models.landmark_warp import warped
+from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from data_pipelines import features
 
 _SIZE = 64
@@ -60,3 +60,25 @@ def test_no_gradient_flows_back():
   image, example, landmarks = _scene()
   gradients = jax.grad(lambda *inputs: jnp.sum(warped(*inputs)[0]), argnums=(0, 1, 2))(image, example, landmarks)
   assert not any(np.any(gradient) for gradient in gradients)
+
+
+def _mouth(gap):
+  """[136]: a face that is nothing but a mouth, 0.6 wide, in the middle of the lower half."""
+  points = np.full((features.NUM_LANDMARKS, 2), -0.9, np.float32)
+  for first, count, height in ((48, 12, 0.1 + gap / 2), (60, 8, gap / 2)):
+    angle = np.pi + 2 * np.pi * np.arange(count) / count
+    points[first:first + count] = np.stack([0.3 * np.cos(angle), 0.4 + height * np.sin(angle)], axis=1)
+  return points.reshape(-1)
+
+
+def test_a_mouth_is_unknown_where_it_opens_and_the_image_shows_it_shut():
+  frames = np.stack([_mouth(0.0), _mouth(0.3), _mouth(0.02)])[None]
+  row, column = round(1.4 * _SIZE / 2), _SIZE // 2
+  shut = np.asarray(unknown_mouth(_mouth(0.0)[None], frames, _SIZE))
+  assert shut.shape == (1, 3, _SIZE, _SIZE, 1)
+  assert not shut[0, 0].any()
+  assert shut[0, 1, row, column] == 1 and not shut[0, 1, :row - 12].any() and not shut[0, 1, :, :column - 14].any()
+  assert 0.1 < shut[0, 2].max() < 0.6  # a pixel of 128 is half way
+  assert not np.any(unknown_mouth(_mouth(0.1)[None], frames, _SIZE))  # what is inside was seen
+  gradient = jax.grad(lambda points: unknown_mouth(points[:, 0], points, _SIZE).sum())(jnp.asarray(frames))
+  assert not gradient.any()

@@ -27,7 +27,7 @@ def test_frames_are_sharpened_where_they_are_drawn():
   heads = rng.normal(size=(1, 2, 32, 32, 4)).astype(np.float32)
   heads[..., 16:, 3] = -12  # the right half is the example's
   image = rng.uniform(-1, 1, (1, 1, 32, 32, 3)).astype(np.float32)
-  plain, sharp = (jax.device_get(compose(heads, image, 0.0, amount)) for amount in (0.0, 0.4))
+  plain, sharp = (jax.device_get(compose(heads, image, 0.0, 0.0, amount)) for amount in (0.0, 0.4))
   mask = np.minimum(1, 5 * plain['attention'])
   assert 0.2 < np.mean(mask == 1) < 0.5
   expected = unsharp.sharpened(plain['video'], 0.4 * mask)
@@ -43,6 +43,15 @@ def test_what_was_moved_is_sharpened_too():
   image = rng.uniform(-1, 1, (1, 1, 32, 32, 3)).astype(np.float32)
   moved = np.zeros((1, 1, 32, 32, 1), np.float32)
   moved[..., :8, :], moved[..., 8:16, :] = 3, 0.1
-  plain, sharp = (jax.device_get(compose(heads, image, moved, amount))['video'] for amount in (0.0, 0.4))
+  plain, sharp = (jax.device_get(compose(heads, image, moved, 0.0, amount))['video'] for amount in (0.0, 0.4))
   expected = unsharp.sharpened(plain, 0.4 * np.minimum(1, 5 * moved))
   np.testing.assert_allclose(sharp, expected, atol=1e-3)
+
+
+def test_a_shade_takes_brightness_away():
+  heads = np.random.default_rng(0).normal(size=(1, 2, 16, 16, 4)).astype(np.float32)
+  image = np.random.default_rng(1).uniform(-1, 1, (1, 1, 16, 16, 3)).astype(np.float32)
+  shade = np.zeros((1, 2, 16, 16, 1), np.float32)
+  shade[:, 1, 4:8] = 0.6
+  plain, dark = (jax.device_get(compose(heads, image, 0.0, amount, 0.0))['video'] for amount in (0.0, shade))
+  np.testing.assert_allclose((dark + 1) / (plain + 1), np.broadcast_to(1 - shade, dark.shape), atol=1e-4)

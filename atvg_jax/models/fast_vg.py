@@ -15,7 +15,7 @@ import numpy as np
 
 from atvg_jax.models import folded, recurrent
 from atvg_jax.models.landmark_maps import NUM_MAPS, landmark_maps
-from atvg_jax.models.landmark_warp import warped
+from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from atvg_jax.models.layers import depth_to_space, space_to_depth
 from atvg_jax.models.vg_net import SoundVgNet, VgNet, compose
 from data_pipelines.errors import InputError
@@ -179,7 +179,8 @@ def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: 
     x = folded.apply(prepared[name], x, still.get(name), activation=None if name == 'heads' else nn.relu)
   heads = depth_to_space(x, image.shape[2] // x.shape[2]).astype(jnp.float32)
   heads, mix = heads.reshape(*lead, *heads.shape[1:]), mix.reshape(*lead, *mix.shape[1:]).astype(jnp.float32)
-  return {**compose(heads, base, moved, net.sharpen), 'landmark_attention': mix, 'carry': carry}
+  shade = net.darken * unknown_mouth(still['landmarks'], landmarks, image.shape[1]) if net.darken else 0.0
+  return {**compose(heads, base, moved, shade, net.sharpen), 'landmark_attention': mix, 'carry': carry}
 
 
 def zero_carry(net: VgNet, batch_size: int, height: int, width: int) -> Array:

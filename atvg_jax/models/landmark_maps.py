@@ -57,6 +57,24 @@ def landmark_maps(landmarks: Array, size: int, width: float = 3.0) -> Array:
   return jnp.stack(maps, axis=-1).reshape(*lead, size, size, NUM_MAPS)
 
 
+def mouth_hole(landmarks: Array, size: int, soft: float) -> Array:
+  """The gap between the inner lips as a mask; no gradient flows back.
+
+  Args:
+    landmarks: [..., 136].
+    size: side of the mask.
+    soft: over how much of the picture's half its border goes from 0 to 1.
+
+  Returns:
+    [..., size, size, 1]: 1 inside, 1/2 on the lips' line, 0 outside.
+  """
+  points = lax.stop_gradient(landmarks).reshape(-1, 68, 2)
+  segments = _SEGMENTS[1]
+  distance, crossings = _distance(points[:, segments[:, 0]], points[:, segments[:, 1]], pixel_centres(size))
+  signed = jnp.where(crossings % 2 == 0, -distance, distance)
+  return jnp.clip(0.5 + signed / soft, 0, 1).reshape(*landmarks.shape[:-1], size, size, 1)
+
+
 def pixel_centres(size: int) -> np.ndarray:
   """[size]: where the centres of a row's pixels lie, in the landmarks' unit."""
   return ((np.arange(size) + 0.5) * (2 / size) - 1).astype(np.float32)

@@ -5,7 +5,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax.models.landmark_maps import pixel_centres
+from atvg_jax.models.landmark_maps import mouth_hole, pixel_centres
 from data_pipelines import features
 
 Array = jax.Array
@@ -14,6 +14,8 @@ Array = jax.Array
 # fit training speakers best (SSIM of the lips: deviations of 3 to 7, and wider ones for the jaw, were tried).
 _REACH = 1 / 16  # in half pictures
 _STILL = 1e-2
+_SHUT = 1 / 32  # in half pictures, 2 pixels of 128: a gap between the inner lips that is smaller is nearly shut
+_SOFT = 1 / 32  # of a mouth's border
 # What speech moves, and the nose's tip, which holds the cheeks.
 _POINTS = np.r_[2:15, 30:36, features.MOUTH]
 
@@ -45,6 +47,33 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
   x = jnp.clip(jnp.arange(width) + right, 0, width - 1)
   y = jnp.clip(jnp.arange(height)[:, None] + down, 0, height - 1)
   return jax.vmap(_sample)(lax.stop_gradient(image), x, y), jnp.hypot(right, down)[..., None]
+
+
+def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Array:
+  """Where a frame opens a mouth that the image shows shut; no gradient flows back.
+
+  There a bent image has only lips drawn out, and whoever the image shows has never shown what is inside.
+
+  Args:
+    example_landmarks: [B, 136], of the image.
+    landmarks: [B, T, 136], of the frames.
+    size: the frames' side.
+
+  Returns:
+    [B, T, size, size, 1]: 1 inside an open mouth; 0 outside, in mouths that are shut, and where the image's gap is
+    2 pixels of 128 or more.
+  """
+  gap, known = (_gap(lax.stop_gradient(points)) for points in (landmarks, example_landmarks[:, None]))
+  opened = jnp.clip((gap - known) / _SHUT, 0, 1) * jnp.clip(1 - known / _SHUT, 0, 1)
+  # Half the size is fine enough for so soft a border, and a quarter of the work.
+  hole = mouth_hole(landmarks, size // 2, _SOFT)
+  return opened[..., None, None, None] * jax.image.resize(hole, (*hole.shape[:2], size, size, 1), 'linear')
+
+
+def _gap(landmarks: Array) -> Array:
+  """[...]: the mean height of the gap between the inner lips, of [..., 136]."""
+  upper, lower = np.array(features.INNER_LIP_PAIRS).T
+  return jnp.mean(landmarks[..., 2 * lower + 1] - landmarks[..., 2 * upper + 1], axis=-1)
 
 
 def _sample(image: Array, x: Array, y: Array) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from atvg_jax.models.at_net import AudioEncoder, net_parts
 from atvg_jax.models.landmark_maps import landmark_maps
-from atvg_jax.models.landmark_warp import warped
+from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from atvg_jax.models.layers import (
     Array,
     ConvBlock,
@@ -60,6 +60,9 @@ class VgNet(nn.Module):
     skip: add the encoder's half-size features as more channels at half size.
     warp: bend the example image to each frame's landmarks (see `landmark_warp`), lay the colour over that, and show it to
       the upsampling blocks and heads: a face's own skin and lips, for faces never seen too.
+    darken: how much of the brightness a mouth loses where it opens and the example image shows it shut
+      (`landmark_warp.unknown_mouth`), in evaluation and generation: what a net has learnt of open mouths that are half open
+      in the example leaves lips there.
     sharpen: how much the frames are sharpened where they are drawn, in evaluation and generation: an unsharp mask
       (`unsharp.sharpened`) that fades where the attention is below a fifth, and `warp` moved less than a fifth of a pixel.
       What is learnt from pixels is softer than they were, and so is what was moved.
@@ -89,6 +92,7 @@ class VgNet(nn.Module):
   landmark_maps: bool = False
   skip: bool = False
   warp: bool = False
+  darken: float = 0.0
   sharpen: float = 0.0
   remat: bool = False
   norm: NormKind = 'batch'
@@ -217,20 +221,24 @@ class VgNet(nn.Module):
         x, still, train=train
     )
     heads = depth_to_space(heads, factor).astype(jnp.float32)
+    shade = 0.0
+    if self.darken and not train:
+      shade = self.darken * unknown_mouth(example_landmarks, landmarks, example_image.shape[1])
     return {
-        **compose(heads, base.astype(jnp.float32), moved, 0.0 if train else self.sharpen),
+        **compose(heads, base.astype(jnp.float32), moved, shade, 0.0 if train else self.sharpen),
         'landmark_attention': mix.astype(jnp.float32),
         'carry': carry,
     }
 
 
-def compose(heads: Array, base: Array, moved: Array | float, sharpen: float) -> dict[str, Array]:
+def compose(heads: Array, base: Array, moved: Array | float, shade: Array | float, sharpen: float) -> dict[str, Array]:
   """The heads' sums as frames: 'video', 'attention', 'color' of `VgNet`.
 
   Args:
     heads: float32 [B, T, H, W, 4], colour and attention; of 3 channels, the colour alone, which is the frame then.
     base: float32 [B, 1 or T, H, W, 3]: what the colour is laid over, the example image or what `warp` made of it.
     moved: float32 [B, T, H, W, 1]: by how many pixels `warp` moved what is in `base`; 0 if not at all.
+    shade: float32 [B, T, H, W, 1]: what share of the brightness is taken away; 0 for none.
     sharpen: see `VgNet`; 0 for not at all.
   """
   color = jnp.tanh(heads[..., :3])
@@ -239,6 +247,7 @@ def compose(heads: Array, base: Array, moved: Array | float, sharpen: float) -> 
   else:
     attention = nn.sigmoid(heads[..., 3:])
     video = attention * color + (1 - attention) * base
+  video = (video + 1) * (1 - shade) - 1
   if sharpen:
     video = sharpened(video, sharpen * jnp.minimum(1, _DRAWN * jnp.maximum(attention, moved)))
   return {'video': video, 'attention': attention, 'color': color}
@@ -247,7 +256,7 @@ def compose(heads: Array, base: Array, moved: Array | float, sharpen: float) -> 
 class SoundVgNet(VgNet):
   """VG-net that hears each frame's sound in the place of its landmarks: audio → video directly.
 
-  Attributes: those of `VgNet`, without landmark maps and warp, and those of the audio encoder (see `at_net.AtNet`), whose
+  Attributes: those of `VgNet`, without landmark maps, warp and darken, and those of the audio encoder (see `at_net.AtNet`), whose
   features go where the landmarks went. The example frame has no sound: zeros.
   """
 
@@ -259,8 +268,8 @@ class SoundVgNet(VgNet):
       self, example_image: Array, mfcc: Array, *, train: bool, carry: Array | None = None
   ) -> dict[str, Any]:
     """As `VgNet`, of mfcc [B, T, 28, 12]."""
-    if self.landmark_maps or self.warp:
-      raise InputError('model.landmark_maps, model.warp: a net that hears sound in the place of landmarks has none')
+    if self.landmark_maps or self.warp or self.darken:
+      raise InputError('model.landmark_maps, model.warp, model.darken: a net that hears sound in the place of landmarks has none')
     conv, dense = net_parts(self)
     heard = AudioEncoder(self.audio_features, self.audio_head_features, conv, dense, name='audio_encoder')(
         mfcc, train=train
