@@ -5,6 +5,7 @@ import pytest
 
 from atvg_jax import demo, side_outputs
 from atvg_jax.generator import Generator
+from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from data_pipelines import features, media
 import random_nets
 
@@ -19,6 +20,7 @@ def test_maps_mix_into_the_frames(generator):
   sound = (0.3 * np.random.default_rng(0).normal(size=7 * features.SAMPLES_PER_FRAME)).astype(np.float32)
   landmarks = list(generator.speech_landmarks(portrait, sound, 4))
   drawn = list(generator.frames(portrait, landmarks, 4))
+  example = generator.conditions(portrait.landmarks).example_landmarks.reshape(1, -1)
   kept = list(side_outputs._Maps(generator, portrait)(landmarks, 4))
   assert [len(piece) for piece, _, _ in kept] == [4, 3]
   for (piece, frames, maps), plain in zip(kept, drawn, strict=True):
@@ -26,5 +28,8 @@ def test_maps_mix_into_the_frames(generator):
     assert np.abs(frames[:count].astype(int) - plain).max() <= 1  # a grey level
     attention = maps['attention'][:count] / 255.0
     assert attention.shape == plain.shape and np.ptp(attention) > 0.1 and (attention[..., :1] == attention).all()
-    mixed = attention * maps['motion'][:count] + (1 - attention) * portrait.crop
+    image, points = portrait.crop[None].astype(np.float32), np.asarray(piece)[None]
+    bent, shade = warped(image, example, points)[0][0], unknown_mouth(example, points, features.IMAGE_SIZE)[0]
+    mixed = attention * maps['motion'][:count] + (1 - attention) * bent
+    mixed = mixed * (1 - generator.vg.net.darken * shade)
     assert np.abs(mixed - plain).max() < 3  # all three are rounded
