@@ -2,10 +2,10 @@
 
   atvg train --config=configs/release_vg.py --workdir=runs/release_vg
 
-About 2 steps/s on two CPU cores that do nothing else, 75 minutes in all; configs/release_vg_finish.py goes on from there. The packaged
-file did not go this way in one piece (atvg_jax/assets/WEIGHTS.md says how): 2,000 steps of this config, begun from weights of 5,700 steps
-without SSIM and with fewer augmentations, gave eval_lrw_ar/ssim_mouth 0.866 (still picture 0.786) and psnr_mouth 27.0 (24.5) on speakers
-never seen, eval_grid/ssim_mouth 0.859 (0.729) and psnr_mouth 29.7 (26.5) on held-out clips of GRID s1.
+About 1.9 steps/s on two CPU cores that do nothing else, 80 minutes in all; configs/release_vg_finish.py goes on from there. The packaged
+file did not go this way in one piece (atvg_jax/assets/WEIGHTS.md says how). From nothing, with the third stage's losses and sharpened frames, 1,500 steps
+gave eval_lrw_ar/ssim_mouth 0.864 (still picture 0.786) and psnr_mouth 26.5 (24.5) on speakers never seen, eval_grid/ssim_mouth 0.874
+(0.729) and psnr_mouth 29.0 (26.5) on held-out clips of GRID s1: without `warp` that took about 7,000.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +26,7 @@ def get_config(arg: str = '') -> ConfigDict:
       encoder_features=(16, 32, 64), deep_features=(128, 192), landmark_features=(32, 64),
       landmark_attention_features=(64, 32), bottleneck_features=64, recurrent_features=144, residual_blocks=4,
       decoder_features=(96, 64), upsample_features=(48,), head_kernel=3, norm='group', landmark_maps=True,
-      skip=True, dropout_rate=0.0, init_stddev=None)
+      skip=True, warp=True, darken=0.55, dropout_rate=0.0, init_stddev=None)
   config.loss.gradient = 2.0
   config.loss.mouth_weight = 12.0
   config.loss.ssim = 2.0

@@ -1,11 +1,11 @@
-"""The packaged VG-net's last stage: the net of release_vg.py goes on against a small discriminator that sees the mouth.
+"""The packaged VG-net's second stage: the net of release_vg.py goes on against a small discriminator that sees the mouth.
 
   atvg train --config=configs/release_vg_finish.py --workdir=runs/release_vg_finish
 
 The pixel terms alone draw the mean of what lips and teeth might look like, which is soft; the discriminator judges every frame, and the
 agreement of its layers' features on real and drawn mouths keeps their grain alike. About 1.7 steps/s on two CPU cores, 47 minutes in all
-beside other work. At the end eval_lrw_ar/ssim_mouth 0.876 (still picture 0.786) and psnr_mouth 27.6 (24.5) on speakers never seen,
-eval_grid/ssim_mouth 0.888 (0.729) and psnr_mouth 31.1 (26.5) on held-out clips of GRID s1.
+beside other work. At the end, of a net without `warp`, eval_lrw_ar/ssim_mouth 0.876 (still picture 0.786) and psnr_mouth 27.6 (24.5) on
+speakers never seen, eval_grid/ssim_mouth 0.888 (0.729) and psnr_mouth 31.1 (26.5) on held-out clips of GRID s1.
 """
 
 from ml_collections import ConfigDict
