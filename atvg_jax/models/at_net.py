@@ -61,9 +61,12 @@ class AudioEncoder(nn.Module):
 
   def _over_time(self, mfcc: Array, train: bool) -> Array:
     x = mfcc[..., None, :]  # [B, T, 28, 1, 12]
-    for index, features in enumerate((*self.features[0], *self.features[1])):
-      last = index + 1 in (len(self.features[0]), len(self.features[0]) + len(self.features[1]))
-      x = self.conv(features, (5, 1), 2 if last else 1, name=f'conv{index}')(x, train=train)
+    index = 0
+    for stage in self.features:
+      for place, features in enumerate(stage):
+        stride = 2 if place == len(stage) - 1 else 1
+        x = self.conv(features, (5, 1), stride, name=f'conv{index}')(x, train=train)
+        index += 1
     return x
 
 

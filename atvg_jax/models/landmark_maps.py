@@ -50,8 +50,7 @@ def landmark_maps(landmarks: Array, size: int, width: float = 3.0) -> Array:
     start, end = points[:, segments[:, 0]], points[:, segments[:, 1]]  # [N, S, 2]
     distance, crossings = _distance(start, end, centres)
     if index < 2:
-      sign = 1 - 2 * (crossings % 2 == 0).astype(distance.dtype)
-      maps.append(jnp.clip(sign * distance / width, -1, 1))
+      maps.append(jnp.clip(_signed(distance, crossings) / width, -1, 1))
     else:
       maps.append(jnp.maximum(1 - distance / width, 0))
   return jnp.stack(maps, axis=-1).reshape(*lead, size, size, NUM_MAPS)
@@ -71,8 +70,7 @@ def mouth_hole(landmarks: Array, size: int, soft: float) -> Array:
   points = lax.stop_gradient(landmarks).reshape(-1, 68, 2)
   segments = _SEGMENTS[1]
   distance, crossings = _distance(points[:, segments[:, 0]], points[:, segments[:, 1]], pixel_centres(size))
-  signed = jnp.where(crossings % 2 == 0, -distance, distance)
-  return jnp.clip(0.5 + signed / soft, 0, 1).reshape(*landmarks.shape[:-1], size, size, 1)
+  return jnp.clip(0.5 + _signed(distance, crossings) / soft, 0, 1).reshape(*landmarks.shape[:-1], size, size, 1)
 
 
 def pixel_centres(size: int) -> np.ndarray:
@@ -92,3 +90,8 @@ def _distance(start: Array, end: Array, centres: Array) -> tuple[Array, Array]:
   straddles = (y0 > y) != (y0 + dy > y)
   crosses = straddles & (x < x0 + (y - y0) * dx / jnp.where(dy == 0, 1, dy))
   return jnp.sqrt(jnp.min(square, axis=1)), jnp.sum(crosses, axis=1)
+
+
+def _signed(distance: Array, crossings: Array) -> Array:
+  """What `_distance` found of a ring of segments, negative outside of it."""
+  return jnp.where(crossings % 2 == 0, -distance, distance)

@@ -71,7 +71,7 @@ def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Arra
 
 
 def _gap(landmarks: Array) -> Array:
-  """[...]: the mean height of the gap between the inner lips, of [..., 136]."""
+  """[...]: `landmarks.mouth_gap` of [..., 136], by differences: lips that touch have no gap, not what a product's rounding leaves."""
   upper, lower = np.array(features.INNER_LIP_PAIRS).T
   return jnp.mean(landmarks[..., 2 * lower + 1] - landmarks[..., 2 * upper + 1], axis=-1)
 
