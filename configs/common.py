@@ -49,6 +49,7 @@ def base(task: str) -> ConfigDict:
   config.loss = ConfigDict()  # weights of the terms
   if task == 'at':
     config.loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
+    config.loss.distance = 0.0  # how far off the mouth's points are, in pixels: what LMD measures
     # At generation the coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
     config.exaggeration = 1.0
   else:

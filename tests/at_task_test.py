@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import landmarks, parallel, rng
+from atvg_jax import landmarks, losses, parallel, rng
 from atvg_jax.tasks import at_task
 from data_pipelines import features
 
@@ -16,7 +16,7 @@ def _mean(scores):
 
 
 def test_the_loss_is_the_error_of_the_coefficients_and_of_their_change():
-  config = synthetic.config('at_grid', loss__velocity=0.5)
+  config = synthetic.config('at_grid', loss__velocity=0.5, loss__distance=0.25)
   basis, batch = synthetic.basis(), synthetic.batch(0, config)
   task = at_task.make(config, basis)
   state = jax.jit(task.init)(rng.stream_key(0, 'init'))
@@ -28,13 +28,18 @@ def test_the_loss_is_the_error_of_the_coefficients_and_of_their_change():
       variables, example, batch['mfcc'])
   true = landmarks.to_coefficients(batch['landmarks'], batch['rest_landmarks'][:, None], basis)
   error = np.asarray(outputs['coefficients']) - true
+  rest = batch['rest_landmarks'][:, None]
+  predicted = landmarks.from_coefficients(np.asarray(outputs['coefficients']), rest, basis)
+  off = (predicted - batch['landmarks']).reshape(2, -1, 68, 2)[:, :, 48:] * 64
+  distance = np.mean(np.hypot(off[..., 0], off[..., 1]))
   position, velocity = np.mean(error ** 2), np.mean(np.diff(error, axis=1) ** 2)
 
   arrays = {name: array for name, array in batch.items() if name != features.CLIP_ID}
   _, metrics = parallel.pmap_train_step(task.train_step)(parallel.replicate(state), parallel.shard_batch(arrays))
   assert float(metrics['g_coefficient_loss']) == pytest.approx(position, rel=1e-4)
   assert float(metrics['g_velocity_loss']) == pytest.approx(velocity, rel=1e-4)
-  assert float(metrics['g_loss']) == pytest.approx(position + 0.5 * velocity, rel=1e-4)
+  assert float(metrics['g_distance_loss']) == pytest.approx(distance, rel=1e-3)
+  assert float(metrics['g_loss']) == pytest.approx(position + 0.5 * velocity + 0.25 * distance, rel=1e-3)
 
 
 def test_a_perfect_mouth_scores_one_and_half_a_movement_half():
@@ -51,7 +56,7 @@ def test_the_mouths_distance_is_in_pixels_and_of_the_mouth_only():
   points = np.zeros((2, 68, 2), np.float32)
   points[0, 48:, 0], points[0, 48:, 1] = 3 / 64, 4 / 64
   points[1, :48] = 1
-  distance = at_task._mouth_distance(jnp.asarray(points.reshape(2, 136)), jnp.zeros((2, 136)))
+  distance = losses.mouth_distance(jnp.asarray(points.reshape(2, 136)), jnp.zeros((2, 136)))
   np.testing.assert_allclose(distance, [5, 0], atol=1e-5)
 
 

@@ -13,6 +13,8 @@ from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 
+_BLUNT = 0.03  # pixels: see `losses.mouth_distance`
+
 
 def make_net(config: Any, axis_name: str | None = None) -> at_net.AtNet | at_net.AtSingle:
   """The net by a config's fields `model` (keywords; its `name` may be 'at_single') and `dtype`."""
@@ -57,6 +59,11 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     if weights.velocity:
       terms['g_velocity_loss'] = losses.coefficient_loss(jnp.diff(predicted, axis=1), jnp.diff(true, axis=1))
       total += weights.velocity * terms['g_velocity_loss']
+    if weights.distance:
+      landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], basis)
+      distance = losses.mouth_distance(landmarks, batch[features.LANDMARKS], _BLUNT)
+      terms['g_distance_loss'] = jnp.mean(distance)
+      total += weights.distance * terms['g_distance_loss']
     terms['g_loss'] = total
     return total, (updates.get('batch_stats', {}), terms)
 
@@ -88,8 +95,8 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     error = jnp.mean((coefficients - target(batch)) ** 2, axis=-1)
     sums = {
         'coefficient_loss': (jnp.sum(error * frames), jnp.sum(frames)),
-        'lmd': (jnp.sum(_mouth_distance(predicted, true) * frames), jnp.sum(frames)),
-        'lmd_still': (jnp.sum(_mouth_distance(still, true) * frames), jnp.sum(frames)),
+        'lmd': (jnp.sum(losses.mouth_distance(predicted, true) * frames), jnp.sum(frames)),
+        'lmd_still': (jnp.sum(losses.mouth_distance(still, true) * frames), jnp.sum(frames)),
         **_opening(lm.mouth_gap(predicted), lm.mouth_gap(true), frames)}
     return jax.lax.psum(sums, AXIS)
 
@@ -99,12 +106,6 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
             'frames': frame_weights(batch, predicted.shape[1])}
 
   return Task(init, train_step, eval_step, sample_step)
-
-
-def _mouth_distance(predicted: jax.Array, true: jax.Array) -> jax.Array:
-  """Mean distance of the 20 mouth points in crop pixels: two [..., 136] → [...]."""
-  points = (predicted - true).reshape(true.shape[:-1] + (features.NUM_LANDMARKS, 2))[..., features.MOUTH, :]
-  return jnp.mean(jnp.linalg.norm(points, axis=-1), axis=-1) * features.IMAGE_SIZE / 2
 
 
 def _opening(predicted: jax.Array, true: jax.Array, frames: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
