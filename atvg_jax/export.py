@@ -69,7 +69,7 @@ def at_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | 
   net = tasks.make_net(bundle.config)
   variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
   single = isinstance(net, at_net.AtSingle)
-  carry = [0, 0, 'batch', 0] if single else [net.recurrent_layers, 2, 'batch', net.recurrent_features]
+  carry = [0, 0, 'batch', 0] if single else [*net.carry_shape('batch')]
 
   def apply(example_coefficients, mfcc, carry):
     if single:

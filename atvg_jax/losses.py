@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 def coefficient_loss(predicted: Array, true: Array) -> Array:
-  """Mean squared error of landmark coefficients [B, T, K]."""
+  """Mean squared error of landmark coefficients [..., B, T, K], of several answers to one truth [B, T, K] for instance."""
   return jnp.mean(jnp.square(predicted - true))
 
 

@@ -51,7 +51,7 @@ class AtStream:
   def _zero_carry(self, batch_size: int) -> jax.Array | None:
     if isinstance(self._net, at_net.AtSingle):
       return None
-    return jnp.zeros((self._net.recurrent_layers, 2, batch_size, self._net.recurrent_features), self._net.dtype)
+    return jnp.zeros(self._net.carry_shape(batch_size), self._net.dtype)
 
 
 class VgStream:

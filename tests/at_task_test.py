@@ -42,6 +42,26 @@ def test_the_loss_is_the_error_of_the_coefficients_and_of_their_change():
   assert float(metrics['g_loss']) == pytest.approx(position + 0.5 * velocity + 0.25 * distance, rel=1e-3)
 
 
+def test_each_member_learns_by_its_own_error():
+  config = synthetic.config('at_grid', model__members=3, model__init_stddev=None)
+  basis, batch = synthetic.basis(), synthetic.batch(0, config)
+  task = at_task.make(config, basis)
+  state = jax.jit(task.init)(rng.stream_key(0, 'init'))
+  state = state.replace(g_params=jax.tree.map(lambda values: 5 * values, state.g_params))  # so that answers differ by much
+  net = at_task.make_net(config)
+  example = landmarks.to_coefficients(batch['example_landmarks'], batch['rest_landmarks'], basis)
+  variables = {'params': state.g_params, 'batch_stats': state.g_batch_stats}
+  outputs, _ = jax.jit(lambda *inputs: net.apply(*inputs, train=True, mutable=['batch_stats']))(
+      variables, example, batch['mfcc'])
+  true = landmarks.to_coefficients(batch['landmarks'], batch['rest_landmarks'][:, None], basis)
+  errors = [np.mean((np.asarray(answer) - true) ** 2) for answer in outputs['by_member']]
+
+  arrays = {name: array for name, array in batch.items() if name != features.CLIP_ID}
+  _, metrics = parallel.pmap_train_step(task.train_step)(parallel.replicate(state), parallel.shard_batch(arrays))
+  assert float(metrics['g_coefficient_loss']) == pytest.approx(np.mean(errors), rel=1e-4)
+  assert np.mean(errors) > 1.001 * np.mean((np.asarray(outputs['coefficients']) - true) ** 2)  # which is the mean's own
+
+
 def test_a_perfect_mouth_scores_one_and_half_a_movement_half():
   rng_ = np.random.default_rng(0)
   true = jnp.asarray(rng_.normal(size=(3, 9)))

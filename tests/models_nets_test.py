@@ -72,6 +72,24 @@ def test_at_net_sees_a_window_as_a_sequence_of_cepstra():
   assert whole.shape == (2, 5, 6) and np.abs(whole - swapped).max() > 1e-3
 
 
+def test_members_of_at_net_answer_by_themselves_and_in_the_mean():
+  example, mfcc = _normal(2, 6), _normal(2, 5, 28, 12, seed=1)
+  net = AtNet(**_SMALL_AT, norm='group', members=3, init_stddev=None)
+  variables, apply = _made(net, example, mfcc)
+  whole = apply(example, mfcc)
+  alone = AtNet(**_SMALL_AT, norm='group', init_stddev=None)
+  answers = [alone.apply({'params': variables['params'][f'member{index}']}, example, mfcc, train=False)['coefficients']
+             for index in range(3)]
+  assert np.abs(answers[0] - answers[1]).max() > 1e-3  # they did not start alike
+  np.testing.assert_allclose(whole['by_member'], answers, atol=1e-5)
+  np.testing.assert_allclose(whole['coefficients'], np.mean(answers, axis=0), atol=1e-5)
+  first = apply(example, mfcc[:, :3])
+  assert first['carry'].shape == net.carry_shape(2)
+  second = apply(example, mfcc[:, 3:], carry=first['carry'])
+  windows = jnp.concatenate([first['coefficients'], second['coefficients']], 1)
+  np.testing.assert_allclose(windows, whole['coefficients'], atol=1e-5)
+
+
 def test_at_single_sees_each_frame_by_itself():
   mfcc = _normal(2, 4, 28, 12)
   kwargs = {name: _SMALL_AT[name] for name in ('audio_features', 'audio_head_features')}

@@ -85,6 +85,8 @@ class AtNet(nn.Module):
     audio_sequence: see `AudioEncoder.sequence`.
     recurrent_features, recurrent_layers: the LSTM's.
     dropout_rate: of the audio features.
+    members: so many such nets stand side by side, each learns by its own error, and the mean of their answers is the
+      answer: nearer to the truth than one net that is as large as all of them.
     norm: of the convolutions. `norm_over`, `axis_name`: see `layers.BatchNorm`.
     init_stddev: see `layers.weight_init`.
   """
@@ -97,6 +99,7 @@ class AtNet(nn.Module):
   recurrent_features: int = 256
   recurrent_layers: int = 3
   dropout_rate: float = 0.0
+  members: int = 1
   norm: NormKind = 'batch'
   norm_over: Literal['frame', 'clip'] = 'frame'
   axis_name: str | None = None
@@ -114,11 +117,24 @@ class AtNet(nn.Module):
       example_coefficients: [B, K], of the example frame.
       mfcc: [B, T, 28, 12].
       train: dropout on, batch norm by the batch's statistics.
-      carry: the LSTM's [layers, 2, B, features] after the frames before; None for a zero start.
+      carry: of the shape `carry_shape`, the LSTMs' after the frames before; None for a zero start.
 
     Returns:
-      'coefficients' [B, T, num_coefficients], float32, and 'carry'.
+      'coefficients' [B, T, num_coefficients], float32; 'carry'; with several members 'by_member' [members, B, T,
+      num_coefficients].
     """
+    if self.members > 1:
+      carries = [None] * self.members if carry is None else jnp.split(carry, self.members)
+      answers = [
+          self.clone(members=1, name=f'member{index}', parent=self)(example_coefficients, mfcc, train=train, carry=carry)
+          for index, carry in enumerate(carries)
+      ]
+      by_member = jnp.stack([answer['coefficients'] for answer in answers])
+      return {
+          'coefficients': jnp.mean(by_member, axis=0),
+          'carry': jnp.concatenate([answer['carry'] for answer in answers]),
+          'by_member': by_member,
+      }
     conv, dense = net_parts(self)
     audio = AudioEncoder(
         self.audio_features, self.audio_head_features, conv, dense, self.audio_sequence, self.dropout_rate,
@@ -138,6 +154,10 @@ class AtNet(nn.Module):
     )(x, carry)
     coefficients = dense(self.num_coefficients, name='head')(x)
     return {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
+
+  def carry_shape(self, batch_size: int | str) -> tuple[int | str, ...]:
+    """(layers of all members, 2, B, features): hidden states and cells of the LSTMs."""
+    return self.members * self.recurrent_layers, 2, batch_size, self.recurrent_features
 
 
 class AtSingle(nn.Module):

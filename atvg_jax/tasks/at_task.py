@@ -53,11 +53,12 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     outputs, updates = net.apply(
         {'params': params, 'batch_stats': batch_stats}, *_inputs(net, batch, basis), train=True,
         rngs={'dropout': key}, mutable=['batch_stats'])
-    predicted, true = outputs['coefficients'], target(batch)
+    # Each member by its own error: what they get wrong in ways of their own, their mean gets less wrong.
+    predicted, true = outputs.get('by_member', outputs['coefficients']), target(batch)
     terms = {'g_coefficient_loss': losses.coefficient_loss(predicted, true)}
     total = terms['g_coefficient_loss']
     if weights.velocity:
-      terms['g_velocity_loss'] = losses.coefficient_loss(jnp.diff(predicted, axis=1), jnp.diff(true, axis=1))
+      terms['g_velocity_loss'] = losses.coefficient_loss(jnp.diff(predicted, axis=-2), jnp.diff(true, axis=-2))
       total += weights.velocity * terms['g_velocity_loss']
     if weights.distance:
       landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], basis)
