@@ -61,7 +61,7 @@ def test_the_packaged_nets_fit_into_twelve_megabytes():
 
 
 # vg_grid, with its discriminator, is run in train_test; the other data sets' configs differ in data alone.
-@pytest.mark.parametrize('name', ['at_grid', 'release_at', 'release_vg', 'release_vg_finish', 'release_vg_sharpen'])
+@pytest.mark.parametrize('name', ['at_grid', 'release_at', 'release_vg'])
 def test_a_real_step_of_the_smoke_form(name):
   config = synthetic.config(name, data__window=2)
   task = make_task(config, synthetic.basis(config.landmarks.num_components))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atvg_jax import demo, side_outputs
-from atvg_jax.generator import Generator
+from atvg_jax.generator import Generator, load_nets
 from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from data_pipelines import features, media
 import random_nets
@@ -12,7 +12,9 @@ import random_nets
 
 @pytest.fixture(scope='module')
 def generator(tmp_path_factory):
-  return Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
+  at, vg = load_nets(random_nets.save(tmp_path_factory.mktemp('nets')))
+  # Not sharpened, so that the frames are what their maps mix.
+  return Generator(at, vg._replace(config=vg.config | {'model': vg.config['model'] | {'sharpen': 0.0}}))
 
 
 def test_maps_mix_into_the_frames(generator):
