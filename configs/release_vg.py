@@ -3,9 +3,9 @@
   atvg train --config=configs/release_vg.py --workdir=runs/release_vg
 
 The target's mouth is sharpened, and so are the frames that are drawn at the end: what is learnt from pixels is softer than they are, and so
-is an image that was bent. 1.3 to 2 steps/s on two CPU cores. The packaged file came about in more steps than these, and is better than this run was at
-its first third: from nothing, 3,000 steps gave psnr_mouth 26.5 (still picture 24.5) and ssim_mouth 0.865 (0.786) on speakers never seen
-(atvg_jax/assets/WEIGHTS.md tells both ways).
+is an image that was bent. 1.3 to 2 steps/s on two CPU cores. The packaged file came about in more steps than these, and is better than what
+has been seen of such a run: from nothing, 3,000 steps of one that was planned for 4,500 gave psnr_mouth 26.5 (still
+picture 24.5) and ssim_mouth 0.865 (0.786) on speakers never seen (atvg_jax/assets/WEIGHTS.md tells both ways).
 """
 
 from ml_collections import ConfigDict
