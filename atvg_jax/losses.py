@@ -21,21 +21,6 @@ def coefficient_loss(predicted: Array, true: Array) -> Array:
   return jnp.mean(jnp.square(predicted - true))
 
 
-def mouth_distance(predicted: Array, true: Array, blunt: float = 0.0) -> Array:
-  """Mean distance of the mouth's 20 points, in pixels of the crop.
-
-  Args:
-    predicted, true: [..., 136] in half crops.
-    blunt: pixels within which a distance is rounded off, so that there is a gradient where points coincide.
-
-  Returns:
-    [...].
-  """
-  points = (predicted - true).reshape(*jnp.broadcast_shapes(predicted.shape, true.shape)[:-1], features.NUM_LANDMARKS, 2)
-  square = jnp.sum(jnp.square(points[..., features.MOUTH, :] * (features.IMAGE_SIZE / 2)), axis=-1)
-  return jnp.mean(jnp.sqrt(square + blunt ** 2), axis=-1)
-
-
 def dynamic_pixel_loss(
     fake: Array, real: Array, attention: Array | None, weight: Array | None = None
 ) -> Array:

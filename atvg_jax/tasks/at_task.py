@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import optax
 
 from atvg_jax import landmarks as lm
-from atvg_jax import losses, optimizers, rng
+from atvg_jax import losses, metrics, optimizers, rng
 from atvg_jax.models import at_net
 from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 
-_BLUNT = 0.03  # pixels: see `losses.mouth_distance`
+_BLUNT = 0.03  # pixels: see `metrics.lmd`
 
 
 def make_net(config: Any, axis_name: str | None = None) -> at_net.AtNet | at_net.AtSingle:
@@ -62,8 +62,7 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
       total += weights.velocity * terms['g_velocity_loss']
     if weights.distance:
       landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], basis)
-      distance = losses.mouth_distance(landmarks, batch[features.LANDMARKS], _BLUNT)
-      terms['g_distance_loss'] = jnp.mean(distance)
+      terms['g_distance_loss'] = jnp.mean(metrics.lmd(landmarks, batch[features.LANDMARKS], blunt=_BLUNT))
       total += weights.distance * terms['g_distance_loss']
     terms['g_loss'] = total
     return total, (updates.get('batch_stats', {}), terms)
@@ -96,8 +95,8 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     error = jnp.mean((coefficients - target(batch)) ** 2, axis=-1)
     sums = {
         'coefficient_loss': (jnp.sum(error * frames), jnp.sum(frames)),
-        'lmd': (jnp.sum(losses.mouth_distance(predicted, true) * frames), jnp.sum(frames)),
-        'lmd_still': (jnp.sum(losses.mouth_distance(still, true) * frames), jnp.sum(frames)),
+        'lmd': (jnp.sum(metrics.lmd(predicted, true) * frames), jnp.sum(frames)),
+        'lmd_still': (jnp.sum(metrics.lmd(still, true) * frames), jnp.sum(frames)),
         **_opening(lm.mouth_gap(predicted), lm.mouth_gap(true), frames)}
     return jax.lax.psum(sums, AXIS)
 
