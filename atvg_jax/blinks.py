@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are first used: a crop needs none
 
 from data_pipelines import faces, features
 
@@ -156,14 +156,14 @@ class _Eye:
     """The part's pixels from so far below each place."""
     rows, columns = np.indices(down.shape)
     places = [rows + down * self._down[1], columns + down * self._down[0]]
-    return np.stack([ndimage.map_coordinates(channel, places, order=1, mode='nearest')
+    return np.stack([scipy.ndimage.map_coordinates(channel, places, order=1, mode='nearest')
                      for channel in np.moveaxis(part, -1, 0)], axis=-1)
 
   def _smoothed(self, part: np.ndarray) -> np.ndarray:
     """The part without lashes, which are dark and thin."""
     lash = max(1, round(_FINEST['lash'] * self._width))
-    part = ndimage.grey_closing(part, (max(1, lash // 2), lash, 1))
-    return ndimage.gaussian_filter(part, (_FINEST['along'] * self._width, _FINEST['across'] * self._width, 0))
+    part = scipy.ndimage.grey_closing(part, (max(1, lash // 2), lash, 1))
+    return scipy.ndimage.gaussian_filter(part, (_FINEST['along'] * self._width, _FINEST['across'] * self._width, 0))
 
 
 def _edge(place: np.ndarray, along: np.ndarray, down: np.ndarray) -> np.ndarray:

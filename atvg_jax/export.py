@@ -23,7 +23,7 @@ import numpy as np
 from jax import export as jax_export
 
 import atvg_jax
-from atvg_jax import tasks, weights
+from atvg_jax import models, weights
 from atvg_jax.generator import Generator, load_nets
 from atvg_jax.models import at_net
 from data_pipelines import features
@@ -66,7 +66,7 @@ def run(out: str, nets: Sequence[str] | None = None) -> None:
 
 def at_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | str]]:
   """AT-net as a program, and the shape of its carry."""
-  net = tasks.make_net(bundle.config)
+  net = models.make_net(bundle.config)
   variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
   single = isinstance(net, at_net.AtSingle)
   carry = [0, 0, 'batch', 0] if single else [*net.carry_shape('batch')]
@@ -83,7 +83,7 @@ def at_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | 
 
 def vg_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | str]]:
   """VG-net as a program, and the shape of its carry."""
-  net = tasks.make_net(bundle.config)
+  net = models.make_net(bundle.config)
   variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
   size = features.IMAGE_SIZE
   carry = ['batch', size // 16, size // 16, net.recurrent_features]

@@ -13,7 +13,7 @@ the picture's. A face that does not move is the picture itself, so there is no s
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
+import scipy  # its parts are loaded when they are first used: a crop needs none
 
 from data_pipelines import faces, features
 
@@ -98,7 +98,7 @@ class Paster:
     if not mouth.any():
       return
     left, top, right, bottom = _box_in_picture(mouth, self._to_crop, new.shape)
-    near = ndimage.gaussian_filter(_polygon(points[features.MOUTH][:12]), _COLOUR) * (1 - mouth)
+    near = scipy.ndimage.gaussian_filter(_polygon(points[features.MOUTH][:12]), _COLOUR) * (1 - mouth)
     offset = ((self._crop - frame) * near[..., None]).sum(axis=(0, 1)) / max(near.sum(), 1e-6)
     offset = np.clip(offset, -_MOST, _MOST)
     layer = np.concatenate([mouth[..., None] * (frame + offset), mouth[..., None]], axis=-1)
@@ -114,7 +114,7 @@ def face_mask(points: np.ndarray) -> np.ndarray:
   top = points[features.EYES, 1].max() + _REACH + _FEATHER
   line = points[1:16]
   shape = _polygon(np.stack([line[:, 0], np.maximum(line[:, 1], top)], axis=-1))
-  distance = ndimage.distance_transform_edt(shape < 0.5)
+  distance = scipy.ndimage.distance_transform_edt(shape < 0.5)
   edge = np.minimum(np.arange(_SIZE), np.arange(_SIZE)[::-1])
   ramp = np.minimum((_REACH + _FEATHER - distance) / _FEATHER,
                     np.minimum(edge, edge[:, None]) / _MARGIN)
@@ -132,7 +132,7 @@ def open_mouth(points: np.ndarray, still: np.ndarray) -> np.ndarray:
   openness = np.clip((gap - _OPEN[0]) / (_OPEN[1] - _OPEN[0]), 0, 1)
   if not openness:
     return np.zeros((_SIZE, _SIZE), np.float32)
-  return openness * ndimage.gaussian_filter(_polygon(points[_INNER_LIPS]), _SOFT)
+  return openness * scipy.ndimage.gaussian_filter(_polygon(points[_INNER_LIPS]), _SOFT)
 
 
 def _polygon(points: np.ndarray) -> np.ndarray:
@@ -159,7 +159,7 @@ def _lift(layer: np.ndarray, to_crop: np.ndarray, box: tuple[int, int, int, int]
   left, top, right, bottom = box
   shrink = np.hypot(*to_crop[:, 0])  # crop pixels in a pixel of the picture
   if shrink > 1:  # a transform picks single places: average before
-    layer = ndimage.gaussian_filter(layer, (shrink / 2, shrink / 2, 0))
+    layer = scipy.ndimage.gaussian_filter(layer, (shrink / 2, shrink / 2, 0))
   matrix = to_crop + np.concatenate([np.zeros((2, 2)), to_crop[:, :2] @ [[left], [top]]], axis=1)
   size = (right - left, bottom - top)
   if not all(size):

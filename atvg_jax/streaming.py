@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import cepstra, parallel, tasks, weights
+from atvg_jax import cepstra, models, parallel, programs, weights
 from atvg_jax.models import at_net, fast_vg
 from data_pipelines import audio_stream, features
 
@@ -24,17 +24,16 @@ class AtStream:
 
   def __init__(self, bundle: weights.Bundle):
     """Takes weights of kind 'at'."""
-    self._net = tasks.make_net(bundle.config)
+    self._net = models.make_net(bundle.config)
     self._variables = jax.device_put({'params': bundle.params, 'batch_stats': bundle.batch_stats})
 
-    @jax.jit
     def step(variables, example_coefficients, mfcc, carry):
       if isinstance(self._net, at_net.AtSingle):
         return self._net.apply(variables, mfcc, train=False)['coefficients'], carry
       outputs = self._net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
       return outputs['coefficients'], outputs['carry']
 
-    self.step = step
+    self.step = programs.Program(step, bundle.config['model'], bundle.config['dtype'])
 
   def __call__(self, example_coefficients: np.ndarray, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields coefficients [B, W, K] for every window of MFCC [B, W, 28, 12].
@@ -73,7 +72,8 @@ class VgStream:
       dtype: to compute in; None is what the net was trained in. 'bfloat16' pays on graphics cards and TPUs.
       backend: see `fast_vg.prepare`.
     """
-    self.net = net = tasks.make_net(bundle.config | ({'dtype': dtype} if dtype else {}))
+    config = bundle.config | ({'dtype': dtype} if dtype else {})
+    self.net = net = models.make_net(config)
     self.prepared = jax.device_put(
         fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend))
 
@@ -88,7 +88,8 @@ class VgStream:
       outputs = fast_vg.draw(net, prepared, still, landmarks[:, None], carry, chained=True)
       return to_bytes(outputs['video'][:, 0]), outputs['carry']
 
-    self.start, self.step, self._chained = jax.jit(start), jax.jit(step), jax.jit(chained)
+    self.start, self.step, self._chained = (
+        programs.Program(function, config['model'], config['dtype']) for function in (start, step, chained))
     self._on_all_devices = functools.cache(lambda: (
         parallel.replicate(self.prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3)))
 

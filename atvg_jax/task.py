@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from atvg_jax.train_state import TrainState
-from data_pipelines.errors import InputError
 
 AXIS = 'batch'
 SKIPPED = 'skipped'
@@ -35,14 +34,6 @@ class Task(NamedTuple):
   train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
   eval_step: Callable[[TrainState, Batch], dict[str, tuple[jax.Array, jax.Array]]]
   sample_step: Callable[[TrainState, Batch], dict[str, jax.Array]]
-
-
-def build(net: Callable[..., Any], keywords: Mapping[str, Any], **more: Any) -> Any:
-  """A net from a config's keywords; raises InputError where it does not know one."""
-  try:
-    return net(**keywords, **more)
-  except TypeError as error:
-    raise InputError(f'config.model or config.discriminator does not fit the net: {error}') from error
 
 
 def accumulate(phase: Callable[[Any, Batch, jax.Array], tuple[Any, Any]], parts: int, stats: Any,

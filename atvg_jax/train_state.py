@@ -5,7 +5,6 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 
 
 @flax.struct.dataclass
@@ -44,4 +43,6 @@ def update_ema(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
   if ema is None:
     return None
   step = step.astype(jnp.float32)
-  return optax.incremental_update(params, ema, 1 - jnp.minimum(decay, (1 + step) / (10 + step)))
+  share = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
+  # Optax has this line too, but generation, which needs the state's fields only, would wait for its import.
+  return jax.tree.map(lambda new, old: share * new + (1 - share) * old, params, ema)

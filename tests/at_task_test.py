@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import landmarks, metrics, parallel, rng
+from atvg_jax import landmarks, metrics, models, parallel, rng
 from atvg_jax.tasks import at_task
 from data_pipelines import features
 
@@ -22,7 +22,7 @@ def _answered(config, scale=1):
   state = jax.jit(task.init)(rng.stream_key(0, 'init'))
   state = state.replace(g_params=jax.tree.map(lambda values: scale * values, state.g_params))
   # Before the state is donated: what the net says in training mode; the smoke net has no dropout.
-  net = at_task.make_net(config)
+  net = models.make_net(config)
   example = landmarks.to_coefficients(batch['example_landmarks'], batch['rest_landmarks'], basis)
   variables = {'params': state.g_params, 'batch_stats': state.g_batch_stats}
   outputs, _ = jax.jit(lambda *inputs: net.apply(*inputs, train=True, mutable=['batch_stats']))(

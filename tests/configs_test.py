@@ -10,7 +10,8 @@ import pytest
 import synthetic
 
 from atvg_jax import parallel, rng, run_config
-from atvg_jax.tasks import make_net, make_task
+from atvg_jax.models import make_net
+from atvg_jax.tasks import make_task
 from data_pipelines import features
 from data_pipelines.errors import InputError
 

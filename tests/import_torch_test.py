@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from atvg_jax import demo, published, tasks, weights
+from atvg_jax import demo, models, published, weights
 from atvg_jax.convert import import_torch, torch_weights
 from atvg_jax.generator import Generator
 from atvg_jax.models.at_net import AtNet, AtSingle
@@ -71,7 +71,7 @@ def test_imported_weights_are_the_files(imported):
   bundle = weights.load(str(imported / 'at.npz'))
   assert bundle.kind == 'at' and bundle.basis.components.shape == (6, 136)
   inputs = np.ones((1, 6), np.float32), np.ones((1, 2, 28, 12), np.float32)
-  apply = jax.jit(functools.partial(tasks.make_net(bundle.config).apply, train=False))
+  apply = jax.jit(functools.partial(models.make_net(bundle.config).apply, train=False))
   read = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
   expected = torch_weights.convert(_SMALL['at'], _state_dict(_SMALL['at']))
   np.testing.assert_array_equal(apply(read, *inputs)['coefficients'], apply(expected, *inputs)['coefficients'])

@@ -15,7 +15,7 @@ _FLOORS = (
      'flops', 'host_memory', 'unsharp'},
     {'models'},
     {'tasks'},
-    {'parallel', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights',
+    {'parallel', 'programs', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights',
      'fit_landmarks'},
     {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores',
      'score_tables', 'score_page', 'evaluate', 'robustness', 'robustness_report', 'judges', 'convert', 'demo', 'paste',

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from atvg_jax import landmarks as lm
-from atvg_jax import tasks, weights
+from atvg_jax import models, weights
 from configs import release_at, release_vg
 from data_pipelines import faces, features
 
@@ -24,7 +24,7 @@ def basis(num_components: int = 6) -> lm.LandmarkBasis:
 def bundle(kind: str) -> weights.Bundle:
   """The small nets' smoke sizes, initialised at random; kind is 'at' or 'vg'."""
   config = {'at': release_at, 'vg': release_vg}[kind].get_config('smoke').to_dict()
-  net = tasks.make_net(config)
+  net = models.make_net(config)
   points = np.zeros((1, features.LANDMARK_SIZE), np.float32)
   inputs = {
       'at': (points[:, :config['landmarks']['num_components']],

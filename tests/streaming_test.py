@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax import streaming, tasks
+from atvg_jax import models, streaming
 from data_pipelines import audio, faces, features
 import random_nets
 
@@ -37,7 +37,7 @@ def test_windows_of_frames_equal_the_one_piece_run(vg):
   stream = streaming.VgStream(vg)
   pieces = list(stream(image, landmarks[:, 0], streaming.split(landmarks, 4)))
   windowed = np.concatenate(pieces, axis=1)[:, :11]
-  net = tasks.make_net(vg.config)
+  net = models.make_net(vg.config)
   variables = {'params': vg.params, 'batch_stats': vg.batch_stats}
   apply = jax.jit(functools.partial(net.apply, train=False))
   whole = apply(variables, image.astype(jnp.float32) / 127.5 - 1, landmarks[:, 0], landmarks)
@@ -56,7 +56,7 @@ def test_windows_of_coefficients_equal_the_one_piece_run(at):
   stream = streaming.AtStream(at)
   windowed = np.concatenate(list(stream(example, streaming.mfcc_windows(samples, 11, 4))), axis=1)[:, :11]
   mfcc = audio.windows(audio.frame_rows(samples, 11))[None]
-  net = tasks.make_net(at.config)
+  net = models.make_net(at.config)
   apply = jax.jit(functools.partial(net.apply, train=False))
   whole = apply({'params': at.params, 'batch_stats': at.batch_stats}, example, mfcc)
   np.testing.assert_allclose(windowed, whole['coefficients'], atol=1e-5)
@@ -69,7 +69,7 @@ def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
   stream = streaming.VgStream(vg)
   cut = [(images[part], seen[part], drawn[part]) for part in (slice(0, 2), slice(2, 4))]
   got = np.concatenate(list(stream.redrawn(cut)))
-  net, plain = tasks.make_net(vg.config), []
+  net, plain = models.make_net(vg.config), []
   apply = jax.jit(functools.partial(net.apply, train=False))
   carry = jnp.zeros((1, 8, 8, net.recurrent_features))
   for image, example, points in zip(images, seen, drawn):
@@ -91,8 +91,7 @@ def test_one_compilation_whatever_the_length(vg, at):
     landmarks = _landmarks(rng, length)
     list(vg_stream(image, landmarks[:, 0], streaming.split(landmarks, 4)))
     list(at_stream(np.zeros((1, 6), np.float32), streaming.mfcc_windows(np.zeros(length * 640), length, 4)))
-  assert vg_stream.start._cache_size() == vg_stream.step._cache_size() == 1
-  assert at_stream.step._cache_size() == 1
+  assert [len(program.loaded) for program in (vg_stream.start, vg_stream.step, at_stream.step)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize('num_samples, num_frames', [(6400, 10), (6400, 7), (5000, 8), (640 * 8, 8), (1, 1)])

@@ -64,7 +64,7 @@ def test_at_once_both_learn_against_the_other_as_it_was():
 
 def _judged_by_the_old(step):
   from atvg_jax.models.discriminator import RegressionDiscriminator
-  from atvg_jax.tasks import make_net
+  from atvg_jax.models import make_net
   config, batch, before, _, _ = step
   image = batch['example_image'].astype(np.float32) / 127.5 - 1
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import losses, metrics, parallel, rng
+from atvg_jax import losses, metrics, models, parallel, rng
 from atvg_jax.models import discriminator
 from atvg_jax.tasks import vg_task
 from data_pipelines import features
@@ -35,7 +35,7 @@ def _float(images):
 
 
 def _generate(config, state, batch):
-  net = vg_task.make_net(config)
+  net = models.make_net(config)
   outputs, _ = jax.jit(lambda *inputs: net.apply(
       *inputs, train=True, mutable=['batch_stats'], rngs={'dropout': jax.random.key(0)}))(
           {'params': state.g_params, 'batch_stats': state.g_batch_stats}, _float(batch['example_image']),

@@ -8,7 +8,7 @@ import pytest
 import synthetic
 
 from atvg_jax import train, weights
-from atvg_jax.tasks import make_net
+from atvg_jax.models import make_net
 from data_pipelines.errors import InputError
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax import demo, flops, generate, streaming, tasks, weights
+from atvg_jax import demo, flops, generate, models, streaming, weights
 from atvg_jax.generator import load_nets
 from configs import common
 from data_pipelines import audio, faces, features
@@ -54,7 +54,7 @@ def run(argv: list[str]) -> None:
 def random_bundle() -> weights.Bundle:
   """A VG-net of the published widths whose weights are random."""
   config = common.base('vg').to_dict()
-  net = tasks.make_net(config)
+  net = models.make_net(config)
   points = np.zeros((1, features.LANDMARK_SIZE), np.float32)
   image = np.zeros((1, features.IMAGE_SIZE, features.IMAGE_SIZE, 3), np.float32)
   shapes = jax.eval_shape(functools.partial(net.init, train=False), jax.random.key(0), image, points, points[:, None])
@@ -77,7 +77,7 @@ def operations(config: Any, params: Any) -> float:
   Every convolution counts as a direct one over its whole input, as the published network computes it; a transposed
   one by its 3x3 taps, without the holes. Nothing else counts, and how it is computed here does not matter.
   """
-  net = tasks.make_net(config)
+  net = models.make_net(config)
 
   def kernels(name: str) -> list[tuple[int, ...]]:
     return [np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)

@@ -10,23 +10,8 @@ from data_pipelines.errors import InputError
 _TASKS = {'at': at_task, 'vg': vg_task}
 
 
-def _module(name: str) -> Any:
-  if name not in _TASKS:
-    raise InputError(f'task {name!r} is unknown: use one of {sorted(_TASKS)}')
-  return _TASKS[name]
-
-
 def make_task(config: Any, basis: LandmarkBasis | None) -> Task:
   """The task that the config names; `basis` is needed by 'at' only."""
-  return _module(config.task).make(config, basis)
-
-
-def make_net(config: Any) -> Any:
-  """The Linen module that the config (a ConfigDict or its dict) describes, for one device."""
-  config = config if hasattr(config, 'task') else _Fields(config)
-  return _module(config.task).make_net(config)
-
-
-class _Fields(dict):
-  """A dict whose keys can be read as attributes."""
-  __getattr__ = dict.__getitem__
+  if config.task not in _TASKS:
+    raise InputError(f'task {config.task!r} is unknown: use one of {sorted(_TASKS)}')
+  return _TASKS[config.task].make(config, basis)

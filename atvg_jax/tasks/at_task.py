@@ -7,19 +7,13 @@ import jax.numpy as jnp
 import optax
 
 from atvg_jax import landmarks as lm
-from atvg_jax import losses, metrics, optimizers, rng
+from atvg_jax import losses, metrics, models, optimizers, rng
 from atvg_jax.models import at_net
-from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
+from atvg_jax.task import AXIS, Batch, Task, accumulate, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 
 _BLUNT = 0.03  # pixels: see `metrics.lmd`
-
-
-def make_net(config: Any, axis_name: str | None = None) -> at_net.AtNet | at_net.AtSingle:
-  """The net by a config's fields `model` (keywords; its `name` may be 'at_single') and `dtype`."""
-  net = at_net.AtSingle if config.model.get('name') == 'at_single' else at_net.AtNet
-  return build(net, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
 
 
 def _inputs(net: Any, batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array, ...]:
@@ -31,7 +25,7 @@ def _inputs(net: Any, batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array,
 
 def make(config: Any, basis: lm.LandmarkBasis) -> Task:
   """The task. `basis` holds as many components as the net predicts coefficients."""
-  net = make_net(config, AXIS if config.sync_batch_norm else None)
+  net = models.make_net(config, axis_name=AXIS if config.sync_batch_norm else None)
   optimizer = optimizers.make(config.optimizer, config.num_steps)
   weights = config.loss
 
@@ -39,7 +33,7 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     landmarks = jnp.zeros((1, features.LANDMARK_SIZE))
     batch = {features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)),
              features.EXAMPLE_LANDMARKS: landmarks, features.REST_LANDMARKS: landmarks}
-    variables = make_net(config).init(key, *_inputs(net, batch, basis), train=False)
+    variables = models.make_net(config).init(key, *_inputs(net, batch, basis), train=False)
     params = variables['params']
     return TrainState(
         step=jnp.zeros((), jnp.int32), g_params=params, g_batch_stats=variables.get('batch_stats', {}),

@@ -12,22 +12,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax import losses, metrics, optimizers, rng, unsharp
+from atvg_jax import losses, metrics, models, optimizers, rng, unsharp
 from atvg_jax.models import discriminator, vg_net
-from atvg_jax.task import AXIS, Batch, Task, accumulate, build, frame_weights
+from atvg_jax.task import AXIS, Batch, Task, accumulate, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
 
-def make_net(config: Any, axis_name: str | None = None, remat: bool = False) -> vg_net.VgNet | vg_net.SoundVgNet:
-  """VG-net by a config's fields `model` (keywords; its `name` may be 'sound_vg') and `dtype`."""
-  net = vg_net.SoundVgNet if config.model.get('name') == 'sound_vg' else vg_net.VgNet
-  return build(net, config.model, dtype=jnp.dtype(config.dtype), axis_name=axis_name, remat=remat)
-
-
 def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
-  return build(discriminator.RegressionDiscriminator, config.discriminator, dtype=jnp.dtype(config.dtype),
+  return models.build(discriminator.RegressionDiscriminator, config.discriminator, dtype=jnp.dtype(config.dtype),
                axis_name=axis_name)
 
 
@@ -51,7 +45,7 @@ def make(config: Any, basis: Any = None) -> Task:
   """The task; the landmarks it learns from are the true ones, so it needs no `basis`."""
   del basis
   axis_name = AXIS if config.sync_batch_norm else None
-  net = make_net(config, axis_name, config.remat)
+  net = models.make_net(config, axis_name=axis_name, remat=config.remat)
   adversarial = config.discriminator is not None
   d_net = _make_discriminator(config, axis_name) if adversarial else None
   g_optimizer = optimizers.make(config.optimizer, config.num_steps)
@@ -70,7 +64,7 @@ def make(config: Any, basis: Any = None) -> Task:
     batch = {features.EXAMPLE_IMAGE: image, features.EXAMPLE_LANDMARKS: landmarks,
              features.LANDMARKS: landmarks[:, None],
              features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS))}
-    variables = make_net(config).init(key, *_inputs(net, batch), train=False)
+    variables = models.make_net(config).init(key, *_inputs(net, batch), train=False)
     params = variables['params']
     state = TrainState(
         step=jnp.zeros((), jnp.int32), g_params=params, g_batch_stats=variables.get('batch_stats', {}),
