@@ -92,6 +92,8 @@ def test_frames_that_are_their_own_examples_are_one_clip(recurrence):
 
 def test_algorithms_are_chosen_by_backend_and_shape():
   assert folded.choose('cpu', (3, 3, 512, 512)) == 'winograd'
+  assert folded.choose('cpu', (3, 3, 116, 48), up=True) == 'winograd'
+  assert folded.choose('cpu', (3, 3, 64, 16)) == folded.choose('cpu', (7, 7, 64, 16)) == 'rows'
   assert folded.choose('gpu', (3, 3, 512, 512)) == 'direct'
   assert folded.choose('cpu', (3, 3, 512, 512), stride=2) == 'direct'
 

@@ -53,9 +53,9 @@ def choose(backend: str, weights_shape: tuple[int, ...], *, stride: int = 1, up:
   size, _, channels, features = weights_shape
   if backend != 'cpu' or stride != 1:
     return 'direct'
-  if size == 3 and min(channels, features) >= 64:
+  if size == 3 and min(channels, features) >= (48 if up else 64):
     return 'winograd'
-  if size > 3 and features < 16:
+  if not up and size > 1 and features <= 16:
     return 'rows'
   return 'direct'
 
