@@ -3,7 +3,6 @@
 The first three are the published ones (arXiv 1905.03820, section 3.3, and the authors' code).
 """
 
-from collections.abc import Sequence
 
 import jax
 from jax import lax
@@ -48,15 +47,6 @@ def landmark_loss(regressed: Array, true: Array, mouth_factor: float = 100.0) ->
 def bce_with_logits(logits: Array, target: float) -> Array:
   """Mean binary cross entropy of logits [B] or [B, T] with one target, 1 for real and 0 for fake."""
   return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)))
-
-
-def feature_loss(fake: Sequence[Array], real: Sequence[Array]) -> Array:
-  """Feature matching: the mean over a discriminator's layers of the L1 between what they see in fake and in real frames.
-
-  Wang et al., pix2pixHD, CVPR 2018, arXiv 1711.11585, equation 4. The real frames' features get no gradient.
-  """
-  return jnp.mean(jnp.stack([jnp.mean(jnp.abs(ours - lax.stop_gradient(true)))
-                             for ours, true in zip(fake, real, strict=True)]))
 
 
 def gradient_loss(fake: Array, real: Array, weight: Array | None = None) -> Array:

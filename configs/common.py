@@ -43,7 +43,6 @@ def base(task: str) -> ConfigDict:
   if task == 'vg':
     config.remat = False  # compute the decoder's inner values again for the gradient: less memory, more time
     config.d_steps = 1  # updates of the discriminator before one of the generator, on the same clips
-    config.discriminator_sees = 'frame'  # or 'mouth': the part of the frames that the discriminator judges
     config.simultaneous = False  # one generated video for both updates; the published order generates twice
 
   config.loss = ConfigDict()  # weights of the terms
@@ -57,7 +56,6 @@ def base(task: str) -> ConfigDict:
     config.loss.dynamic = True  # its weighing by the attention; without, a plain L1
     config.loss.adversarial = 1.0  # with a discriminator: real or fake
     config.loss.landmark = 1.0  # with a discriminator that regresses: the landmarks that it sees
-    config.loss.feature = 0.0  # with a discriminator: what its layers see in real and in generated frames
     config.loss.gradient = 0.0  # differences of neighbouring pixels
     config.loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
     config.loss.sharpened_mouth = 0.0  # how much the target's mouth is sharpened, for what is learnt from it is softer

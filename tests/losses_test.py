@@ -50,14 +50,6 @@ def test_bce_with_logits_is_the_cross_entropy_of_the_sigmoid():
   assert np.isfinite(losses.bce_with_logits(jnp.array([-1e4]), 1.0))
 
 
-def test_feature_loss_is_the_mean_over_layers_and_leaves_the_real_ones_alone():
-  fake, real = ([_normal(1, 2, 4, 4, 3, seed=i), _normal(1, 2, 2, 2, 5, seed=i + 1)] for i in (0, 5))
-  expected = np.mean([np.mean(np.abs(a - b)) for a, b in zip(fake, real)])
-  assert losses.feature_loss(fake, real) == pytest.approx(expected, rel=1e-6)
-  gradients = jax.grad(losses.feature_loss, argnums=(0, 1))(fake, real)
-  assert all(np.any(gradient) for gradient in gradients[0]) and not any(np.any(gradient) for gradient in gradients[1])
-
-
 def test_gradient_loss_sees_edges_and_not_brightness():
   real = _normal(2, 3, 8, 8, 3)
   assert losses.gradient_loss(real + 1, real) == pytest.approx(0, abs=1e-6)

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import losses, metrics, models, parallel, rng
+from atvg_jax import losses, models, parallel, rng
 from atvg_jax.models import discriminator
 from atvg_jax.tasks import vg_task
 from data_pipelines import features
-from data_pipelines.errors import InputError
 
 
 def _setting(**fields):
@@ -88,33 +87,6 @@ def test_everything_that_should_moves(stepped):
                            getattr(before, name))
     assert np.mean([change > 0 for change in jax.tree.leaves(changes)]) > 0.9, name
   assert int(after.step) == 1
-
-
-def test_the_discriminator_can_look_at_the_mouth_alone():
-  config, task, state, batch = _setting(discriminator_sees='mouth', simultaneous=True, loss__feature=3.0)
-  step = parallel.pmap_train_step(task.train_step)
-
-  def terms(batch):
-    return {name: float(value) for name, value in
-            step(parallel.replicate(jax.tree.map(np.asarray, state)), parallel.shard_batch(batch))[1].items()}
-
-  first = terms(batch)
-  assert first['g_loss'] == pytest.approx(
-      10 * first['g_pixel_loss'] + 3 * first['g_feature_loss'] + first['g_adversarial_loss'] + first['g_landmark_loss'],
-      rel=1e-5)
-  rows, columns = metrics.mouth_box(config.data.image_size)
-  elsewhere, mouth = batch['video'].copy(), batch['video'].copy()
-  elsewhere[:, :, :rows.start] = 255 - elsewhere[:, :, :rows.start]
-  mouth[:, :, rows, columns] = 255 - mouth[:, :, rows, columns]
-  other = terms(batch | {'video': elsewhere})
-  assert other['d_real_loss'] == first['d_real_loss'] and other['g_feature_loss'] == first['g_feature_loss']
-  assert other['g_pixel_loss'] != first['g_pixel_loss']
-  assert terms(batch | {'video': mouth})['d_real_loss'] != first['d_real_loss']
-
-
-def test_a_part_that_nobody_knows_is_refused():
-  with pytest.raises(InputError, match="'frame' or 'mouth', not 'nose'"):
-    _setting(discriminator_sees='nose')
 
 
 def test_without_a_discriminator_there_is_none():

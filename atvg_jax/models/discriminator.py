@@ -50,18 +50,16 @@ class RegressionDiscriminator(nn.Module):
 
     Returns:
       'logits' [B]: the frames' scores averaged, before the sigmoid ([B, T], each frame's own, without `sequence`);
-      with `regression` 'landmarks' [B, T, 136]: an offset in (-1, 1) from the example's; both float32. 'features':
-      what each convolution gives, [B, T, H / 2^i, W / 2^i, C].
+      with `regression` 'landmarks' [B, T, 136]: an offset in (-1, 1) from the example's; both float32.
     """
     dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
     init = weight_init(self.init_stddev)
     norm = make_norm(self.norm, over=self.norm_over, axis_name=self.axis_name, **dtypes)
     conv = functools.partial(ConvBlock, stride=2, kernel_init=init, **dtypes)
     dense = functools.partial(nn.Dense, kernel_init=init, **dtypes)
-    x, maps = video, []
+    x = video
     for index, features in enumerate(self.features):
       x = conv(features, norm=norm if index else None, name=f'conv{index}')(x, train=train)
-      maps.append(x)
     x = nn.relu(dense(self.image_head_features, name='image_dense')(x.reshape(*x.shape[:2], -1)))
     if self.regression:
       example = example_landmarks
@@ -72,7 +70,7 @@ class RegressionDiscriminator(nn.Module):
     if self.sequence:
       x, _ = Lstm(self.recurrent_features, self.recurrent_layers, **dtypes, name='lstm')(x)
     scores = dense(1, name='score')(x)[..., 0].astype(jnp.float32)  # [B, T]
-    outputs = {'logits': jnp.mean(scores, axis=1) if self.sequence else scores, 'features': maps}
+    outputs = {'logits': jnp.mean(scores, axis=1) if self.sequence else scores}
     if not self.regression:
       return outputs
     offsets = jnp.tanh(dense(example_landmarks.shape[-1], name='landmarks')(x)).astype(jnp.float32)

@@ -17,7 +17,6 @@ from atvg_jax.models import discriminator, vg_net
 from atvg_jax.task import AXIS, Batch, Task, accumulate, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
 from data_pipelines import features
-from data_pipelines.errors import InputError
 
 
 def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
@@ -51,12 +50,6 @@ def make(config: Any, basis: Any = None) -> Task:
   g_optimizer = optimizers.make(config.optimizer, config.num_steps)
   d_optimizer = optimizers.make(config.optimizer, config.num_steps)
   weights = config.loss
-  if config.discriminator_sees not in ('frame', 'mouth'):
-    raise InputError(f"config.discriminator_sees is 'frame' or 'mouth', not {config.discriminator_sees!r}")
-
-  def seen(video: jax.Array) -> jax.Array:
-    """What of [..., H, W, 3] the discriminator judges."""
-    return video[..., *metrics.mouth_box(video.shape[-2]), :] if config.discriminator_sees == 'mouth' else video
 
   def init(key: jax.Array) -> TrainState:
     size = config.data.image_size
@@ -73,7 +66,7 @@ def make(config: Any, basis: Any = None) -> Task:
     if not adversarial:
       return state
     d_variables = _make_discriminator(config).init(
-        jax.random.fold_in(key, 1), seen(image[:, None]), landmarks, train=False)
+        jax.random.fold_in(key, 1), image[:, None], landmarks, train=False)
     return state.replace(
         d_params=d_variables['params'], d_batch_stats=d_variables.get('batch_stats', {}),
         d_opt_state=d_optimizer.init(d_variables['params']))
@@ -87,7 +80,7 @@ def make(config: Any, basis: Any = None) -> Task:
 
   def discriminate(params: Any, batch_stats: Any, video: jax.Array, batch: Batch) -> tuple[dict[str, jax.Array], Any]:
     outputs, updates = d_net.apply(
-        _variables(params, batch_stats), seen(video), batch[features.EXAMPLE_LANDMARKS], train=True,
+        _variables(params, batch_stats), video, batch[features.EXAMPLE_LANDMARKS], train=True,
         mutable=['batch_stats'])
     return outputs, updates.get('batch_stats', {})
 
@@ -131,10 +124,6 @@ def make(config: Any, basis: Any = None) -> Task:
       if d_net.regression:
         terms['g_landmark_loss'] = losses.landmark_loss(d_out['landmarks'], batch[features.LANDMARKS])
         total += weights.landmark * terms['g_landmark_loss']
-      if weights.feature:
-        true_out, _ = discriminate(d_params, d_batch_stats, real, batch)
-        terms['g_feature_loss'] = losses.feature_loss(d_out['features'], true_out['features'])
-        total += weights.feature * terms['g_feature_loss']
     return total, (d_batch_stats, terms | {'g_loss': total})
 
   # Phases of a step: (state, dropout's stream, (G's, D's statistics), batch, part) → (statistics, (gradients, terms)).
