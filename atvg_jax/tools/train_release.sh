@@ -23,13 +23,19 @@ atvg prepare lrw_ar --source "$2" --out data/lrw_ar
 atvg prepare lrw_ar --source "$2" --out data/in_step/lrw_ar --sound-offsets data/lrw_ar
 
 runs=runs${3:+/$3}
-for name in release_at release_vg; do
+train() {  # NAME CONFIG [fields]
   # A run that was asked to stop saves and ends with this status: the stages after it must not begin.
-  atvg train --config="configs/$name.py${3:+:$3}" --workdir="$runs/$name" --interrupted_status=75
-done
+  atvg train --config="configs/$2.py$size" --workdir="$runs/$1" --interrupted_status=75 "${@:3}"
+}
+size=${3:+:$3}
+again=(--config.init_from="$runs/release_vg")
+[ -n "$size" ] || again+=(--config.num_steps=5000)
+train release_at release_at
+train release_vg release_vg
+train release_vg_again release_vg "${again[@]}"
 
 atvg release --workdir "$runs/release_at" --out "$runs/at_small.npz"
-atvg release --workdir "$runs/release_vg" --out "$runs/vg_small.npz"
+atvg release --workdir "$runs/release_vg_again" --out "$runs/vg_small.npz"
 for set in grid lrw_ar in_step/lrw_ar; do
   atvg evaluate --data "data/$set" --weights "$runs/at_small.npz" "$runs/vg_small.npz" --out "$runs/evaluation/$set"
 done
