@@ -3,7 +3,6 @@
 The first three are the published ones (arXiv 1905.03820, section 3.3, and the authors' code).
 """
 
-
 import jax
 from jax import lax
 import jax.numpy as jnp

@@ -33,20 +33,19 @@ class Program:
   def __call__(self, *arguments: Any) -> Any:
     """The function's answer."""
     leaves, tree = jax.tree.flatten(arguments)
-    key = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    if key not in self.loaded:
-      self.loaded[key] = self._load(key, leaves)
-    return self.loaded[key](*leaves)
+    kind = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    if kind not in self.loaded:
+      self.loaded[kind] = self._load(*kind, leaves)
+    return self.loaded[kind](*leaves)
 
-  def _load(self, key: tuple[Any, Any], leaves: list[Any]) -> Callable[..., Any]:
+  def _load(self, tree: Any, shapes: Hashable, leaves: list[Any]) -> Callable[..., Any]:
     """The program for such arguments, from the cache if there is one; else it is traced, and put there."""
-    traced = jax.jit(lambda *leaves: self._function(*jax.tree.unflatten(key[0], leaves)))
+    traced = jax.jit(lambda *leaves: self._function(*jax.tree.unflatten(tree, leaves)))
     folder = jax.config.jax_compilation_cache_dir
     if not folder or not jax.config.jax_enable_compilation_cache:
       return traced
     about = repr((jax.__version__, jax.default_backend(), jax.devices()[0].device_kind, jax.config.jax_enable_x64,
-                  jax.config.jax_default_matmul_precision, _code(), self._about, str(key[0]),
-                  [(shape, str(dtype)) for shape, dtype in key[1]]))
+                  jax.config.jax_default_matmul_precision, _code(), self._about, tree, shapes))
     path = os.path.join(folder, f'program-{hashlib.sha256(about.encode()).hexdigest()}')
     content = _read(path)
     if content is None:

@@ -25,10 +25,15 @@ def make_net(config: Any, **options: Any) -> Any:
   Raises:
     InputError: there is no such net, or it has no such keyword.
   """
-  if config['task'] not in _NETS:
-    raise InputError(f'task {config["task"]!r} is unknown: use one of {sorted(_NETS)}')
-  net, others = _NETS[config['task']]
+  net, others = by_task(_NETS, config['task'])
   return build(others.get(config['model'].get('name'), net), config['model'], dtype=jnp.dtype(config['dtype']), **options)
+
+
+def by_task(table: Mapping[str, Any], task: str) -> Any:
+  """What a table has for a config's task; raises InputError where it has nothing."""
+  if task not in table:
+    raise InputError(f'task {task!r} is unknown: use one of {sorted(table)}')
+  return table[task]
 
 
 def build(net: Callable[..., Any], keywords: Mapping[str, Any], **more: Any) -> Any:

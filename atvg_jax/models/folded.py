@@ -2,8 +2,8 @@
 
 XLA's CPU backend computes a convolution as patches times matrix. The same sums come cheaper by Winograd's
 algorithm where the kernel is 3x3 (or, of a transposed convolution, the phases' 2x2) and channels are many, and
-by rows where the outputs are few. Graphics cards and TPUs have good convolutions of
-their own. docs/performance.md has the measurements.
+by rows where the outputs are few. Graphics cards and TPUs have good convolutions of their own.
+docs/performance.md has the measurements.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,16 +2,14 @@
 
 from typing import Any
 
+from atvg_jax import models
 from atvg_jax.landmarks import LandmarkBasis
 from atvg_jax.task import Task
 from atvg_jax.tasks import at_task, vg_task
-from data_pipelines.errors import InputError
 
 _TASKS = {'at': at_task, 'vg': vg_task}
 
 
 def make_task(config: Any, basis: LandmarkBasis | None) -> Task:
   """The task that the config names; `basis` is needed by 'at' only."""
-  if config.task not in _TASKS:
-    raise InputError(f'task {config.task!r} is unknown: use one of {sorted(_TASKS)}')
-  return _TASKS[config.task].make(config, basis)
+  return models.by_task(_TASKS, config.task).make(config, basis)

@@ -21,7 +21,7 @@ from data_pipelines import features
 
 def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
   return models.build(discriminator.RegressionDiscriminator, config.discriminator, dtype=jnp.dtype(config.dtype),
-               axis_name=axis_name)
+                      axis_name=axis_name)
 
 
 def _to_float(images: jax.Array) -> jax.Array:

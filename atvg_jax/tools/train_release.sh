@@ -23,11 +23,11 @@ atvg prepare lrw_ar --source "$2" --out data/lrw_ar
 atvg prepare lrw_ar --source "$2" --out data/in_step/lrw_ar --sound-offsets data/lrw_ar
 
 runs=runs${3:+/$3}
+size=${3:+:$3}
 train() {  # NAME CONFIG [fields]
   # A run that was asked to stop saves and ends with this status: the stages after it must not begin.
   atvg train --config="configs/$2.py$size" --workdir="$runs/$1" --interrupted_status=75 "${@:3}"
 }
-size=${3:+:$3}
 again=(--config.init_from="$runs/release_vg")
 [ -n "$size" ] || again+=(--config.num_steps=5000)
 train release_at release_at
