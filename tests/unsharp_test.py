@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from atvg_jax import unsharp
+from atvg_jax.models import unsharp
 from atvg_jax.models.vg_net import compose
 
 

@@ -25,7 +25,7 @@ from atvg_jax.models.layers import (
     weight_init,
 )
 from atvg_jax.models.recurrent import ConvGru, Recurrence
-from atvg_jax.unsharp import sharpened
+from atvg_jax.models.unsharp import sharpened
 from data_pipelines.errors import InputError
 
 _SCALE = 16  # from the image to the recurrent state

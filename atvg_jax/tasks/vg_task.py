@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax import losses, metrics, models, optimizers, rng, unsharp
+from atvg_jax import losses, metrics, models, optimizers, rng
+from atvg_jax.models import unsharp
 from atvg_jax.models import discriminator, vg_net
 from atvg_jax.task import AXIS, Batch, Task, accumulate, frame_weights
 from atvg_jax.train_state import TrainState, update_ema
