@@ -21,7 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from atvg_jax import parallel
+from atvg_jax.runtime import parallel
 from atvg_jax.train_state import TrainState
 from data_pipelines.errors import InputError
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import atvg_jax
-from atvg_jax import host_memory
+from atvg_jax.runtime import host_memory
 from data_pipelines import features
 from data_pipelines.errors import InputError
 

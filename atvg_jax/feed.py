@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from atvg_jax import parallel
+from atvg_jax.runtime import parallel
 from data_pipelines import features
 
 NumpyBatch = Mapping[str, np.ndarray]

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from atvg_jax import landmarks as lm
-from atvg_jax import parallel, paste, published, streaming, weights
+from atvg_jax.runtime import parallel
+from atvg_jax import paste, published, streaming, weights
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 

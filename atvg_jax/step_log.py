@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax import parallel
+from atvg_jax.runtime import parallel
 from atvg_jax.task import SKIPPED
 from data_pipelines.errors import InputError
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import cepstra, models, parallel, programs, weights
+from atvg_jax import cepstra, models, weights
+from atvg_jax.runtime import parallel, program_cache
 from atvg_jax.models import at_net, fast_vg
 from data_pipelines import audio_stream, features
 
@@ -33,7 +34,7 @@ class AtStream:
       outputs = self._net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
       return outputs['coefficients'], outputs['carry']
 
-    self.step = programs.Program(step, bundle.config['model'], bundle.config['dtype'])
+    self.step = program_cache.Program(step, bundle.config['model'], bundle.config['dtype'])
 
   def __call__(self, example_coefficients: np.ndarray, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields coefficients [B, W, K] for every window of MFCC [B, W, 28, 12].
@@ -89,7 +90,7 @@ class VgStream:
       return to_bytes(outputs['video'][:, 0]), outputs['carry']
 
     self.start, self.step, self._chained = (
-        programs.Program(function, config['model'], config['dtype']) for function in (start, step, chained))
+        program_cache.Program(function, config['model'], config['dtype']) for function in (start, step, chained))
     self._on_all_devices = functools.cache(lambda: (
         parallel.replicate(self.prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3)))
 

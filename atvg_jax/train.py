@@ -18,7 +18,8 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from atvg_jax import feed, flops, optimizers, parallel, pictures, rng, run_config, weights
+from atvg_jax import feed, optimizers, pictures, run_config, weights
+from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax.checkpoints import Best, Checkpoints, has_checkpoint
 from atvg_jax.landmarks import LandmarkBasis
 from atvg_jax.metric_writers import MetricWriter

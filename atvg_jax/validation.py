@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax import feed, parallel
+from atvg_jax import feed
+from atvg_jax.runtime import parallel
 from atvg_jax.task import Task
 from atvg_jax.train_state import TrainState
 from data_pipelines import features

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import landmarks, metrics, models, parallel, rng
+from atvg_jax import landmarks, metrics, models
+from atvg_jax.runtime import parallel, rng
 from atvg_jax.tasks import at_task
 from data_pipelines import features
 

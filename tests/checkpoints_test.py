@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax import checkpoints, optimizers, parallel
+from atvg_jax import checkpoints, optimizers
+from atvg_jax.runtime import parallel
 from atvg_jax.train_state import TrainState
 from configs import common
 from data_pipelines.errors import InputError

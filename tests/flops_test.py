@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from atvg_jax import flops
+from atvg_jax.runtime import flops
 
 _X = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
 _KERNEL = jax.ShapeDtypeStruct((3, 3, 3, 5), jnp.float32)

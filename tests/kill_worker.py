@@ -5,7 +5,8 @@ import sys
 import jax
 import synthetic
 
-from atvg_jax import parallel, train
+from atvg_jax.runtime import parallel
+from atvg_jax import train
 
 
 def main(workdir: str, steps: str) -> None:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from atvg_jax import parallel
+from atvg_jax.runtime import parallel
 from data_pipelines.errors import InputError
 
 _TESTS = pathlib.Path(__file__).resolve().parent

@@ -33,7 +33,8 @@ def main() -> None:
   import numpy as np
   import synthetic
 
-  from atvg_jax import parallel, train
+  from atvg_jax.runtime import parallel
+  from atvg_jax import train
 
   parallel.initialize()
   assert jax.local_device_count() == asked.devices and jax.process_count() == asked.count

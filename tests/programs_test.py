@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from atvg_jax import programs
+from atvg_jax.runtime import program_cache
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def _traced(*about, size=3):
     return {'sum': (numbers['a'] + factor * numbers['b']).sum(axis=0), 'none': None}
 
   numbers = {'a': np.arange(2 * size, dtype=np.float32).reshape(2, size), 'b': np.ones((2, size), np.float32)}
-  program = programs.Program(function, *about)
+  program = program_cache.Program(function, *about)
   answers = [program(numbers, np.float32(2)), program(numbers, np.float32(5))]
   np.testing.assert_array_equal(answers[0]['sum'], numbers['a'].sum(axis=0) + 4)
   np.testing.assert_array_equal(answers[1]['sum'], numbers['a'].sum(axis=0) + 10)
@@ -42,7 +42,7 @@ def test_what_was_traced_is_found_again(folder):
 def test_what_is_another_program_is_traced(folder, monkeypatch, change):
   _traced('net')
   if change == 'code':
-    monkeypatch.setattr(programs, '_code', lambda: 'changed')
+    monkeypatch.setattr(program_cache, '_code', lambda: 'changed')
   with jax.default_matmul_precision('highest' if change == 'precision' else None):
     again = _traced('other' if change == 'about' else 'net', size=4 if change == 'shapes' else 3)
   assert again == 1 and len(list(folder.glob('program-*'))) == 2
@@ -66,7 +66,7 @@ def test_without_a_folder_nothing_is_kept(folder):
 
 
 def test_what_has_no_text_runs_all_the_same(folder):
-  program = programs.Program(lambda x: jax.pure_callback(lambda x: x + 1, x, x, vmap_method='sequential'))
+  program = program_cache.Program(lambda x: jax.pure_callback(lambda x: x + 1, x, x, vmap_method='sequential'))
   assert program(np.float32(1)) == 2
   assert not list(folder.glob('program-*'))
 
@@ -75,10 +75,10 @@ def test_the_code_that_counts_is_both_packages(monkeypatch, tmp_path):
   for package in ('atvg_jax', 'data_pipelines'):
     (tmp_path / package).mkdir()
     (tmp_path / package / 'net.py').write_text('x = 1')
-  monkeypatch.setattr(programs.importlib.resources, 'files', lambda package: tmp_path / package)
-  digests = [programs._code.__wrapped__()]
+  monkeypatch.setattr(program_cache.importlib.resources, 'files', lambda package: tmp_path / package)
+  digests = [program_cache._code.__wrapped__()]
   for package, content in (('data_pipelines', 'x = 2'), ('atvg_jax', 'x = 3')):
     (tmp_path / package / 'net.py').write_text(content)
-    digests.append(programs._code.__wrapped__())
+    digests.append(program_cache._code.__wrapped__())
   (tmp_path / 'atvg_jax' / 'net.npz').write_text('weights are arguments')
-  assert len(set(digests)) == 3 and programs._code.__wrapped__() == digests[-1]
+  assert len(set(digests)) == 3 and program_cache._code.__wrapped__() == digests[-1]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import flops, losses, parallel, rng
+from atvg_jax.runtime import flops, parallel, rng
+from atvg_jax import losses
 from atvg_jax.task import AXIS, SKIPPED, skipping_nonfinite
 from atvg_jax.tasks import make_task
 from data_pipelines import features

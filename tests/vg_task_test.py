@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import losses, models, parallel, rng
+from atvg_jax import losses, models
+from atvg_jax.runtime import parallel, rng
 from atvg_jax.models import discriminator
 from atvg_jax.tasks import vg_task
 from data_pipelines import features

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 
-from atvg_jax import parallel
+from atvg_jax.runtime import parallel
 from atvg_jax.benchmarks import generate_benchmark, train_benchmark
 from data_pipelines.errors import InputError
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from atvg_jax import landmarks as lm
-from atvg_jax import losses, metrics, models, optimizers, rng
+from atvg_jax import losses, metrics, models, optimizers
+from atvg_jax.runtime import rng
 from atvg_jax.models import at_net
 from atvg_jax.task import AXIS, Batch, Task, accumulate, frame_weights
 from atvg_jax.train_state import TrainState, update_ema

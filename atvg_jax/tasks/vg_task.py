@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax import losses, metrics, models, optimizers, rng
+from atvg_jax import losses, metrics, models, optimizers
+from atvg_jax.runtime import rng
 from atvg_jax.models import unsharp
 from atvg_jax.models import discriminator, vg_net
 from atvg_jax.task import AXIS, Batch, Task, accumulate, frame_weights

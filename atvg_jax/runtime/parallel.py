@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from atvg_jax import flops
+from atvg_jax.runtime import flops
 from atvg_jax.task import AXIS
 from data_pipelines.errors import InputError
 
