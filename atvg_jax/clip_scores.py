@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import metrics, sharpness, streaming
+from atvg_jax.metrics import cpbd, image_metrics
+from atvg_jax import streaming
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 
@@ -63,7 +64,7 @@ _REGIONS = '', '_mouth', '_lips'
 @jax.jit
 def _score_window(ours: list[jax.Array], true: jax.Array, boxes: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
   ours, true = jax.tree.map(lambda video: video.astype(jnp.float32) / 255, (ours, true))
-  return metrics.region_scores(ours, true, boxes)
+  return image_metrics.region_scores(ours, true, boxes)
 
 
 def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
@@ -79,8 +80,8 @@ def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
     For every row 'psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', each [B, T].
   """
   size = true.shape[2]
-  mouth = [bound for part in metrics.mouth_box(size) for bound in (part.start, part.stop)]
-  boxes = np.array([[(0, size, 0, size), mouth, metrics.lips_box(clip, size)] for clip in landmarks], np.int32)
+  mouth = [bound for part in image_metrics.mouth_box(size) for bound in (part.start, part.stop)]
+  boxes = np.array([[(0, size, 0, size), mouth, image_metrics.lips_box(clip, size)] for clip in landmarks], np.int32)
   unequal = {row: video for row, video in videos.items() if video is not true}
   pieces = [streaming.split(video, WINDOW) if video.shape[1] == true.shape[1] else itertools.repeat(video)
             for video in unequal.values()]
@@ -88,7 +89,7 @@ def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
   scored = [_score_window(ours, true_part, boxes) for true_part, *ours in windows]
   found = {row: [np.concatenate(parts, axis=1)[:, :true.shape[1]] for parts in zip(*of_row, strict=True)]
            for row, of_row in zip(unequal, zip(*scored, strict=True), strict=True)}
-  perfect = [np.full((*true.shape[:2], len(_REGIONS)), value, np.float32) for value in (metrics.MAX_PSNR, 1)]
+  perfect = [np.full((*true.shape[:2], len(_REGIONS)), value, np.float32) for value in (image_metrics.MAX_PSNR, 1)]
   return {row: {f'{name}{region}': values[..., i] for i, region in enumerate(_REGIONS)
                 for name, values in zip(('psnr', 'ssim'), found.get(row, perfect), strict=True)} for row in videos}
 
@@ -143,13 +144,13 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
     velocity = np.diff(points - true_points, axis=0)[:, features.MOUTH]
     scores['velocity_error'] = float(np.linalg.norm(velocity, axis=-1).mean())
   if len(found) > 2:
-    scores['jitter'] = float(metrics.jitter(found))
+    scores['jitter'] = float(image_metrics.jitter(found))
   opening, true_opening = faces.mouth_opening(found), faces.mouth_opening(true)
   if np.std(true_opening) > _STILL:
-    scores['opening_r'] = float(metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
+    scores['opening_r'] = float(image_metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
     scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
     if np.std(opening) > _STILL and len(found) >= _MAX_LAG + 3:
-      scores['lag'] = float(metrics.best_lag(opening, true_opening, _MAX_LAG)[0])
+      scores['lag'] = float(image_metrics.best_lag(opening, true_opening, _MAX_LAG)[0])
   return scores
 
 
@@ -171,12 +172,12 @@ def picture_scores(frames: np.ndarray, example: np.ndarray, lips: tuple[int, int
   size = frames.shape[1]
   grey = np.rint(frames[::_SHARPNESS_STRIDE] @ np.array([0.299, 0.587, 0.114]))
   mouth = grey[:, size - 4 - 64:size - 4, size // 2 - 32:size // 2 + 32]
-  whole, of_lips = sharpness.cpbd_with_part(grey, lips)
+  whole, of_lips = cpbd.cpbd_with_part(grey, lips)
   upper = slice(0, size // 2)
   drift = np.abs(frames[:, upper].astype(np.int16) - example[upper].astype(np.int16))
   shift = frames.mean(axis=(1, 2)) - example.mean(axis=(0, 1))  # [T, 3]
   return {'cpbd': float(whole.mean()),
-          'cpbd_mouth': float(sharpness.cpbd(mouth).mean()),
+          'cpbd_mouth': float(cpbd.cpbd(mouth).mean()),
           'cpbd_lips': float(of_lips.mean()),
           'identity_drift': float(drift.mean()),
           'color_shift': float(np.abs(shift).mean(axis=0).max())}
@@ -187,10 +188,10 @@ def published_scores(frames: np.ndarray, true_frames: np.ndarray, found: np.ndar
   """The published script's formulas on frames uint8 [T, 128, 128, 3] and landmarks [T, 136]; see docs/fidelity.md."""
   pairs = list(zip(frames[::_SHARPNESS_STRIDE], true_frames[::_SHARPNESS_STRIDE], strict=True))
   return {
-      'psnr_published': float(np.mean([metrics.psnr_published(*map(metrics.published_grey, pair)) for pair in pairs])),
-      'ssim_published': float(np.mean([metrics.ssim_published(*map(metrics.published_image, pair)) for pair in pairs])),
-      'lmd_published': float('nan') if found is None else float(np.mean(metrics.lmd_published_sum(found, true))),
-      'cpbd_published': float(sharpness.cpbd_published(np.stack([metrics.published_grey(ours) for ours, _ in pairs])).mean())}
+      'psnr_published': float(np.mean([image_metrics.psnr_published(*map(image_metrics.published_grey, pair)) for pair in pairs])),
+      'ssim_published': float(np.mean([image_metrics.ssim_published(*map(image_metrics.published_image, pair)) for pair in pairs])),
+      'lmd_published': float('nan') if found is None else float(np.mean(image_metrics.lmd_published_sum(found, true))),
+      'cpbd_published': float(cpbd.cpbd_published(np.stack([image_metrics.published_grey(ours) for ours, _ in pairs])).mean())}
 
 
 def of_clip(landmarker: faces.FaceLandmarker, frames: np.ndarray, true_frames: np.ndarray, true: np.ndarray,
@@ -217,7 +218,7 @@ def of_clip(landmarker: faces.FaceLandmarker, frames: np.ndarray, true_frames: n
   if not others.any():
     others[:] = True
   scores = {name: float(values[others].mean()) for name, values in likenesses.items()}
-  scores |= picture_scores(frames, example, metrics.lips_box(true, frames.shape[1])) | landmark_scores(found, true)
+  scores |= picture_scores(frames, example, image_metrics.lips_box(true, frames.shape[1])) | landmark_scores(found, true)
   if published:
     scores |= published_scores(frames, true_frames, found, true)
   return scores

@@ -8,7 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax import metrics
+from atvg_jax.metrics import image_metrics
 from data_pipelines import features
 
 Array = jax.Array
@@ -65,7 +65,7 @@ def gradient_loss(fake: Array, real: Array, weight: Array | None = None) -> Arra
 
 def ssim_loss(fake: Array, real: Array) -> Array:
   """1 - SSIM, see `metrics.ssim`; [..., H, W, C] in [-1, 1]."""
-  return 1 - jnp.mean(metrics.ssim(fake / 2 + 0.5, real / 2 + 0.5))
+  return 1 - jnp.mean(image_metrics.ssim(fake / 2 + 0.5, real / 2 + 0.5))
 
 
 def mouth_weight(landmarks: Array, size: int, factor: float) -> Array:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import landmarks, metrics, models
+from atvg_jax import landmarks, models
+from atvg_jax.metrics import image_metrics
 from atvg_jax.runtime import parallel, rng
 from atvg_jax.tasks import at_task
 from data_pipelines import features
@@ -78,7 +79,7 @@ def test_the_mouths_distance_is_in_pixels_and_of_the_mouth_only():
   points = np.zeros((2, 68, 2), np.float32)
   points[0, 48:, 0], points[0, 48:, 1] = 3 / 64, 4 / 64
   points[1, :48] = 1
-  distance = metrics.lmd(jnp.asarray(points.reshape(2, 136)), jnp.zeros((2, 136)))
+  distance = image_metrics.lmd(jnp.asarray(points.reshape(2, 136)), jnp.zeros((2, 136)))
   np.testing.assert_allclose(distance, [5, 0], atol=1e-5)
 
 

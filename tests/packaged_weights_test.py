@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from atvg_jax import clip_scores, demo, generator, metrics
+from atvg_jax import clip_scores, demo, generator
+from atvg_jax.metrics import image_metrics
 from atvg_jax import landmarks as lm
 from data_pipelines import alignment, audio, faces, features, media
 
@@ -42,7 +43,7 @@ def test_the_mouth_moves_as_the_landmarks_say(spoken):
   found = clip_scores.redetect(faces.FaceLandmarker(), frames)
   wanted, drawn = (alignment.mouth_opening(points) for points in (landmarks, found))
   assert np.std(wanted) > 0.01  # of the distance between the eyes
-  assert metrics.correlation(drawn, wanted) > 0.5
+  assert image_metrics.correlation(drawn, wanted) > 0.5
 
 
 def test_all_but_mouth_and_jaw_stays(spoken):

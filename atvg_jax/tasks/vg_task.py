@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax import losses, metrics, models, optimizers
+from atvg_jax import losses, models, optimizers
+from atvg_jax.metrics import image_metrics
 from atvg_jax.runtime import rng
 from atvg_jax.models import unsharp
 from atvg_jax.models import discriminator, vg_net
@@ -116,7 +117,7 @@ def make(config: Any, basis: Any = None) -> Task:
       terms['g_gradient_loss'] = losses.gradient_loss(fake, real, weight)
       total += weights.gradient * terms['g_gradient_loss']
     if weights.ssim:
-      box = metrics.mouth_box(real.shape[2])
+      box = image_metrics.mouth_box(real.shape[2])
       terms['g_ssim_loss'] = losses.ssim_loss(fake[:, :, *box], real[:, :, *box])
       total += weights.ssim * terms['g_ssim_loss']
     if adversarial:
@@ -197,9 +198,9 @@ def make(config: Any, basis: Any = None) -> Task:
     frames = frame_weights(batch, real.shape[1])
     sums = {'pixel_l1': (jnp.sum(jnp.abs(fake - real).mean(axis=(2, 3, 4)) * frames), jnp.sum(frames))}
     for suffix, video in (('', fake), ('_still', still)):
-      for region, box in (('', (slice(None), slice(None))), ('_mouth', metrics.mouth_box(real.shape[2]))):
+      for region, box in (('', (slice(None), slice(None))), ('_mouth', image_metrics.mouth_box(real.shape[2]))):
         ours, true = (images[:, :, *box].reshape(-1, *images[0, 0, *box].shape) for images in (video, real))
-        for name, metric in (('psnr', metrics.psnr), ('ssim', metrics.ssim)):
+        for name, metric in (('psnr', image_metrics.psnr), ('ssim', image_metrics.ssim)):
           score = metric(ours, true).reshape(frames.shape)
           sums[f'{name}{region}{suffix}'] = (jnp.sum(score * frames), jnp.sum(frames))
     return jax.lax.psum(sums, AXIS)
