@@ -19,7 +19,8 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from atvg_jax import ablation_report, clip_scores, run_config, train
+from atvg_jax import ablation_report, clip_scores, train
+from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import parallel
 from atvg_jax import ablation_scores as scores
 from atvg_jax.step_log import NonFiniteLossError

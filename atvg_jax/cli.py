@@ -120,7 +120,7 @@ def _import_torch(arguments: argparse.Namespace) -> None:
 
 
 def _release(arguments: argparse.Namespace) -> None:
-  from atvg_jax import weights
+  from atvg_jax.checkpoints import weights
   weights.release(arguments.workdir, arguments.out)
 
 

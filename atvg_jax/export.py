@@ -23,7 +23,8 @@ import numpy as np
 from jax import export as jax_export
 
 import atvg_jax
-from atvg_jax import models, weights
+from atvg_jax import models
+from atvg_jax.checkpoints import weights
 from atvg_jax.generator import Generator, load_nets
 from atvg_jax.models import at_net
 from data_pipelines import features

@@ -15,7 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 import atvg_jax
-from atvg_jax import blinks, dubbing, motion, side_outputs, streaming, weights
+from atvg_jax import blinks, dubbing, motion, side_outputs, streaming
+from atvg_jax.checkpoints import weights
 from atvg_jax.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
 from data_pipelines import audio as audio_io
 from data_pipelines import audio_stream, faces, features, media, video_writer

@@ -17,7 +17,8 @@ import numpy as np
 
 from atvg_jax import landmarks as lm
 from atvg_jax.runtime import parallel
-from atvg_jax import paste, published, streaming, weights
+from atvg_jax import paste, published, streaming
+from atvg_jax.checkpoints import weights
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 

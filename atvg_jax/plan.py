@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from atvg_jax import feed, run_config
+from atvg_jax import feed
+from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax import landmarks as lm
 from atvg_jax.task import AXIS

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import cepstra, models, weights
+from atvg_jax import cepstra, models
+from atvg_jax.checkpoints import weights
 from atvg_jax.runtime import parallel, program_cache
 from atvg_jax.models import at_net, fast_vg
 from data_pipelines import audio_stream, features

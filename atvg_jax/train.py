@@ -18,9 +18,10 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from atvg_jax import feed, optimizers, pictures, run_config, weights
+from atvg_jax import feed, optimizers, pictures
+from atvg_jax.checkpoints import run_config, weights
 from atvg_jax.runtime import flops, parallel, rng
-from atvg_jax.checkpoints import Best, Checkpoints, has_checkpoint
+from atvg_jax.checkpoints.orbax_checkpoints import Best, Checkpoints, has_checkpoint
 from atvg_jax.landmarks import LandmarkBasis
 from atvg_jax.metric_writers import MetricWriter
 from atvg_jax.step_log import StepLog, StopSignals

@@ -11,7 +11,8 @@ from PIL import Image
 
 import drawn_clips
 import synthetic
-from atvg_jax import ablate, ablation_report, ablation_scores, feed, run_config, train
+from atvg_jax import ablate, ablation_report, ablation_scores, feed, train
+from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import parallel, rng
 from atvg_jax.models import fast_vg, make_net
 from atvg_jax.tasks import make_task

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax import checkpoints, optimizers
+from atvg_jax.checkpoints import orbax_checkpoints
+from atvg_jax import optimizers
 from atvg_jax.runtime import parallel
 from atvg_jax.train_state import TrainState
 from configs import common
@@ -29,7 +30,7 @@ def _state(step=0, width=3, ema=True):
 @pytest.fixture
 def saved(tmp_path):
   """A workdir with the checkpoints 2, 3 and 4; 1 was dropped."""
-  opened = checkpoints.Checkpoints(str(tmp_path), keep=3)
+  opened = orbax_checkpoints.Checkpoints(str(tmp_path), keep=3)
   for step in (1, 2, 3, 4):
     opened.save(step, _state(step))
   opened.close()
@@ -44,7 +45,7 @@ def _damage(workdir, step):
 
 
 def _restore(workdir, like):
-  opened = checkpoints.Checkpoints(str(workdir), keep=3)
+  opened = orbax_checkpoints.Checkpoints(str(workdir), keep=3)
   try:
     return opened.restore(jax.eval_shape(lambda: like)), opened.steps()
   finally:
@@ -60,15 +61,15 @@ def test_the_newest_comes_back_whole(saved):
 
 def test_an_empty_workdir_restores_nothing(tmp_path):
   assert _restore(tmp_path, _state()) == (None, [])
-  assert not checkpoints.has_checkpoint(str(tmp_path))
+  assert not orbax_checkpoints.has_checkpoint(str(tmp_path))
   with pytest.raises(InputError, match='no checkpoint'):
-    checkpoints.restore_generator(str(tmp_path))
+    orbax_checkpoints.restore_generator(str(tmp_path))
 
 
 @_TORN
 def test_a_full_disk_is_told_and_the_last_good_one_stays(saved):
   """A limit on the size of files stands for the disk: writing fails in the same place, in the background."""
-  opened = checkpoints.Checkpoints(str(saved), keep=3)
+  opened = orbax_checkpoints.Checkpoints(str(saved), keep=3)
   big = _state(5).replace(g_batch_stats={'norm': {'mean': jnp.asarray(np.random.default_rng(0).normal(size=10**5))}})
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
@@ -84,22 +85,22 @@ def test_a_full_disk_is_told_and_the_last_good_one_stays(saved):
 
 
 def test_the_best_is_kept_by_its_score_and_survives_a_start(tmp_path):
-  best = checkpoints.Best(str(tmp_path), 'eval_a/ssim')
+  best = orbax_checkpoints.Best(str(tmp_path), 'eval_a/ssim')
   for step, score in ((1, 0.5), (2, 0.7), (3, 0.6)):
     best.offer(step, _state(step), {'eval_a/ssim': score, 'eval_a/lmd': step})
-  best = checkpoints.Best(str(tmp_path), 'eval_a/ssim')
+  best = orbax_checkpoints.Best(str(tmp_path), 'eval_a/ssim')
   assert best.summary() == {'best_step': 2, 'best_eval_a/ssim': 0.7}
   best.offer(4, _state(4), {'eval_a/ssim': 0.7})  # as good is not better
   assert os.listdir(tmp_path / 'best') == ['2']
-  step, generator = checkpoints.restore_generator(str(tmp_path), best=True)
+  step, generator = orbax_checkpoints.restore_generator(str(tmp_path), best=True)
   assert step == 2 and set(generator) == {'g_params', 'g_batch_stats', 'g_ema_params'}
   np.testing.assert_allclose(generator['g_params']['dense']['kernel'], 2.1, rtol=1e-6)
-  less = checkpoints.Best(str(tmp_path / 'less'), '-eval_a/lmd')
+  less = orbax_checkpoints.Best(str(tmp_path / 'less'), '-eval_a/lmd')
   for step, score in ((1, 0.5), (2, 0.7)):
     less.offer(step, _state(step), {'eval_a/lmd': score})
   assert less.summary() == {'best_step': 1, 'best_eval_a/lmd': 0.5}
   with pytest.raises(InputError, match='use one of eval_a/lmd'):
-    checkpoints.Best(str(tmp_path), 'eval_b/ssim').offer(5, _state(5), {'eval_a/lmd': 1.0})
+    orbax_checkpoints.Best(str(tmp_path), 'eval_b/ssim').offer(5, _state(5), {'eval_a/lmd': 1.0})
 
 
 @_TORN
@@ -133,8 +134,8 @@ def test_a_save_that_was_killed_is_no_checkpoint_and_in_nobodys_way(saved):
   os.rename(saved / 'checkpoints' / '4', saved / 'checkpoints' / '4.orbax-checkpoint-tmp')
   restored, steps = _restore(saved, _state())
   assert int(restored.step) == 3 and steps == [2, 3]
-  assert checkpoints.restore_generator(str(saved))[0] == 3
-  opened = checkpoints.Checkpoints(str(saved), keep=3)
+  assert orbax_checkpoints.restore_generator(str(saved))[0] == 3
+  opened = orbax_checkpoints.Checkpoints(str(saved), keep=3)
   opened.save(4, _state(4))
   opened.close()
   assert int(_restore(saved, _state())[0].step) == 4
@@ -142,11 +143,11 @@ def test_a_save_that_was_killed_is_no_checkpoint_and_in_nobodys_way(saved):
 
 @_TORN
 def test_generation_takes_the_newest_readable_generator(saved):
-  step, generator = checkpoints.restore_generator(str(saved))
+  step, generator = orbax_checkpoints.restore_generator(str(saved))
   assert step == 4 and set(generator) == {'g_params', 'g_batch_stats', 'g_ema_params'}
   np.testing.assert_allclose(generator['g_ema_params']['dense']['kernel'], 5.1, rtol=1e-6)
   _damage(saved, 4)
-  assert checkpoints.restore_generator(str(saved))[0] == 3
+  assert orbax_checkpoints.restore_generator(str(saved))[0] == 3
 
 
 def test_a_run_can_go_on_with_another_clipping_and_schedule(saved):

@@ -10,7 +10,7 @@ import pytest
 import synthetic
 
 from atvg_jax.runtime import parallel, rng
-from atvg_jax import run_config
+from atvg_jax.checkpoints import run_config
 from atvg_jax.models import make_net
 from atvg_jax.tasks import make_task
 from data_pipelines import features

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from atvg_jax import demo, models, published, weights
+from atvg_jax import demo, models, published
+from atvg_jax.checkpoints import weights
 from atvg_jax.convert import import_torch, torch_weights
 from atvg_jax.generator import Generator
 from atvg_jax.models.at_net import AtNet, AtSingle

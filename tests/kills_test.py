@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from atvg_jax import checkpoints
+from atvg_jax.checkpoints import orbax_checkpoints
 
 _TESTS = pathlib.Path(__file__).resolve().parent
 _KILLS, _STEPS = 25, 500
@@ -75,7 +75,7 @@ def test_kills_leave_no_trace(tmp_path):
   assert len(curve(tmp_path / 'whole')) == _STEPS + _STEPS // 50
   assert curve(tmp_path / 'killed') == curve(tmp_path / 'whole')
   for best in (False, True):
-    states = [checkpoints.restore_generator(str(tmp_path / name), best=best) for name in ('whole', 'killed')]
+    states = [orbax_checkpoints.restore_generator(str(tmp_path / name), best=best) for name in ('whole', 'killed')]
     assert states[0][0] == states[1][0]
     assert _bytes(states[0][1]) == _bytes(states[1][1])
   assert not (tmp_path / 'killed' / 'damaged_checkpoints').exists()

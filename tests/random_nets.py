@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from atvg_jax import landmarks as lm
-from atvg_jax import models, weights
+from atvg_jax import models
+from atvg_jax.checkpoints import weights
 from configs import release_at, release_vg
 from data_pipelines import faces, features
 

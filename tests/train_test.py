@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import checkpoints, train, weights
+from atvg_jax.checkpoints import orbax_checkpoints, weights
+from atvg_jax import train
 from atvg_jax.step_log import NonFiniteLossError
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -126,7 +127,7 @@ def test_a_number_that_is_not_finite_stops_the_run_by_name(tmp_path):
     train.train(config, str(tmp_path), **synthetic.arguments(config) | {
         'batches': lambda step: _poisoned(config, step)})
   assert 'the last good checkpoint is of step 2' in str(caught.value)
-  step, generator = checkpoints.restore_generator(str(tmp_path))
+  step, generator = orbax_checkpoints.restore_generator(str(tmp_path))
   assert step == 2
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(generator))
 

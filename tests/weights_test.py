@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import train, weights
+from atvg_jax import train
+from atvg_jax.checkpoints import weights
 from atvg_jax.models import make_net
 from data_pipelines.errors import InputError
 

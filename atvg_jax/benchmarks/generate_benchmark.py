@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax import demo, generate, models, streaming, weights
+from atvg_jax import demo, generate, models, streaming
+from atvg_jax.checkpoints import weights
 from atvg_jax.runtime import flops
 from atvg_jax.generator import load_nets
 from configs import common

@@ -3,7 +3,8 @@
 import os
 from typing import Any
 
-from atvg_jax import published, weights
+from atvg_jax import published
+from atvg_jax.checkpoints import weights
 from atvg_jax.convert import torch_files, torch_weights
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from atvg_jax import landmarks as lm
-from atvg_jax import run_config
+from atvg_jax.checkpoints import run_config
 from data_pipelines.errors import InputError
 
 _FORMAT = 1
@@ -95,12 +95,12 @@ def load(path: str) -> Bundle:
 
 
 def _load_workdir(workdir: str) -> Bundle:
-  from atvg_jax import checkpoints  # Orbax takes seconds to import; packed files do without
+  from atvg_jax.checkpoints import orbax_checkpoints  # Orbax takes seconds to import; packed files do without
 
-  best = os.path.basename(os.path.normpath(workdir)) == checkpoints.BEST_FOLDER
+  best = os.path.basename(os.path.normpath(workdir)) == orbax_checkpoints.BEST_FOLDER
   workdir = os.path.dirname(os.path.normpath(workdir)) if best else workdir
   config = run_config.load(workdir)
-  step, generator = checkpoints.restore_generator(workdir, best=best)
+  step, generator = orbax_checkpoints.restore_generator(workdir, best=best)
   basis = lm.load(os.path.join(workdir, run_config.BASIS_FILE)) if config['task'] == 'at' else None
   provenance = {'step': step, 'licence': config.get('licence', ''), 'scores': _last_scores(workdir, step)}
   return Bundle(config['task'], config, generator.get('g_ema_params', generator['g_params']),
