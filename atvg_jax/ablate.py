@@ -19,11 +19,12 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from atvg_jax import ablation_report, clip_scores, train
+from atvg_jax import ablation_report, clip_scores
+from atvg_jax.train import loop
 from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import parallel
 from atvg_jax import ablation_scores as scores
-from atvg_jax.step_log import NonFiniteLossError
+from atvg_jax.train.step_log import NonFiniteLossError
 from data_pipelines.errors import InputError
 
 REFERENCES = 'references'
@@ -63,7 +64,7 @@ def run(argv: Sequence[str]) -> None:
     print(_listed(chosen, asked.workdir))
     return
   if not asked.table:
-    train.set_up_logging()
+    loop.set_up_logging()
     parallel.initialize(distributed=False)
     configs = {each: _config_of(each, config_file, arg, changes) for each in runs}
     failures = _run_all(configs, rows, asked)
@@ -208,7 +209,7 @@ def _time_left(left: Sequence[Run], spent: dict[str, list[float]]) -> str:
 
 
 def _train_and_score(each: Run, config: Any, asked: flags.FlagValues) -> None:
-  state, summary = train.train(config, each.folder)
+  state, summary = loop.train(config, each.folder)
   if summary['interrupted']:
     raise KeyboardInterrupt
   basis = run_config.landmark_basis(config, each.folder)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from atvg_jax import clip_scores
 from atvg_jax.ablation_scores import STRIP_FILE
-from atvg_jax.metric_writers import METRICS_FILE
+from atvg_jax.train.metric_writers import METRICS_FILE
 from data_pipelines import features
 
 TABLE, CURVES_FILE, SHEET_FILE = 'table', 'curves.png', 'contact_sheet.png'

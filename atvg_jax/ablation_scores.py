@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atvg_jax import clip_scores, feed, pictures, tasks
+from atvg_jax import clip_scores
+from atvg_jax.train import feed, pictures, tasks
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 

@@ -26,7 +26,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _fit_landmarks(arguments: argparse.Namespace) -> None:
-  from atvg_jax import fit_landmarks
+  from atvg_jax.train import fit_landmarks
   print(fit_landmarks.run(
       arguments.data, arguments.out, num_components=arguments.num_components, points=arguments.points,
       symmetric=not arguments.asymmetric))
@@ -264,15 +264,15 @@ def run(argv: Sequence[str]) -> None:
   """Runs one command line (without the program's name); raises InputError on bad input."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length
   if argv and argv[0] == 'train':
-    from atvg_jax import train
-    train.run(list(argv[1:]))
+    from atvg_jax.train import loop
+    loop.run(list(argv[1:]))
     return
   if argv and argv[0] == 'ablate':
     from atvg_jax import ablate
     ablate.run(list(argv[1:]))
     return
   if argv and argv[0] == 'plan':
-    from atvg_jax import plan
+    from atvg_jax.train import plan
     plan.run(list(argv[1:]))
     return
   if argv and argv[0] == 'benchmark':

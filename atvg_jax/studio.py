@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atvg_jax import generate, motion, pictures
+from atvg_jax import generate, motion
+from atvg_jax.train import pictures
 from atvg_jax.generator import Portrait, check_loudness
 from data_pipelines import audio, audio_stream, features, media, video_writer
 from data_pipelines.errors import InputError

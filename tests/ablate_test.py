@@ -11,11 +11,12 @@ from PIL import Image
 
 import drawn_clips
 import synthetic
-from atvg_jax import ablate, ablation_report, ablation_scores, feed, train
+from atvg_jax import ablate, ablation_report, ablation_scores
+from atvg_jax.train import feed, loop
 from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import parallel, rng
 from atvg_jax.models import fast_vg, make_net
-from atvg_jax.tasks import make_task
+from atvg_jax.train.tasks import make_task
 from configs import ablations, at_union, vg_union
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -129,8 +130,8 @@ def _argv(workdir, *more, data=None):
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
 @pytest.mark.filterwarnings('ignore::ResourceWarning')
 def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(train, '_hush', lambda: None)
-  trained, real = [], train.train
+  monkeypatch.setattr(loop, '_hush', lambda: None)
+  trained, real = [], loop.train
 
   def killed_at(number):
     def instead(config, workdir):
@@ -141,7 +142,7 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
     return instead
 
   argv = _argv(tmp_path, '--rows=at_single,at_net', '--seeds=1,2')
-  monkeypatch.setattr(train, 'train', killed_at(2))
+  monkeypatch.setattr(loop, 'train', killed_at(2))
   with pytest.raises(KeyboardInterrupt):
     ablate.run(argv)
   finished = tmp_path / 'at_single' / 'seed1' / 'result.json'
@@ -150,7 +151,7 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
     rows = {row['row']: row for row in json.load(file)['rows']}
   assert set(rows) == {'at_single', 'rest'} and rows['at_single']['seeds'] == [1]
 
-  monkeypatch.setattr(train, 'train', killed_at(None))
+  monkeypatch.setattr(loop, 'train', killed_at(None))
   capsys.readouterr()
   ablate.run(argv)
   said = capsys.readouterr().out
@@ -239,7 +240,7 @@ def test_at_nets_predict_what_their_basis_has():
     (['--config=configs/ablations.py:full,smoke'], 'full,smoke'),
 ])
 def test_bad_input_is_one_sentence(argv, sentence, tmp_path, monkeypatch):
-  monkeypatch.setattr(train, '_hush', lambda: None)
+  monkeypatch.setattr(loop, '_hush', lambda: None)
   config = [] if argv[0].startswith('--config=') else ['--config=configs/ablations.py:smoke']
   argv = [f'--workdir={tmp_path / "run"}', *config, *argv]
   with pytest.raises(InputError) as caught:

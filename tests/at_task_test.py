@@ -9,7 +9,7 @@ import synthetic
 from atvg_jax import landmarks, models
 from atvg_jax.metrics import image_metrics
 from atvg_jax.runtime import parallel, rng
-from atvg_jax.tasks import at_task
+from atvg_jax.train.tasks import at_task
 from data_pipelines import features
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from atvg_jax.checkpoints import orbax_checkpoints
-from atvg_jax import optimizers
+from atvg_jax.train import optimizers
 from atvg_jax.runtime import parallel
-from atvg_jax.train_state import TrainState
+from atvg_jax.train.train_state import TrainState
 from configs import common
 from data_pipelines.errors import InputError
 

@@ -12,7 +12,7 @@ import synthetic
 from atvg_jax.runtime import parallel, rng
 from atvg_jax.checkpoints import run_config
 from atvg_jax.models import make_net
-from atvg_jax.tasks import make_task
+from atvg_jax.train.tasks import make_task
 from data_pipelines import features
 from data_pipelines.errors import InputError
 

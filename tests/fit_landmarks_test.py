@@ -6,7 +6,8 @@ from PIL import Image
 
 import drawn_clips
 import synthetic
-from atvg_jax import cli, fit_landmarks, pictures
+from atvg_jax import cli
+from atvg_jax.train import fit_landmarks, pictures
 from atvg_jax.checkpoints import run_config
 from atvg_jax import landmarks as lm
 from data_pipelines.errors import InputError

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from atvg_jax import losses
+from atvg_jax.train import losses
 from atvg_jax.convert import torch_weights
 from atvg_jax.models import layers
 from atvg_jax.models.discriminator import RegressionDiscriminator

@@ -6,7 +6,7 @@ import jax
 import synthetic
 
 from atvg_jax.runtime import parallel
-from atvg_jax import train
+from atvg_jax.train import loop
 
 
 def main(workdir: str, steps: str) -> None:
@@ -14,7 +14,7 @@ def main(workdir: str, steps: str) -> None:
   parallel.use_compilation_cache()
   config = synthetic.config('at_grid', num_steps=int(steps), log_every=1, eval_every=50, picture_every=200,
                             checkpoint_every=1, ema_decay=0.9, best_metric='-eval_fake/lmd')
-  train.train(config, workdir, **synthetic.arguments(config))
+  loop.train(config, workdir, **synthetic.arguments(config))
 
 
 if __name__ == '__main__':

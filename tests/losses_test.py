@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax import losses
+from atvg_jax.train import losses
 from data_pipelines import features
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from atvg_jax import optimizers
+from atvg_jax.train import optimizers
 from configs import common
 from data_pipelines.errors import InputError
 

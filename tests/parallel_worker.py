@@ -34,7 +34,7 @@ def main() -> None:
   import synthetic
 
   from atvg_jax.runtime import parallel
-  from atvg_jax import train
+  from atvg_jax.train import loop
 
   parallel.initialize()
   assert jax.local_device_count() == asked.devices and jax.process_count() == asked.count
@@ -55,11 +55,11 @@ def main() -> None:
   held_out = {'fake': lambda: ({name: array[mine] for name, array in batch.items()}
                                for batch in synthetic.batches(config, 1000, end=1001))}
   workdir = asked.workdir or os.path.splitext(asked.out)[0]
-  state, summary = train.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
+  state, summary = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
   parallel.assert_replicated(state)
   if not summary['interrupted']:
     # Again, from the checkpoint of the last step: nothing to do, so this is what was saved.
-    restored, _ = train.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
+    restored, _ = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
     jax.tree.map(np.testing.assert_array_equal, parallel.to_host(restored), parallel.to_host(state))
   arrays = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(
       parallel.to_host(state))}

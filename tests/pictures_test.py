@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from atvg_jax import metric_writers, pictures
+from atvg_jax.train import metric_writers, pictures
 from data_pipelines import features
 
 

@@ -13,7 +13,7 @@ import tempfile
 import pytest
 import synthetic
 
-from atvg_jax import feed, plan
+from atvg_jax.train import feed, plan
 from data_pipelines import features
 from data_pipelines.errors import InputError
 

@@ -3,7 +3,8 @@
 import jax
 import pytest
 
-from atvg_jax import benchmarks, tasks
+from atvg_jax import benchmarks
+from atvg_jax.train import tasks
 from atvg_jax.benchmarks import generate_benchmark, train_benchmark
 from data_pipelines.errors import InputError
 import random_nets

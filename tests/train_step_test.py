@@ -6,9 +6,9 @@ import pytest
 import synthetic
 
 from atvg_jax.runtime import flops, parallel, rng
-from atvg_jax import losses
-from atvg_jax.task import AXIS, SKIPPED, skipping_nonfinite
-from atvg_jax.tasks import make_task
+from atvg_jax.train import losses
+from atvg_jax.train.task import AXIS, SKIPPED, skipping_nonfinite
+from atvg_jax.train.tasks import make_task
 from data_pipelines import features
 
 

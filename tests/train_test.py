@@ -10,8 +10,8 @@ import pytest
 import synthetic
 
 from atvg_jax.checkpoints import orbax_checkpoints, weights
-from atvg_jax import train
-from atvg_jax.step_log import NonFiniteLossError
+from atvg_jax.train import loop
+from atvg_jax.train.step_log import NonFiniteLossError
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
@@ -31,7 +31,7 @@ def whole_run(tmp_path_factory):
   """A VG run against a discriminator that nothing disturbs: (config, workdir, state, summary)."""
   config = synthetic.config('vg_grid', data__window=3, ema_decay=0.9, best_metric='-eval_fake/pixel_l1')
   workdir = tmp_path_factory.mktemp('whole')
-  return config, workdir, *train.train(config, str(workdir), **synthetic.arguments(config))
+  return config, workdir, *loop.train(config, str(workdir), **synthetic.arguments(config))
 
 
 def test_a_run_writes_its_config_numbers_pictures_and_checkpoints(whole_run):
@@ -75,12 +75,12 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
       yield batch
 
-  state, summary = train.train(config, str(tmp_path), **arguments | {'batches': stopping})
+  state, summary = loop.train(config, str(tmp_path), **arguments | {'batches': stopping})
   assert summary['interrupted'] and summary['step'] == int(state.step) < config.num_steps
   # What a kill would have left behind after the checkpoint: a row of a later step, and half a row.
   with open(tmp_path / 'metrics.jsonl', 'a', encoding='utf-8') as file:
     file.write(json.dumps({'step': 100, 'train/g_loss': 1.0}) + '\n{"step": 101, "tr')
-  state, summary = train.train(config, str(tmp_path), **arguments)
+  state, summary = loop.train(config, str(tmp_path), **arguments)
   assert not summary['interrupted']
   _assert_same(state, whole_state)
   assert [row for row in _curve(tmp_path) if 'eval_fake/psnr' in row] == [
@@ -91,14 +91,14 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # of Orbax' reading threads
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_path, caplog):
   config, whole_workdir, whole_state, _ = whole_run
-  train.train(config, str(tmp_path), **synthetic.arguments(config))
+  loop.train(config, str(tmp_path), **synthetic.arguments(config))
   newest = tmp_path / 'checkpoints' / '8'
   for folder, _, names in os.walk(newest):
     for name in names:
       if os.path.basename(folder) == 'd':
         with open(os.path.join(folder, name), 'r+b') as file:
           file.truncate(10)
-  state, _ = train.train(config, str(tmp_path), **synthetic.arguments(config))
+  state, _ = loop.train(config, str(tmp_path), **synthetic.arguments(config))
   assert 'checkpoint 8' in caplog.text and 'damaged' in caplog.text
   assert os.listdir(tmp_path / 'damaged_checkpoints') == ['8']
   assert sorted(os.listdir(tmp_path / 'checkpoints')) == ['4', '8']
@@ -108,7 +108,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(whole_run
 
 def test_a_finished_run_has_nothing_left_to_do(whole_run):
   config, workdir, whole_state, _ = whole_run
-  state, summary = train.train(config, str(workdir), **synthetic.arguments(config))
+  state, summary = loop.train(config, str(workdir), **synthetic.arguments(config))
   _assert_same(state, whole_state)
   assert summary['step'] == config.num_steps
 
@@ -124,7 +124,7 @@ def _poisoned(config, start_step):
 def test_a_number_that_is_not_finite_stops_the_run_by_name(tmp_path):
   config = synthetic.config('at_grid', checkpoint_every=1, log_every=4)
   with pytest.raises(NonFiniteLossError, match=r'g_coefficient_loss is nan at step 3 \(clips 2-0, 2-1\)') as caught:
-    train.train(config, str(tmp_path), **synthetic.arguments(config) | {
+    loop.train(config, str(tmp_path), **synthetic.arguments(config) | {
         'batches': lambda step: _poisoned(config, step)})
   assert 'the last good checkpoint is of step 2' in str(caught.value)
   step, generator = orbax_checkpoints.restore_generator(str(tmp_path))
@@ -134,7 +134,7 @@ def test_a_number_that_is_not_finite_stops_the_run_by_name(tmp_path):
 
 def test_a_step_that_is_not_finite_can_be_left_out(tmp_path):
   config = synthetic.config('at_grid', log_every=4, skip_nonfinite=True)
-  state, summary = train.train(config, str(tmp_path), **synthetic.arguments(config) | {
+  state, summary = loop.train(config, str(tmp_path), **synthetic.arguments(config) | {
       'batches': lambda step: _poisoned(config, step)})
   assert summary['skipped_steps'] == 1 and summary['step'] == int(state.step) == config.num_steps
   assert [row['train/skipped_steps'] for row in _curve(tmp_path) if 'train/skipped_steps' in row] == [1, 0]
@@ -145,11 +145,11 @@ def test_a_step_that_is_not_finite_can_be_left_out(tmp_path):
 def test_a_best_metric_that_is_none_is_told(tmp_path):
   config = synthetic.config('at_grid', best_metric='eval_fake/ldm')
   with pytest.raises(InputError, match='eval_fake/lmd'):
-    train.train(config, str(tmp_path), **synthetic.arguments(config))
+    loop.train(config, str(tmp_path), **synthetic.arguments(config))
 
 
 def test_parameters_are_told_by_part():
-  table = train.parameter_table('generator', {'stem': {'kernel': np.zeros((3, 3))}, 'head': {'bias': np.zeros(1000)}})
+  table = loop.parameter_table('generator', {'stem': {'kernel': np.zeros((3, 3))}, 'head': {'bias': np.zeros(1000)}})
   assert [line.split() for line in table.splitlines()] == [
       ['generator', '1,009', 'parameters'], ['stem', '9', 'parameters'], ['head', '1,000', 'parameters']]
 
@@ -157,14 +157,14 @@ def test_parameters_are_told_by_part():
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
 @pytest.mark.parametrize('flags, status', [([], None), (['--interrupted_status=75'], 75)])
 def test_an_interrupted_run_ends_with_the_status_asked_for(flags, status, monkeypatch, tmp_path):
-  monkeypatch.setattr(train, 'train', lambda config, workdir: (None, {'step': 3, 'interrupted': True}))
-  monkeypatch.setattr(train, '_hush', lambda: None)
+  monkeypatch.setattr(loop, 'train', lambda config, workdir: (None, {'step': 3, 'interrupted': True}))
+  monkeypatch.setattr(loop, '_hush', lambda: None)
   argv = ['--config=configs/at_grid.py:smoke', f'--workdir={tmp_path}', *flags]
   if status is None:
-    train.run(argv)
+    loop.run(argv)
   else:
     with pytest.raises(SystemExit) as caught:
-      train.run(argv)
+      loop.run(argv)
     assert caught.value.code == status
 
 
@@ -176,13 +176,13 @@ def test_an_error_in_the_feed_reaches_the_caller(tmp_path):
     raise InputError('the shard is torn')
 
   with pytest.raises(InputError, match='the shard is torn'):
-    train.train(config, str(tmp_path), **synthetic.arguments(config) | {'batches': broken})
+    loop.train(config, str(tmp_path), **synthetic.arguments(config) | {'batches': broken})
 
 
 def test_a_workdir_of_another_net_is_refused(whole_run):
   _, workdir, _, _ = whole_run
   with pytest.raises(InputError, match='model.norm'):
-    train.train(synthetic.config('vg_grid', **{'model__norm': 'group'}), str(workdir))
+    loop.train(synthetic.config('vg_grid', **{'model__norm': 'group'}), str(workdir))
 
 
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
@@ -199,6 +199,6 @@ def test_a_workdir_of_another_net_is_refused(whole_run):
 ])
 def test_a_bad_command_line_is_one_sentence(argv, sentence, tmp_path):
   with pytest.raises(InputError) as caught:
-    train.run([flag.replace('{}', str(tmp_path / 'run')) for flag in argv])
+    loop.run([flag.replace('{}', str(tmp_path / 'run')) for flag in argv])
   assert sentence in str(caught.value) and '\n' not in str(caught.value)
   assert not (tmp_path / 'run' / 'checkpoints' / '0').exists()

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import losses, models
+from atvg_jax.train import losses
+from atvg_jax import models
 from atvg_jax.runtime import parallel, rng
 from atvg_jax.models import discriminator
-from atvg_jax.tasks import vg_task
+from atvg_jax.train.tasks import vg_task
 from data_pipelines import features
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax import train
+from atvg_jax.train import loop
 from atvg_jax.checkpoints import weights
 from atvg_jax.models import make_net
 from data_pipelines.errors import InputError
@@ -17,7 +17,7 @@ from data_pipelines.errors import InputError
 def workdir(tmp_path_factory):
   path = tmp_path_factory.mktemp('run')
   config = synthetic.config('at_grid', num_steps=2, ema_decay=0.9, licence='research use')
-  state, _ = train.train(config, str(path), **synthetic.arguments(config))
+  state, _ = loop.train(config, str(path), **synthetic.arguments(config))
   return path, state
 
 
@@ -84,12 +84,12 @@ def test_a_new_run_starts_from_given_weights_and_goes_on_without_them(workdir, t
   config = synthetic.config('at_grid', num_steps=1, ema_decay=0.9, init_from=packed, optimizer__learning_rate=0.0)
   arguments = synthetic.arguments(config)
   arguments['basis'] = None  # the weights bring theirs
-  started, _ = train.train(config, str(tmp_path / 'run'), **arguments)
+  started, _ = loop.train(config, str(tmp_path / 'run'), **arguments)
   jax.tree.map(np.testing.assert_array_equal, started.g_params, jax.device_get(state.g_ema_params))
   np.testing.assert_array_equal(weights.load(str(tmp_path / 'run')).basis.components, synthetic.basis().components)
   (tmp_path / 'at.npz').unlink()
   config.num_steps = 2
-  resumed, _ = train.train(config, str(tmp_path / 'run'), **arguments)
+  resumed, _ = loop.train(config, str(tmp_path / 'run'), **arguments)
   assert int(resumed.step) == 2
 
 
@@ -97,7 +97,7 @@ def test_a_run_cannot_start_from_another_net(workdir, tmp_path):
   path, _ = workdir
   config = synthetic.config('vg_grid', init_from=str(path))
   with pytest.raises(InputError, match='trains VG-net'):
-    train.train(config, str(tmp_path / 'vg'), **synthetic.arguments(config))
+    loop.train(config, str(tmp_path / 'vg'), **synthetic.arguments(config))
   config = synthetic.config('at_grid', init_from=str(path), model__recurrent_features=4)
   with pytest.raises(InputError, match='other layers or widths'):
-    train.train(config, str(tmp_path / 'at'), **synthetic.arguments(config))
+    loop.train(config, str(tmp_path / 'at'), **synthetic.arguments(config))

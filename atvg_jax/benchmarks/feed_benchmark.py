@@ -6,7 +6,7 @@ import time
 import numpy as np
 import psutil
 
-from atvg_jax import feed
+from atvg_jax.train import feed
 from configs import common
 from data_pipelines.errors import InputError
 

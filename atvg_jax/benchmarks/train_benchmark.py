@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax import feed, tasks
+from atvg_jax.train import feed, tasks
 from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax.benchmarks import generate_benchmark
 from data_pipelines import features

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from atvg_jax.runtime import parallel
-from atvg_jax.train_state import TrainState
+from atvg_jax.train.train_state import TrainState
 from data_pipelines.errors import InputError
 
 _FOLDER, BEST_FOLDER, _DAMAGED_FOLDER = 'checkpoints', 'best', 'damaged_checkpoints'

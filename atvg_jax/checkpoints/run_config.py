@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_dict, config_flags
 
-from atvg_jax import fit_landmarks
+from atvg_jax.train import fit_landmarks
 from atvg_jax.runtime import parallel
 from atvg_jax import landmarks as lm
 from data_pipelines.errors import InputError

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from atvg_jax.runtime import flops
-from atvg_jax.task import AXIS
+from atvg_jax.train.task import AXIS
 from data_pipelines.errors import InputError
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from atvg_jax.train_state import TrainState
+from atvg_jax.train.train_state import TrainState
 
 AXIS = 'batch'
 SKIPPED = 'skipped'

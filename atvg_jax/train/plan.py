@@ -18,12 +18,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from atvg_jax import feed
+from atvg_jax.train import feed
 from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax import landmarks as lm
-from atvg_jax.task import AXIS
-from atvg_jax.tasks import make_task
+from atvg_jax.train.task import AXIS
+from atvg_jax.train.tasks import make_task
 from data_pipelines import features
 from data_pipelines.errors import InputError
 

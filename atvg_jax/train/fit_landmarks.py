@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from atvg_jax import feed, pictures
+from atvg_jax.train import feed, pictures
 from atvg_jax import landmarks as lm
 from data_pipelines import features
 from data_pipelines.errors import InputError

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from atvg_jax.runtime import parallel
-from atvg_jax.task import SKIPPED
+from atvg_jax.train.task import SKIPPED
 from data_pipelines.errors import InputError
 
 _log = logging.getLogger(__name__)

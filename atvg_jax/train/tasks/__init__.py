@@ -4,8 +4,8 @@ from typing import Any
 
 from atvg_jax import models
 from atvg_jax.landmarks import LandmarkBasis
-from atvg_jax.task import Task
-from atvg_jax.tasks import at_task, vg_task
+from atvg_jax.train.task import Task
+from atvg_jax.train.tasks import at_task, vg_task
 
 _TASKS = {'at': at_task, 'vg': vg_task}
 

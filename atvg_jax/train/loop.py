@@ -18,17 +18,17 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from atvg_jax import feed, optimizers, pictures
+from atvg_jax.train import feed, optimizers, pictures
 from atvg_jax.checkpoints import run_config, weights
 from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax.checkpoints.orbax_checkpoints import Best, Checkpoints, has_checkpoint
 from atvg_jax.landmarks import LandmarkBasis
-from atvg_jax.metric_writers import MetricWriter
-from atvg_jax.step_log import StepLog, StopSignals
-from atvg_jax.task import skipping_nonfinite
-from atvg_jax.tasks import make_task
-from atvg_jax.train_state import TrainState
-from atvg_jax.validation import EvalSets, Validation, sets_of
+from atvg_jax.train.metric_writers import MetricWriter
+from atvg_jax.train.step_log import StepLog, StopSignals
+from atvg_jax.train.task import skipping_nonfinite
+from atvg_jax.train.tasks import make_task
+from atvg_jax.train.train_state import TrainState
+from atvg_jax.train.validation import EvalSets, Validation, sets_of
 from data_pipelines.errors import InputError
 
 _log = logging.getLogger(__name__)

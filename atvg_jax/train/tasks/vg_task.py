@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax import losses, models, optimizers
+from atvg_jax.train import losses, optimizers
+from atvg_jax import models
 from atvg_jax.metrics import image_metrics
 from atvg_jax.runtime import rng
 from atvg_jax.models import unsharp
 from atvg_jax.models import discriminator, vg_net
-from atvg_jax.task import AXIS, Batch, Task, accumulate, frame_weights
-from atvg_jax.train_state import TrainState, update_ema
+from atvg_jax.train.task import AXIS, Batch, Task, accumulate, frame_weights
+from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
 
 

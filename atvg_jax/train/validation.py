@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax import feed
+from atvg_jax.train import feed
 from atvg_jax.runtime import parallel
-from atvg_jax.task import Task
-from atvg_jax.train_state import TrainState
+from atvg_jax.train.task import Task
+from atvg_jax.train.train_state import TrainState
 from data_pipelines import features
 
 EvalSets = Mapping[str, Callable[[], Iterable[feed.NumpyBatch]]]
