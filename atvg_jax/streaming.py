@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import cepstra, models
+from atvg_jax.audio import mfcc_frontend
+from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from atvg_jax.runtime import parallel, program_cache
 from atvg_jax.models import at_net, fast_vg
@@ -163,7 +164,7 @@ def split(values: np.ndarray, window: int = WINDOW) -> Iterator[np.ndarray]:
 
 def heard(pieces: Iterable[np.ndarray], window: int = WINDOW) -> Iterator[tuple[np.ndarray, int]]:
   """`audio_stream.mfcc_windows`, its cepstra by JAX: importing librosa for them would take 1.5 seconds."""
-  return audio_stream.mfcc_windows(pieces, window, lambda samples: np.asarray(cepstra.mfcc(samples)))
+  return audio_stream.mfcc_windows(pieces, window, lambda samples: np.asarray(mfcc_frontend.mfcc(samples)))
 
 
 def mfcc_windows(samples: np.ndarray, num_frames: int, window: int = WINDOW) -> Iterator[np.ndarray]:
