@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from atvg_jax import demo, studio
+from atvg_jax.generate import demo
+from atvg_jax import studio
 from data_pipelines.errors import InputError
 
 PORT = 7860

@@ -33,7 +33,7 @@ def _fit_landmarks(arguments: argparse.Namespace) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-  from atvg_jax import batch, generate
+  from atvg_jax.generate import batch, video_maker
   options = _look(arguments)
   if arguments.manifest is not None:
     batch.make_all(batch.from_manifest(arguments.manifest, arguments.out, **options), arguments.out,
@@ -53,10 +53,10 @@ def _generate(arguments: argparse.Namespace) -> None:
     return
   if arguments.shard is not None:
     raise InputError('--shard shares many videos among hosts: give --manifest FILE, or folders as --image and --audio')
-  result = generate.generate_video(
+  result = video_maker.generate_video(
       arguments.image, arguments.out, audio=arguments.audio, driving=arguments.driving, nets=arguments.weights,
       stream=arguments.stream, raw=arguments.raw, **options)
-  if arguments.out != generate.PIPE:
+  if arguments.out != video_maker.PIPE:
     _report(result)
 
 
@@ -67,10 +67,10 @@ def _look(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _say(arguments: argparse.Namespace) -> None:
-  from atvg_jax import generate, say
-  result = say.run(arguments.text, arguments.image, arguments.out, voice=arguments.voice, speed=arguments.speed,
+  from atvg_jax.generate import text_to_speech, video_maker
+  result = text_to_speech.run(arguments.text, arguments.image, arguments.out, voice=arguments.voice, speed=arguments.speed,
                    nets=arguments.weights, **_look(arguments))
-  if arguments.out != generate.PIPE:
+  if arguments.out != video_maker.PIPE:
     _report(result)
 
 
@@ -80,7 +80,7 @@ def _app(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-  from atvg_jax import demo
+  from atvg_jax.generate import demo
   _report(demo.run(arguments.out))
 
 
@@ -125,7 +125,7 @@ def _release(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-  from atvg_jax import export
+  from atvg_jax.generate import export
   export.run(arguments.out, arguments.weights)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from atvg_jax.metrics import cpbd, image_metrics
-from atvg_jax import streaming
+from atvg_jax.generate import streaming
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 

@@ -25,8 +25,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from atvg_jax import clip_scores, evaluate, robustness_report, score_tables, streaming
-from atvg_jax.generator import Generator, load_nets
+from atvg_jax import clip_scores, evaluate, robustness_report, score_tables
+from atvg_jax.generate import streaming
+from atvg_jax.generate.generator import Generator, load_nets
 from data_pipelines import audio, faces, features
 from data_pipelines.errors import InputError
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atvg_jax import generate, motion
+from atvg_jax.generate import video_maker
+from atvg_jax.generate.effects import head_motion
 from atvg_jax.train import pictures
-from atvg_jax.generator import Portrait, check_loudness
+from atvg_jax.generate.generator import Portrait, check_loudness
 from data_pipelines import audio, audio_stream, features, media, video_writer
 from data_pipelines.errors import InputError
 
@@ -29,7 +30,7 @@ class Studio:
 
   def __init__(self, nets: Sequence[str] | None = None):
     """Loads the weights, see `generator.load_nets`."""
-    self._maker = generate.Maker(nets)
+    self._maker = video_maker.Maker(nets)
 
   def landmarks(self, image: str | None, sound: str | None) -> Iterator[str]:
     """The film of the landmarks: the path of a file that lives until the iterator goes on.
@@ -71,7 +72,7 @@ class Studio:
                            'shorter recording')
         watch(done, total)
 
-      job = generate.Job(image, out, sound, frame=frame, motion=motion.GENTLE if moving else None)
+      job = video_maker.Job(image, out, sound, frame=frame, motion=head_motion.GENTLE if moving else None)
       self._maker.make(job, progress=False, watch=told)
       yield out
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import cli, demo, generate, studio
+from atvg_jax import cli, studio
+from atvg_jax.generate import demo, video_maker
 from data_pipelines import audio, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -145,9 +146,9 @@ def test_what_watches_can_end_the_work_and_nothing_is_left(nets, tmp_path):
   def stop(done):
     raise InputError(f'{done} is enough')
 
-  job = generate.Job(demo.portrait(), str(tmp_path / 'out.mp4'), _short(tmp_path))
+  job = video_maker.Job(demo.portrait(), str(tmp_path / 'out.mp4'), _short(tmp_path))
   with pytest.raises(InputError, match='^1 is enough'):
-    generate.Maker(nets).make(job, progress=False, watch=stop)
+    video_maker.Maker(nets).make(job, progress=False, watch=stop)
   assert os.listdir(tmp_path) == ['short.wav']
 
 

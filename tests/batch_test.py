@@ -11,7 +11,8 @@ import wave
 import numpy as np
 import pytest
 
-from atvg_jax import batch, cli, demo
+from atvg_jax.generate import batch, demo
+from atvg_jax import cli
 from data_pipelines import media
 from data_pipelines.errors import InputError
 import random_nets

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from atvg_jax import blinks, demo
-from atvg_jax.generator import find_face
+from atvg_jax.generate.effects import blinks
+from atvg_jax.generate import demo
+from atvg_jax.generate.generator import find_face
 from data_pipelines import faces, features, media
 
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import atvg_jax
-from atvg_jax import cli, demo
+from atvg_jax import cli
+from atvg_jax.generate import demo
 from data_pipelines import media
 from data_pipelines.errors import InputError
 import random_nets

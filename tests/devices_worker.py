@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from atvg_jax import streaming
+from atvg_jax.generate import streaming
 import random_nets
 
 jax.config.update('jax_num_cpu_devices', 2)

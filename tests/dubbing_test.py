@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import cli, demo, dubbing, generate
-from atvg_jax.generator import Generator
+from atvg_jax import cli
+from atvg_jax.generate import demo, dubbing, video_maker
+from atvg_jax.generate.generator import Generator
 from data_pipelines import audio, faces, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -30,7 +31,7 @@ def film(tmp_path_factory):
 @pytest.mark.parametrize('frame', ['full', 'crop'])
 def test_the_film_keeps_its_length_and_its_background(nets, film, tmp_path, frame):
   out = tmp_path / 'out.mp4'
-  generate.generate_video(film, str(out), audio=demo.speech(), frame=frame, nets=nets)
+  video_maker.generate_video(film, str(out), audio=demo.speech(), frame=frame, nets=nets)
   before, after = media.read_video(film), media.read_video(out)
   assert len(after.frames) == 12 and after.has_audio
   speech = audio.read_audio(demo.speech())
@@ -64,5 +65,5 @@ def test_what_cannot_be_dubbed_is_told(nets, film, tmp_path, capsys):
     for _ in range(3):
       writer.append(np.zeros((64, 64, 3), np.uint8))
   with pytest.raises(InputError, match=r'nobody.mp4: no face'):
-    generate.generate_video(str(tmp_path / 'nobody.mp4'), str(tmp_path / 'a.mp4'), audio=demo.speech(), nets=nets)
+    video_maker.generate_video(str(tmp_path / 'nobody.mp4'), str(tmp_path / 'a.mp4'), audio=demo.speech(), nets=nets)
   assert not (tmp_path / 'a.mp4').exists()

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from atvg_jax import export, streaming
-from atvg_jax.generator import Generator
+from atvg_jax.generate import export, streaming
+from atvg_jax.generate.generator import Generator
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 import random_nets

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import demo, generate
+from atvg_jax.generate import demo, video_maker
 from data_pipelines import audio, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -38,7 +38,7 @@ def test_a_driving_video_gives_its_length_and_its_sound(nets, image, tmp_path):
   with media.VideoWriter(driving, small.shape[:2], samples) as writer:
     for _ in range(10):
       writer.append(small)
-  result = generate.generate_video(demo.portrait(), out, driving=driving, nets=nets)
+  result = video_maker.generate_video(demo.portrait(), out, driving=driving, nets=nets)
   assert result.num_frames == 10
   clip = media.read_video(out)
   assert len(clip.frames) == 10 and clip.has_audio
@@ -70,7 +70,7 @@ def test_a_stream_equals_the_whole_and_begins_before_the_sound_ends(nets, tmp_pa
   samples = _speech(2)
   whole, streamed = str(tmp_path / 'whole.mp4'), tmp_path / 'streamed.mp4'
   _write_sound(tmp_path / 'speech.wav', samples)
-  generate.generate_video(demo.portrait(), whole, audio=str(tmp_path / 'speech.wav'), nets=nets)
+  video_maker.generate_video(demo.portrait(), whole, audio=str(tmp_path / 'speech.wav'), nets=nets)
   command = [sys.executable, '-m', 'atvg_jax.cli', 'generate', '--image', demo.portrait(), '--audio', '-', '--raw',
              '--out', '-', '--weights', *nets]
   content = np.round(samples * 32767).astype('<i2').tobytes()
@@ -94,7 +94,7 @@ def test_a_stream_equals_the_whole_and_begins_before_the_sound_ends(nets, tmp_pa
 
 
 def test_windows_of_a_stream_draw_the_frames_of_the_whole(nets, image):
-  generator = generate.Generator.from_pretrained(*nets)
+  generator = video_maker.Generator.from_pretrained(*nets)
   portrait = generator.find_face(image)
   frames = [np.concatenate(list(generator.frames(
       portrait, generator.speech_landmarks(portrait, sound, window), window)))
@@ -106,7 +106,7 @@ def test_windows_of_a_stream_draw_the_frames_of_the_whole(nets, image):
 def test_what_is_kept_beside_and_told_in_the_file(nets, tmp_path):
   _write_sound(tmp_path / 'speech.wav', _speech(0.5))
   out = tmp_path / 'out.mp4'
-  generate.generate_video(demo.portrait(), str(out), audio=str(tmp_path / 'speech.wav'), nets=nets, frame='full',
+  video_maker.generate_video(demo.portrait(), str(out), audio=str(tmp_path / 'speech.wav'), nets=nets, frame='full',
                           save=('landmarks', 'attention', 'motion'))
   assert sorted(os.listdir(tmp_path)) == [
       'out.attention.mp4', 'out.landmarks.npz', 'out.motion.mp4', 'out.mp4', 'speech.wav']
@@ -125,7 +125,7 @@ def test_what_is_kept_beside_and_told_in_the_file(nets, tmp_path):
 
 
 def test_the_whole_picture_from_python(nets, image):
-  generator = generate.Generator.from_pretrained(*nets)
+  generator = video_maker.Generator.from_pretrained(*nets)
   small = np.asarray(Image.fromarray(image).resize((256, 300)))
   frames = generator(small, _speech(0.2), frame='full')
   assert frames.shape == (5, 300, 256, 3)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import demo
+from atvg_jax.generate import demo
 from atvg_jax import landmarks as lm
-from atvg_jax.generator import Generator, find_face, load_nets
+from atvg_jax.generate.generator import Generator, find_face, load_nets
 from data_pipelines import audio, faces, features, media
 from data_pipelines.errors import InputError
 import random_nets

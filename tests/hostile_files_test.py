@@ -11,7 +11,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from atvg_jax import demo, generate, generator
+from atvg_jax.generate import demo, generator, video_maker
 from data_pipelines import audio, audio_stream, faces, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -169,7 +169,7 @@ def test_arrays_that_are_no_portraits(nets, shape):
 @pytest.mark.parametrize('shape', [(1, 100_000, 3), (20_000, 2, 3), (60, 9000, 3)])
 def test_pictures_that_are_strips_show_nobody(nets, shape):
   strip = np.zeros(shape, np.uint8)
-  for picture in (strip, generate._shrunk(strip, 'strip.png')):
+  for picture in (strip, video_maker._shrunk(strip, 'strip.png')):
     with pytest.raises(InputError, match='No face'):
       nets.find_face(picture)
 

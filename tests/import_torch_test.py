@@ -8,10 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from atvg_jax import demo, models, published
+from atvg_jax.generate import demo, published_weights
+from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from atvg_jax.convert import import_torch, torch_weights
-from atvg_jax.generator import Generator
+from atvg_jax.generate.generator import Generator
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
@@ -83,7 +84,7 @@ def test_imported_weights_generate_in_the_published_mode(imported, at):
   generator = Generator.from_pretrained(imported / f'{at}.npz', imported / 'vg.npz')
   np.testing.assert_allclose(generator.exaggeration, [1, 2.2, 2.4, 2.6, 2.8, 3.0])
   portrait = generator.find_face(media.read_image(demo.portrait()))
-  steps = published.Published(weights.load(str(imported / f'{at}.npz')).config['basics'])
+  steps = published_weights.Published(weights.load(str(imported / f'{at}.npz')).config['basics'])
   points = faces.FaceLandmarker().landmarks(media.read_image(demo.portrait())).points
   np.testing.assert_allclose(portrait.matrix, steps.alignment(points))  # their templates
   conditions = generator.conditions(portrait.landmarks)

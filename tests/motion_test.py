@@ -6,8 +6,9 @@ import wave
 import numpy as np
 import pytest
 
-from atvg_jax import demo, generate, motion
-from atvg_jax.generator import find_face
+from atvg_jax.generate import demo, video_maker
+from atvg_jax.generate.effects import head_motion
+from atvg_jax.generate.generator import find_face
 from data_pipelines import faces, media
 import random_nets
 
@@ -23,7 +24,7 @@ def portrait(picture):
 
 
 def test_a_gentle_head_begins_where_it_is_and_moves_smoothly():
-  matrices = np.stack(list(itertools.islice(motion.gentle(), 1000)))
+  matrices = np.stack(list(itertools.islice(head_motion.gentle(), 1000)))
   np.testing.assert_allclose(matrices[0], np.eye(2, 3), atol=1e-12)
   places = faces.apply(matrices, np.broadcast_to([[64.0, 110.0]], (1000, 1, 2)))[:, 0]
   assert 1 < np.abs(places - (64, 110)).max() < 6
@@ -36,7 +37,7 @@ def test_a_head_follows_another_up_to_a_limit():
     return faces.invert(np.array([[2 * cosine, -2 * sine, x], [2 * sine, 2 * cosine, 50.0]]))
 
   track = np.stack([shifted(10), shifted(11), shifted(200), shifted(10, 0.01)])
-  moves = list(itertools.islice(motion.of_track(track), 7))
+  moves = list(itertools.islice(head_motion.of_track(track), 7))
   shift, far, turned = (faces.apply(matrix, np.array([[64.0, 60.0]]))[0] - (64, 60) for matrix in moves[1:4])
   np.testing.assert_allclose(shift, (0.5, 0), atol=0.01)  # one pixel of the video is half of one of the crop
   np.testing.assert_allclose(far, (3, 0), atol=0.01)
@@ -46,8 +47,8 @@ def test_a_head_follows_another_up_to_a_limit():
 
 
 def test_the_face_moves_and_the_corners_do_not(picture, portrait):
-  move = motion._similarity(2.0, 1.0, 0.02, 0.01)
-  still, moved = motion.moved_pictures([picture, picture], portrait, [np.eye(2, 3), move])
+  move = head_motion._similarity(2.0, 1.0, 0.02, 0.01)
+  still, moved = head_motion.moved_pictures([picture, picture], portrait, [np.eye(2, 3), move])
   assert np.abs(still.astype(int) - picture).max() <= 1
   assert (moved[-20:] == picture[-20:]).all() and (moved != picture).mean() > 0.2
   assert np.abs(moved[0].astype(int) - picture[0]).max() <= 3  # the picture's own border
@@ -64,7 +65,7 @@ def test_a_moving_head_speaks(tmp_path, picture, frame):
   with wave.open(str(speech), 'wb') as file:
     file.setparams((1, 2, 16_000, 0, 'NONE', ''))
     file.writeframes(np.random.default_rng(0).integers(-5000, 5000, 6400, np.int16).tobytes())
-  generate.generate_video(demo.portrait(), str(out), audio=str(speech), frame=frame, motion='gentle', nets=nets)
+  video_maker.generate_video(demo.portrait(), str(out), audio=str(speech), frame=frame, motion='gentle', nets=nets)
   frames = media.read_video(out).frames
   assert len(frames) == 10
   assert frames[0].shape == (picture.shape if frame == 'full' else (128, 128, 3))

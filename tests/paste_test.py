@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import demo, paste
-from atvg_jax.generator import find_face
+from atvg_jax.generate import demo
+from atvg_jax.generate.effects import paste
+from atvg_jax.generate.generator import find_face
 from data_pipelines import faces, features, media
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from atvg_jax import demo, evaluate, published
-from atvg_jax.generator import Generator
+from atvg_jax.generate import demo, published_weights
+from atvg_jax import evaluate
+from atvg_jax.generate.generator import Generator
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -30,7 +31,7 @@ def basics_folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def basics(basics_folder):
-  return published.read_basics(str(basics_folder))
+  return published_weights.read_basics(str(basics_folder))
 
 
 def _bundles(basics):
@@ -41,7 +42,7 @@ def _bundles(basics):
 
 
 def test_normalising_one_frame_is_a_constant_and_a_clip_is_not(basics):
-  steps = published.Published(basics[0])
+  steps = published_weights.Published(basics[0])
   rng = np.random.default_rng(1)
   points = faces.TEMPLATE[None] + rng.normal(size=(6, 68, 2)) * 2
   single = [steps.normalise(frame[None]) for frame in points]
@@ -60,11 +61,11 @@ def test_procrustes_is_scipys(basics):
   rng = np.random.default_rng(2)
   reference, points = rng.normal(size=(2, 68, 2))
   _, expected, _ = procrustes(reference, points)
-  np.testing.assert_allclose(published._procrustes(reference, points), expected, atol=1e-10)
+  np.testing.assert_allclose(published_weights._procrustes(reference, points), expected, atol=1e-10)
 
 
 def test_the_template_is_chosen_by_the_eyes(basics):
-  steps = published.Published(basics[0])
+  steps = published_weights.Published(basics[0])
   points = (3 * faces.TEMPLATE + 40).astype(np.float64)
   shut = points.copy()
   shut[[40, 41], 1] = shut[[37, 38], 1] + 1
@@ -103,8 +104,8 @@ def test_published_and_other_weights_do_not_mix(basics):
 
 def test_an_incomplete_folder_is_told(basics_folder, tmp_path):
   with pytest.raises(InputError, match='--basics'):
-    published.read_basics(str(tmp_path))
+    published_weights.read_basics(str(tmp_path))
   for path in basics_folder.iterdir():
     np.save(tmp_path / path.name, np.load(path) if path.stem != 'S' else np.zeros((3, 4)))
   with pytest.raises(InputError, match=r'S.npy has the shape \[3, 4\]'):
-    published.read_basics(str(tmp_path))
+    published_weights.read_basics(str(tmp_path))

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from atvg_jax import cli, demo, say
+from atvg_jax import cli
+from atvg_jax.generate import demo, text_to_speech
 from data_pipelines import audio, features, media
 from data_pipelines.errors import InputError
 import random_nets
@@ -18,21 +19,21 @@ def voices():
 
 
 def test_speech_has_the_length_of_its_words_and_no_clipping(voices):
-  slow, fast = (say.speak('One picture and a recording.', speed=speed) for speed in (90, 300))
+  slow, fast = (text_to_speech.speak('One picture and a recording.', speed=speed) for speed in (90, 300))
   assert slow.dtype == np.float32 and slow.ndim == 1
   assert len(slow) > 1.8 * len(fast) > 1.8 * 0.3 * features.SAMPLE_RATE
   assert 0.1 < np.abs(slow).max() < 0.99
 
 
 def test_voices_differ_and_markup_is_only_text(voices):
-  lengths = {voice: len(say.speak('Guten Morgen', voice)) for voice in ('de', 'en-gb', 'EN-US+f3')}
+  lengths = {voice: len(text_to_speech.speak('Guten Morgen', voice)) for voice in ('de', 'en-gb', 'EN-US+f3')}
   assert len(set(lengths.values())) == 3
-  assert len(say.speak('a <break time="9s"/> b')) < 6 * features.SAMPLE_RATE
+  assert len(text_to_speech.speak('a <break time="9s"/> b')) < 6 * features.SAMPLE_RATE
 
 
 def test_a_file_holds_what_was_spoken(voices, tmp_path):
-  samples = say.speak('Hello.')
-  say.save(samples, str(tmp_path / 'a.wav'))
+  samples = text_to_speech.speak('Hello.')
+  text_to_speech.save(samples, str(tmp_path / 'a.wav'))
   np.testing.assert_allclose(audio.read_audio(tmp_path / 'a.wav'), samples, atol=1e-4)
 
 
@@ -51,10 +52,10 @@ def test_what_cannot_be_spoken_is_told(voices, tmp_path, capsys, arguments, reas
 
 def test_a_missing_extra_is_told(monkeypatch):
   monkeypatch.setitem(sys.modules, 'espeakng_loader', None)
-  say._library.cache_clear()
+  text_to_speech._library.cache_clear()
   with pytest.raises(InputError, match='extra tts'):
-    say.speak('hello')
-  say._library.cache_clear()
+    text_to_speech.speak('hello')
+  text_to_speech._library.cache_clear()
 
 
 def test_a_text_becomes_a_video(voices, tmp_path, capsys):
@@ -63,4 +64,4 @@ def test_a_text_becomes_a_video(voices, tmp_path, capsys):
   assert cli.main(['say', 'Yes.', '--image', demo.portrait(), '--out', out, '--weights', *nets]) == 0
   assert out in capsys.readouterr().out
   clip = media.read_video(out)
-  assert len(clip.frames) == audio.num_frames(say.speak('Yes.')) and np.abs(clip.samples).max() > 0.1
+  assert len(clip.frames) == audio.num_frames(text_to_speech.speak('Yes.')) and np.abs(clip.samples).max() > 0.1

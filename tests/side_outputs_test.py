@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from atvg_jax import demo, side_outputs
-from atvg_jax.generator import Generator, load_nets
+from atvg_jax.generate import demo, side_outputs
+from atvg_jax.generate.generator import Generator, load_nets
 from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from data_pipelines import features, media
 import random_nets

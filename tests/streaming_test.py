@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax import models, streaming
+from atvg_jax import models
+from atvg_jax.generate import streaming
 from data_pipelines import audio, faces, features
 import random_nets
 

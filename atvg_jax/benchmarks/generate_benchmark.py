@@ -13,10 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax import demo, generate, models, streaming
+from atvg_jax.generate import demo, streaming, video_maker
+from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from atvg_jax.runtime import flops
-from atvg_jax.generator import load_nets
+from atvg_jax.generate.generator import load_nets
 from configs import common
 from data_pipelines import audio, faces, features
 from data_pipelines.errors import InputError
@@ -145,7 +146,7 @@ def measure_files(nets: list[str] | None) -> dict[str, float]:
     speech = os.path.join(folder, 'speech.wav')
     _write_wav(speech, samples)
     begun = time.perf_counter()
-    result = generate.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, nets=nets)
+    result = video_maker.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, nets=nets)
     took = time.perf_counter() - begun
   return {
       'from files to file, frames/s': result.num_frames / took,

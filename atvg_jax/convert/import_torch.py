@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from atvg_jax import published
+from atvg_jax.generate import published_weights
 from atvg_jax.checkpoints import weights
 from atvg_jax.convert import torch_files, torch_weights
 from atvg_jax.models.at_net import AtNet, AtSingle
@@ -50,7 +50,7 @@ def import_torch(
     raise InputError(f'--out {out} is a file: name a folder')
   arrays, basis = None, None
   if basics is not None:
-    arrays, basis = published.read_basics(basics)
+    arrays, basis = published_weights.read_basics(basics)
   elif paths.keys() != {'discriminator'}:
     raise InputError('the published nets need the arrays that came with them: give their folder as --basics')
   bundles = {}

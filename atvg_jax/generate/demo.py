@@ -2,7 +2,7 @@
 
 import importlib.resources
 
-from atvg_jax import generate
+from atvg_jax.generate import video_maker
 
 
 def portrait() -> str:
@@ -16,6 +16,6 @@ def speech() -> str:
   return str(importlib.resources.files('atvg_jax') / 'assets' / 'demo_speech.wav')
 
 
-def run(out: str = 'demo.mp4') -> generate.Result:
+def run(out: str = 'demo.mp4') -> video_maker.Result:
   """Writes the video and says where it is; raises InputError where it cannot be written."""
-  return generate.generate_video(portrait(), out, audio=speech())
+  return video_maker.generate_video(portrait(), out, audio=speech())

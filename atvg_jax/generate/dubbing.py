@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from atvg_jax import landmarks as lm
-from atvg_jax import paste, streaming
-from atvg_jax.generator import Conditions, Generator
+from atvg_jax.generate.effects import paste
+from atvg_jax.generate import streaming
+from atvg_jax.generate.generator import Conditions, Generator
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from atvg_jax import motion, side_outputs
-from atvg_jax.generate import PIPE, Job, Maker
+from atvg_jax.generate.effects import head_motion
+from atvg_jax.generate import side_outputs
+from atvg_jax.generate.video_maker import Job, Maker, PIPE
 from data_pipelines import video_writer
 from data_pipelines.errors import InputError
 
@@ -226,7 +227,7 @@ def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any])
     raise InputError(f'{missing[0]} is missing')
   sources = {key: os.path.join(folder, entry[key]) for key in ('image', 'audio', 'driving') if entry.get(key)}
   options = {key: entry[key] for key in ('frame', 'motion') if entry.get(key)}
-  if options.get('motion') not in (None, motion.GENTLE):
+  if options.get('motion') not in (None, head_motion.GENTLE):
     options['motion'] = os.path.join(folder, options['motion'])
   if entry.get('save'):
     options['save'] = tuple(entry['save'].split('+'))

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax import streaming
-from atvg_jax.generator import Generator, Portrait
+from atvg_jax.generate import streaming
+from atvg_jax.generate.generator import Generator, Portrait
 from atvg_jax.models import fast_vg
 from data_pipelines import faces, features, video_writer
 from data_pipelines.errors import InputError

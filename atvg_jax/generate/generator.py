@@ -17,7 +17,8 @@ import numpy as np
 
 from atvg_jax import landmarks as lm
 from atvg_jax.runtime import parallel
-from atvg_jax import paste, published, streaming
+from atvg_jax.generate.effects import paste
+from atvg_jax.generate import published_weights, streaming
 from atvg_jax.checkpoints import weights
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError
@@ -101,12 +102,12 @@ class Generator:
       if 'basics' not in at.config:
         raise InputError("AT-net's weights say that they are the published ones, but lack the arrays that came with "
                          'those: convert them by atvg import-torch with --basics')
-      self.published = published.Published(at.config['basics'])
+      self.published = published_weights.Published(at.config['basics'])
     elif at.config.get('published') or vg.config.get('published'):
       raise InputError("one net's weights are the published ones, the other's are not, and they do not understand "
                        'each other: give --weights that belong together')
     self.basis = at.basis
-    self.exaggeration = published.EXAGGERATION if self.published else np.float32(at.config.get('exaggeration', 1))
+    self.exaggeration = published_weights.EXAGGERATION if self.published else np.float32(at.config.get('exaggeration', 1))
     self.at = streaming.AtStream(at)
     self.vg = streaming.VgStream(vg)
 

@@ -15,9 +15,10 @@ from PIL import Image
 from tqdm import tqdm
 
 import atvg_jax
-from atvg_jax import blinks, dubbing, motion, side_outputs, streaming
+from atvg_jax.generate.effects import blinks, head_motion
+from atvg_jax.generate import dubbing, side_outputs, streaming
 from atvg_jax.checkpoints import weights
-from atvg_jax.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
+from atvg_jax.generate.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
 from data_pipelines import audio as audio_io
 from data_pipelines import audio_stream, faces, features, media, video_writer
 from data_pipelines.errors import InputError
@@ -172,18 +173,18 @@ class Maker:
         points = faces.denormalise(portrait.landmarks)
         if job.frame == 'full':
           frames = blinks.blinking(frames, faces.apply(faces.invert(portrait.matrix), points), closed)
-          frames = motion.moved_pictures(frames, portrait, moves)
+          frames = head_motion.moved_pictures(frames, portrait, moves)
         else:
-          frames = motion.moved_crops(blinks.blinking(frames, points, closed), moves)
+          frames = head_motion.moved_crops(blinks.blinking(frames, points, closed), moves)
       seconds = _write(writer, frames, num_frames, progress, watch)
     return Result(job.out, writer.num_frames, seconds)
 
   def _motion(self, job: Job) -> tuple[Iterator[np.ndarray], Iterator[float]]:
     """How the head moves, a similarity of the crop for every frame, and how far the eyes are closed."""
-    if job.motion in (None, motion.GENTLE):
-      return motion.gentle(), blinks.natural()
+    if job.motion in (None, head_motion.GENTLE):
+      return head_motion.gentle(), blinks.natural()
     followed = _followed(job.motion, self.landmarker)
-    return motion.of_track(followed.matrices), blinks.of_track(followed.landmarks)
+    return head_motion.of_track(followed.matrices), blinks.of_track(followed.landmarks)
 
   def _dub(self, job: Job, progress: bool) -> Result:
     """A video with another sound, as long as the video."""

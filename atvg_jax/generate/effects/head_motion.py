@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from PIL import Image
 
-from atvg_jax.generator import Portrait
+from atvg_jax.generate.generator import Portrait
 from data_pipelines import faces, features
 
 GENTLE = 'gentle'

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
-from atvg_jax import generate
+from atvg_jax.generate import video_maker
 from data_pipelines import audio, features
 from data_pipelines.errors import InputError
 
@@ -42,7 +42,7 @@ class _Voice(ctypes.Structure):
   _fields_ = [('name', ctypes.c_char_p), ('languages', ctypes.c_void_p), ('identifier', ctypes.c_char_p)]
 
 
-def run(text: str, image: str, out: str, *, voice: str = VOICE, speed: int = SPEED, **options: Any) -> generate.Result:
+def run(text: str, image: str, out: str, *, voice: str = VOICE, speed: int = SPEED, **options: Any) -> video_maker.Result:
   """Speaks the text and makes the face say it; `options` are those of `generate.generate_video`.
 
   Raises:
@@ -51,7 +51,7 @@ def run(text: str, image: str, out: str, *, voice: str = VOICE, speed: int = SPE
   with tempfile.TemporaryDirectory(prefix='atvg-say-') as folder:
     path = os.path.join(folder, 'speech.wav')
     save(speak(text, voice, speed), path)
-    return generate.generate_video(image, out, audio=path, **options)
+    return video_maker.generate_video(image, out, audio=path, **options)
 
 
 def speak(text: str, voice: str = VOICE, speed: int = SPEED) -> np.ndarray:
