@@ -75,8 +75,8 @@ def _say(arguments: argparse.Namespace) -> None:
 
 
 def _app(arguments: argparse.Namespace) -> None:
-  from atvg_jax import app
-  app.run(arguments.port, arguments.weights)
+  from atvg_jax.app import page
+  page.run(arguments.port, arguments.weights)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atvg_jax import cli, studio
+from atvg_jax import cli
+from atvg_jax.app import studio
 from atvg_jax.generate import demo, video_maker
 from data_pipelines import audio, features, media
 from data_pipelines.errors import InputError

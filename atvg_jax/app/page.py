@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from atvg_jax.generate import demo
-from atvg_jax import studio
+from atvg_jax.app import studio
 from data_pipelines.errors import InputError
 
 PORT = 7860
