@@ -19,7 +19,8 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from atvg_jax import ablation_report, clip_scores
+from atvg_jax import ablation_report
+from atvg_jax.evaluate import clip_scores
 from atvg_jax.train import loop
 from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import parallel

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atvg_jax import clip_scores
+from atvg_jax.evaluate import clip_scores
 from atvg_jax.train import feed, pictures, tasks
 from data_pipelines import faces, features
 from data_pipelines.errors import InputError

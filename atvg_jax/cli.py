@@ -91,8 +91,8 @@ def _report(result) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-  from atvg_jax import evaluate
-  from atvg_jax.judges import panel
+  from atvg_jax.evaluate import evaluate
+  from atvg_jax.evaluate.metric_networks import panel
   judges = panel.Panel(use_lpips=arguments.lpips, syncnet=arguments.syncnet_weights, inception=arguments.fid_weights)
   if arguments.real or arguments.generated:
     if not (arguments.real and arguments.generated) or arguments.data:
@@ -107,7 +107,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _robustness(arguments: argparse.Namespace) -> None:
-  from atvg_jax import robustness
+  from atvg_jax.evaluate import robustness
   print(robustness.run(arguments.data, arguments.split, out=arguments.out, nets=arguments.weights,
                        batch_size=arguments.batch_size, max_clips=arguments.max_clips))
 

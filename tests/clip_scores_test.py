@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 import drawn_clips
-from atvg_jax import clip_scores
+from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo
 from atvg_jax.generate.generator import find_face
 from data_pipelines import faces, features, media

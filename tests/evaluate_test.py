@@ -8,9 +8,9 @@ import pytest
 import drawn_clips
 import random_nets
 from atvg_jax.generate import demo
-from atvg_jax import evaluate
+from atvg_jax.evaluate import evaluate
 from atvg_jax.generate.generator import Generator, find_face
-from atvg_jax.judges import panel
+from atvg_jax.evaluate.metric_networks import panel
 from data_pipelines import features, media
 from data_pipelines.errors import InputError
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from atvg_jax.judges import fid, layers, lpips, panel, sync_net
+from atvg_jax.evaluate.metric_networks import fid, layers, lpips, panel, sync_net
 from data_pipelines.errors import InputError
 
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from atvg_jax import clip_scores
+from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo, generator
 from atvg_jax.metrics import image_metrics
 from atvg_jax import landmarks as lm

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atvg_jax.generate import demo, published_weights
-from atvg_jax import evaluate
+from atvg_jax.evaluate import evaluate
 from atvg_jax.generate.generator import Generator
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError

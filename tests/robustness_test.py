@@ -8,8 +8,8 @@ from PIL import Image
 
 import drawn_clips
 import random_nets
-from atvg_jax import clip_scores, robustness, robustness_report
-from atvg_jax.robustness import REAL, SOUND, STILL, Point, Store
+from atvg_jax.evaluate import clip_scores, robustness, robustness_report
+from atvg_jax.evaluate.robustness import Point, REAL, SOUND, STILL, Store
 from data_pipelines import audio, features, input_pipeline
 from data_pipelines.errors import InputError
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from atvg_jax import score_page, score_tables
+from atvg_jax.evaluate import score_page, score_tables
 
 
 def _clips():

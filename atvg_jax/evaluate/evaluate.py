@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from atvg_jax import clip_scores, score_page, score_tables
+from atvg_jax.evaluate import clip_scores, score_page, score_tables
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator, Portrait, load_nets
-from atvg_jax.judges import panel
+from atvg_jax.evaluate.metric_networks import panel
 from data_pipelines import faces, features, media
 from data_pipelines.errors import InputError
 

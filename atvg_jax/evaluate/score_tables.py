@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from atvg_jax import clip_scores
+from atvg_jax.evaluate import clip_scores
 
 _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)  # percentiles

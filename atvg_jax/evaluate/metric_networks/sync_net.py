@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax.judges import layers
+from atvg_jax.evaluate.metric_networks import layers
 from data_pipelines import audio, features
 
 WINDOW = 5  # frames that the network sees at a time

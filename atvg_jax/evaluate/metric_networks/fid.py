@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax.judges import layers
+from atvg_jax.evaluate.metric_networks import layers
 
 FEATURES = 2048
 _SIZE = 299

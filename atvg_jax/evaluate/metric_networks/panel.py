@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from atvg_jax.judges import fid, lpips, sync_net
+from atvg_jax.evaluate.metric_networks import fid, lpips, sync_net
 
 _STRIDE = 5  # frames: LPIPS and FID look at every fifth, as CPBD does
 

@@ -17,7 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax.judges import layers
+from atvg_jax.evaluate.metric_networks import layers
 from data_pipelines.errors import InputError
 
 _SHA256 = '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atvg_jax import clip_scores, score_tables
+from atvg_jax.evaluate import clip_scores, score_tables
 
 # Data set → its clips: {'clip_id', 'speaker', 'yaw', 'face_shape', 'mouth_width', 'rows': {point: {column: number}}}.
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from atvg_jax import clip_scores
+from atvg_jax.evaluate import clip_scores
 from data_pipelines import media
 
 _ORDER = 'lmd', 'opening_r'  # clips are ranked by the first that all have

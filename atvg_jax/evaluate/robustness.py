@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from atvg_jax import clip_scores, evaluate, robustness_report, score_tables
+from atvg_jax.evaluate import clip_scores, evaluate, robustness_report, score_tables
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator, load_nets
 from data_pipelines import audio, faces, features
