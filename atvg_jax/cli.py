@@ -268,8 +268,8 @@ def run(argv: Sequence[str]) -> None:
     loop.run(list(argv[1:]))
     return
   if argv and argv[0] == 'ablate':
-    from atvg_jax import ablate
-    ablate.run(list(argv[1:]))
+    from atvg_jax.ablate import sweep
+    sweep.run(list(argv[1:]))
     return
   if argv and argv[0] == 'plan':
     from atvg_jax.train import plan

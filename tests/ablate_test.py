@@ -11,7 +11,7 @@ from PIL import Image
 
 import drawn_clips
 import synthetic
-from atvg_jax import ablate, ablation_report, ablation_scores
+from atvg_jax.ablate import row_scores, sweep, sweep_report
 from atvg_jax.train import feed, loop
 from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import parallel, rng
@@ -95,7 +95,7 @@ def test_the_direct_net_hears_and_sees_no_landmarks():
   task, state, batch = _state(config)
   sample = jax.jit(task.sample_step)
   video = sample(state, batch)['video']
-  (answered,) = ablation_scores.of_net(config, state, None)({name: values[:1] for name, values in batch.items()})
+  (answered,) = row_scores.of_net(config, state, None)({name: values[:1] for name, values in batch.items()})
   np.testing.assert_allclose(answered, np.clip((np.asarray(video[0]) + 1) * 127.5, 0, 255), atol=0.6)
   assert answered.dtype == np.uint8
   blind = batch | {name: batch[name] + 1 for name in (features.LANDMARKS, features.EXAMPLE_LANDMARKS)}
@@ -144,7 +144,7 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
   argv = _argv(tmp_path, '--rows=at_single,at_net', '--seeds=1,2')
   monkeypatch.setattr(loop, 'train', killed_at(2))
   with pytest.raises(KeyboardInterrupt):
-    ablate.run(argv)
+    sweep.run(argv)
   finished = tmp_path / 'at_single' / 'seed1' / 'result.json'
   before = finished.stat().st_mtime_ns, finished.read_bytes()
   with open(tmp_path / 'table.json', encoding='utf-8') as file:
@@ -153,7 +153,7 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
 
   monkeypatch.setattr(loop, 'train', killed_at(None))
   capsys.readouterr()
-  ablate.run(argv)
+  sweep.run(argv)
   said = capsys.readouterr().out
   assert (finished.stat().st_mtime_ns, finished.read_bytes()) == before
   assert trained == [f'at_single/seed{seed}' for seed in (1, 2, 2)] + [f'at_net/seed{seed}' for seed in (1, 2)]
@@ -171,10 +171,10 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
 
   # Another row of the same table is one of another config only if it was trained by that.
   with pytest.raises(InputError, match='config.num_steps'):
-    ablate.run([*argv, '--config.num_steps=3'])
-  ablate.run(['--config=configs/ablations.py', f'--workdir={tmp_path}', '--list'])
+    sweep.run([*argv, '--config.num_steps=3'])
+  sweep.run(['--config=configs/ablations.py', f'--workdir={tmp_path}', '--list'])
   assert 'finished: seeds 1,2' in capsys.readouterr().out
-  ablate.run(['--config=configs/ablations.py', f'--workdir={tmp_path}', '--table'])
+  sweep.run(['--config=configs/ablations.py', f'--workdir={tmp_path}', '--table'])
   assert '±' in capsys.readouterr().out
 
 
@@ -185,13 +185,13 @@ def test_the_table_is_of_means_and_spreads(tmp_path):
              for seed, psnr in ((1, 20.0), (2, 22.0))]
   results.append({'row': 'still', 'title': 'still', 'task': 'vg', 'seed': None, 'clips': {'grid': 3},
                   'scores': {'grid': {'psnr': 25.0, 'ssim': 0.75}}})
-  full, still = ablation_report.summary(results)
+  full, still = sweep_report.summary(results)
   assert full['data']['grid']['psnr'] == {'mean': 21.0, 'std': pytest.approx(2**0.5), 'seeds': 2}
   assert full['seeds'] == [1, 2] and still['seeds'] == [] and still['data']['grid']['psnr']['std'] is None
-  text = ablation_report.markdown(results)
+  text = sweep_report.markdown(results)
   assert '| the full model | 2 | 7 | 0.15 | 21.00 ± 1.41 | 0.5000 ± 0.0000 | 0.250 ± 0.000 |' in text
   assert '| still | — | — | — | 25.00 | 0.7500 | — |' in text
-  lines = list(csv.reader(ablation_report.table_csv(results).splitlines()))
+  lines = list(csv.reader(sweep_report.table_csv(results).splitlines()))
   assert lines[1] == ['full', 'the full model', 'vg', '1', '7', '0.1', 'grid', '3', '20.0', '0.5', '0.25']
   assert lines[3][-1] == ''
 
@@ -200,19 +200,19 @@ def test_a_perfect_video_and_a_still_one_have_their_scores():
   config = ablations.get_config('full,smoke')
   config.data.dirs = (str(drawn_clips.converted('lrw_ar')),)
   config.evaluation.window = 12
-  answers = ablation_scores.references('vg')
-  (real,), (still,) = (ablation_scores.score(config, answers[name][1], 1).scores.values() for name in ('real', 'still'))
+  answers = row_scores.references('vg')
+  (real,), (still,) = (row_scores.score(config, answers[name][1], 1).scores.values() for name in ('real', 'still'))
   assert real['psnr'] == 100 and real['lmd'] < 3 and real['opening_r'] > 0.9
   assert still['psnr'] < 60 and still['opening_range'] < 0.1 and still['jitter'] < real['jitter'] + 1e-6
-  scored = ablation_scores.score(config, answers['real'][1], 1)
+  scored = row_scores.score(config, answers['real'][1], 1)
   assert scored.strip.shape == (128, 3 * 128, 3) and scored.clips == {'lrw_ar': 1}
   # The mouth is shut in the first moment and open in the last.
   assert np.abs(scored.strip[:, :128].astype(int) - scored.strip[:, 256:]).max() > 50
 
 
 def test_hosts_share_the_rows():
-  rows = [ablate.Row(name, title, task) for name, (title, task, _) in _ROWS.items()]
-  shares = [ablate._shard(rows, f'{i}/3') for i in (1, 2, 3)]
+  rows = [sweep.Row(name, title, task) for name, (title, task, _) in _ROWS.items()]
+  shares = [sweep._shard(rows, f'{i}/3') for i in (1, 2, 3)]
   assert sorted(row.name for share in shares for row in share) == sorted(_ROWS)
 
 
@@ -244,13 +244,13 @@ def test_bad_input_is_one_sentence(argv, sentence, tmp_path, monkeypatch):
   config = [] if argv[0].startswith('--config=') else ['--config=configs/ablations.py:smoke']
   argv = [f'--workdir={tmp_path / "run"}', *config, *argv]
   with pytest.raises(InputError) as caught:
-    ablate.run(argv)
+    sweep.run(argv)
   assert sentence in str(caught.value) and '\n' not in str(caught.value)
   assert not (tmp_path / 'run').exists()
 
 
 def test_what_is_no_result_is_told(tmp_path):
-  assert ablation_scores.load(str(tmp_path)) is None
+  assert row_scores.load(str(tmp_path)) is None
   (tmp_path / 'result.json').write_text('{"row": "full"')
   with pytest.raises(InputError, match='delete it'):
-    ablation_scores.load(str(tmp_path))
+    row_scores.load(str(tmp_path))

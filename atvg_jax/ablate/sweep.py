@@ -19,12 +19,12 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from atvg_jax import ablation_report
+from atvg_jax.ablate import sweep_report
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.train import loop
 from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import parallel
-from atvg_jax import ablation_scores as scores
+from atvg_jax.ablate import row_scores as scores
 from atvg_jax.train.step_log import NonFiniteLossError
 from data_pipelines.errors import InputError
 
@@ -215,7 +215,7 @@ def _train_and_score(each: Run, config: Any, asked: flags.FlagValues) -> None:
     raise KeyboardInterrupt
   basis = run_config.landmark_basis(config, each.folder)
   scored = scores.score(config, scores.of_net(config, state, basis), asked.clips)
-  paces = list(ablation_report.curve(each.folder, 'time/steps_per_second').values())
+  paces = list(sweep_report.curve(each.folder, 'time/steps_per_second').values())
   scores.save(each.folder, {
       'row': each.row.name, 'title': each.row.title, 'task': each.row.task, 'seed': each.seed, 'steps': summary['step'],
       'seconds_a_step': 1 / statistics.median(paces[1:] or paces),  # the first counts compiling
@@ -237,7 +237,7 @@ def _line(each: Run, result: dict[str, Any]) -> str:
   shown = []
   for data_set, columns in result['scores'].items():
     numbers = ', '.join(f'{clip_scores.COLUMNS[name][0]} {columns[name]:{clip_scores.COLUMNS[name][1]}}'
-                        for name in ablation_report.SHOWN[each.row.task] if name in columns)
+                        for name in sweep_report.SHOWN[each.row.task] if name in columns)
     shown.append(f'{data_set}: {numbers}')
   return f'{each.row.name}, seed {each.seed}, {"; ".join(shown)}'
 
@@ -264,7 +264,7 @@ def _seeds_in(folder: str) -> list[int]:
 def _table(rows: Sequence[Row], workdir: str) -> str:
   if not os.path.isdir(workdir):
     raise InputError(f'--workdir={workdir} does not exist: there is no table yet')
-  return ablation_report.write(workdir, results(rows, workdir))
+  return sweep_report.write(workdir, results(rows, workdir))
 
 
 def _listed(rows: Sequence[Row], workdir: str) -> str:

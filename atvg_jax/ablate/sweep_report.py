@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from atvg_jax.evaluate import clip_scores
-from atvg_jax.ablation_scores import STRIP_FILE
+from atvg_jax.ablate.row_scores import STRIP_FILE
 from atvg_jax.train.metric_writers import METRICS_FILE
 from data_pipelines import features
 
