@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines import audio, faces, features, media, record_facts
+from data_pipelines.media import audio, video_reader
+from data_pipelines import faces, features, record_facts
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.errors import InputError
 
@@ -71,7 +72,7 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
   if not source.speaker:
     return Rejection('speaker unknown', 'the split is by speaker, and the corpus does not say whose clip this is')
   try:
-    clip = media.read_video(source.path)
+    clip = video_reader.read_video(source.path)
   except InputError as error:
     return Rejection('unreadable', str(error))
   if clip.truncated:

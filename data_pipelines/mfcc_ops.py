@@ -6,7 +6,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 
 Example = dict[str, tf.Tensor]
 

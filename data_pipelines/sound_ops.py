@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 
 NUM_VOICES = 3  # of babble
 _SILENT = 1e-12  # power: below it there is nothing to be so many dB louder than

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from data_pipelines import audio, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 _HOLE = 60.0  # seconds: a longer jump of the time stamps is damage, not a still picture
@@ -45,7 +46,7 @@ def probe(path: str | os.PathLike) -> Probe:
     InputError: it cannot be opened, or holds no video.
   """
   with audio.open_media(path) as container:
-    video = media.video_stream(container, path)
+    video = video_reader.video_stream(container, path)
     seconds = _announced(container, video)
     if seconds is not None and os.path.getsize(path) * 8 < _MIN_BITS * seconds:
       seconds = None
@@ -159,7 +160,7 @@ def _from(path: str | os.PathLike, seconds: float, notes: Notes) -> Iterator[tup
 
 def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Iterator[tuple[av.VideoFrame, float]]:
   with audio.open_media(path) as container:
-    video = media.video_stream(container, path)
+    video = video_reader.video_stream(container, path)
     video.codec_context.thread_count = 1  # the processes are the parallelism
     notes.source_fps = float(video.average_rate or video.guessed_rate or features.FPS)
     aspect = float(video.codec_context.sample_aspect_ratio or 1)
@@ -196,7 +197,7 @@ def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Iterator[
 
 def _picture(frame: av.VideoFrame, notes: Notes, path: str | os.PathLike) -> np.ndarray:
   """uint8 [H, W, 3], upright, its pixels made square."""
-  media.check_size(frame.width, frame.height, path)  # the stream may hold others than its head announces
+  video_reader.check_size(frame.width, frame.height, path)  # the stream may hold others than its head announces
   if abs(notes.pixel_aspect - 1) > _SQUARE:
     frame = frame.reformat(width=round(frame.width * notes.pixel_aspect))
-  return media.upright(frame)
+  return video_reader.upright(frame)

@@ -17,7 +17,8 @@ from PIL import Image
 from atvg_jax import cli
 from atvg_jax.app import studio
 from atvg_jax.generate import demo, video_maker
-from data_pipelines import audio, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -57,12 +58,12 @@ def test_films_are_whole_and_removed(maker, tmp_path, monkeypatch, frame, size, 
   monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
   counts, sound = [], _short(tmp_path)
   for path in maker.landmarks(demo.portrait(), sound):
-    film = media.read_video(path).frames
+    film = video_reader.read_video(path).frames
     assert len(film) == features.FPS and film[0].shape == (384, 384, 3)
     assert any((one != film[0]).any() for one in film[1:])
   for path in maker.video(demo.portrait(), sound, frame, lambda done, total: counts.append((done, total)),
                           moving):
-    clip = media.read_video(path)
+    clip = video_reader.read_video(path)
     assert len(clip.frames) == features.FPS and clip.frames[0].shape == (*size, 3) and clip.has_audio
   assert counts == [(done, features.FPS) for done in range(1, features.FPS + 1)]
   assert os.listdir(tmp_path) == ['short.wav']

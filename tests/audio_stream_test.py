@@ -8,7 +8,8 @@ import wave
 import numpy as np
 import pytest
 
-from data_pipelines import audio, audio_stream, features
+from data_pipelines.media import audio, audio_stream
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 

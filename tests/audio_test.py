@@ -7,7 +7,8 @@ import golden_recipe as golden
 import numpy as np
 import pytest
 
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from atvg_jax.generate import batch, demo
 from atvg_jax import cli
-from data_pipelines import media
+from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -59,8 +59,8 @@ def test_a_bad_item_is_told_and_the_rest_go_on(folder, nets, tmp_path, capsys):
   assert [row['status'] for row in rows] == ['made'] + 2 * ['failed'] + ['made'] + 3 * ['failed'] + ['made', 'failed']
   found = sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file())
   assert found == ['a.mp4', 'deep/er/c.mkv', 'f.landmarks.npz', 'f.mp4', 'summary.json']
-  clip = media.read_video(out / 'deep/er/c.mkv')
-  assert clip.frames[0].shape == media.read_image(demo.portrait()).shape and len(clip.frames) == 5
+  clip = video_reader.read_video(out / 'deep/er/c.mkv')
+  assert clip.frames[0].shape == video_reader.read_image(demo.portrait()).shape and len(clip.frames) == 5
   with np.load(out / 'f.landmarks.npz') as arrays:
     assert arrays['landmarks'].shape == (10, 136) and arrays['points_in_picture'].shape == (10, 68, 2)
   # Once more: what is there stays as it is.
@@ -141,5 +141,5 @@ def test_a_killed_batch_goes_on_without_a_half_file(folder, nets, tmp_path):
   assert [row.status for row in rows].count('skipped') == len(made) >= 2
   assert sorted(os.listdir(out)) == sorted([f'{number}.mp4' for number in range(12)] + ['summary.json'])
   for number in range(12):
-    assert len(media.read_video(out / f'{number}.mp4').frames) == 15
+    assert len(video_reader.read_video(out / f'{number}.mp4').frames) == 15
   assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in made.items())

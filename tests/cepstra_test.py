@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atvg_jax.audio import mfcc_frontend
-from data_pipelines import audio
+from data_pipelines.media import audio
 
 
 def test_mfcc_equals_python_speech_features():

@@ -8,7 +8,8 @@ import drawn_clips
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo
 from atvg_jax.generate.generator import find_face
-from data_pipelines import faces, features, media
+from data_pipelines import faces, features
+from data_pipelines.media import video_reader
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +58,7 @@ def test_blur_costs_likeness_but_no_movement(landmarker, clip, itself):
 
 
 def test_blur_costs_sharpness():
-  portrait = find_face(media.read_image(demo.portrait())).crop[None]
+  portrait = find_face(video_reader.read_image(demo.portrait())).crop[None]
   sharp, soft = (clip_scores.picture_scores(frames, portrait[0], (80, 120, 40, 88)) for frames in (
       portrait, ndimage.gaussian_filter(portrait, (0, 1, 1, 0))))
   assert 0 < soft['cpbd'] < 0.8 * sharp['cpbd'] and 0 < soft['cpbd_mouth'] < 0.8 * sharp['cpbd_mouth']

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 import drawn_clips
-from data_pipelines import audio, convert_clip, faces, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import convert_clip, faces, features
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.convert_clip import Record, Rejection
 from data_pipelines.errors import InputError
@@ -91,7 +92,7 @@ def test_ends_without_a_face_are_trimmed_with_their_sound(tmp_path):
   assert trimmed.facts['frames_trimmed'] == trimmed.facts['frames_without_face'] == 3
   assert [len(trimmed.fields[name]) for name in (features.VIDEO, features.LANDMARKS)] == [frames] * 2
   assert (trimmed.fields['starts'], trimmed.fields['ends']) == ([0.0], [0.42])
-  sound = media.read_video(path).samples[2 * 640:][:frames * 640]
+  sound = video_reader.read_video(path).samples[2 * 640:][:frames * 640]
   np.testing.assert_array_equal(trimmed.fields[features.AUDIO], np.round(sound * 32767))
 
 

@@ -7,7 +7,8 @@ from PIL import Image
 from atvg_jax import cli
 from atvg_jax.generate import demo, dubbing, video_maker
 from atvg_jax.generate.generator import Generator
-from data_pipelines import audio, faces, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -21,8 +22,8 @@ def nets(tmp_path_factory):
 def film(tmp_path_factory):
   """A face that moves sideways for 12 frames."""
   path = str(tmp_path_factory.mktemp('film') / 'film.mp4')
-  picture = Image.fromarray(media.read_image(demo.portrait())).resize((256, 300))
-  with media.VideoWriter(path, (300, 256), np.zeros(100, np.float32)) as writer:
+  picture = Image.fromarray(video_reader.read_image(demo.portrait())).resize((256, 300))
+  with video_reader.VideoWriter(path, (300, 256), np.zeros(100, np.float32)) as writer:
     for shift in range(12):
       writer.append(np.roll(np.asarray(picture), 2 * shift, axis=1))
   return path
@@ -32,7 +33,7 @@ def film(tmp_path_factory):
 def test_the_film_keeps_its_length_and_its_background(nets, film, tmp_path, frame):
   out = tmp_path / 'out.mp4'
   video_maker.generate_video(film, str(out), audio=demo.speech(), frame=frame, nets=nets)
-  before, after = media.read_video(film), media.read_video(out)
+  before, after = video_reader.read_video(film), video_reader.read_video(out)
   assert len(after.frames) == 12 and after.has_audio
   speech = audio.read_audio(demo.speech())
   assert np.corrcoef(after.samples[1000:7000], speech[1000:7000])[0, 1] > 0.9
@@ -52,7 +53,7 @@ def test_only_what_speaks_is_replaced(nets, film):
   assert np.abs(change[:, features.STEADY]).max() < 1e-3 < np.abs(change[:, features.MOUTH]).max()
   frames = list(dubbing.frames(generator, film, followed, said, True))
   assert len(frames) == 12
-  for frame, picture in zip(frames, media.iter_video(film), strict=True):
+  for frame, picture in zip(frames, video_reader.iter_video(film), strict=True):
     assert (frame[:90] == picture[:90]).all() and (frame != picture).any()
 
 
@@ -61,7 +62,7 @@ def test_what_cannot_be_dubbed_is_told(nets, film, tmp_path, capsys):
   for more in (['--driving', film], ['--audio', demo.speech(), '--motion', 'gentle']):
     assert cli.main([*argv, *more]) == 2
     assert 'is a video' in capsys.readouterr().err
-  with media.VideoWriter(tmp_path / 'nobody.mp4', (64, 64)) as writer:
+  with video_reader.VideoWriter(tmp_path / 'nobody.mp4', (64, 64)) as writer:
     for _ in range(3):
       writer.append(np.zeros((64, 64, 3), np.uint8))
   with pytest.raises(InputError, match=r'nobody.mp4: no face'):

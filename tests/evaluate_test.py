@@ -11,7 +11,8 @@ from atvg_jax.generate import demo
 from atvg_jax.evaluate import evaluate
 from atvg_jax.generate.generator import Generator, find_face
 from atvg_jax.evaluate.metric_networks import panel
-from data_pipelines import features, media
+from data_pipelines import features
+from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 
 _FRAMES = 6  # of each clip; the batch is padded to 8
@@ -19,7 +20,7 @@ _FRAMES = 6  # of each clip; the batch is padded to 8
 
 @pytest.fixture(scope='module')
 def portrait():
-  return find_face(media.read_image(demo.portrait()))
+  return find_face(video_reader.read_image(demo.portrait()))
 
 
 @pytest.fixture(scope='module')

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import faces, features, media
+from data_pipelines import faces, features
+from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 
 _DATA = pathlib.Path(os.environ.get('ATVG_DATA_DIR', pathlib.Path(__file__).parents[1] / '../shared/data'))
@@ -26,7 +27,7 @@ def landmarker() -> faces.FaceLandmarker:
 @pytest.fixture(scope='module')
 def portrait() -> np.ndarray:
   """Grace Hopper, 512 wide, 600 high."""
-  return media.read_image(matplotlib.cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))
+  return video_reader.read_image(matplotlib.cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))
 
 
 @pytest.fixture(scope='module')
@@ -151,10 +152,10 @@ def test_a_moving_face_is_followed_and_its_crop_stays_still(landmarker, portrait
   times = np.arange(40)
   matrices = [motion(8 * np.sin(t / 9), 0.5 + 0.05 * np.sin(t / 7), (40 + 2 * t, 30 + 10 * np.sin(t / 5)))
               for t in times]
-  with media.VideoWriter(tmp_path / 'a.mp4', (360, 480)) as writer:
+  with video_reader.VideoWriter(tmp_path / 'a.mp4', (360, 480)) as writer:
     for matrix in matrices:
       writer.append(moved(portrait, matrix, (360, 480)))
-  frames = media.read_video(tmp_path / 'a.mp4').frames
+  frames = video_reader.read_video(tmp_path / 'a.mp4').frames
   track = landmarker.track(frames)
   assert track.landmarks.shape == (40, 68, 2) and track.landmarks.dtype == np.float32
   assert track.presence.shape == (40,) and track.presence.min() > 0.9 and track.faces_seen == 1
@@ -213,13 +214,13 @@ def test_portraits_and_clips_of_the_development_data(landmarker):
   if not (_DATA / 'portraits').is_dir():
     pytest.skip('The development data are not here: set ATVG_DATA_DIR to their folder.')
   for path in sorted((_DATA / 'portraits/london').iterdir())[::10]:
-    shape = landmarker.landmarks(media.read_image(path))
+    shape = landmarker.landmarks(video_reader.read_image(path))
     inside = faces.apply(faces.alignment(shape.points), shape.points)
     assert shape.presence > 0.9 and shape.faces_seen == 1, path
     assert inside[:, 1].max() < 122, path
     assert np.abs(inside[features.STEADY] - faces.TEMPLATE[features.STEADY]).max() < 8, path
   for path in [*sorted((_DATA / 'grid_s1/video').iterdir())[:1], *sorted((_DATA / 'lrw_ar/video').iterdir())[::400]]:
-    clip = media.read_video(path)
+    clip = video_reader.read_video(path)
     track = landmarker.track(clip.frames)
     assert track.presence.min() > 0.5, path
     inside = faces.apply(faces.align_track(track.landmarks), track.landmarks)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from atvg_jax.generate import demo, video_maker
-from data_pipelines import audio, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -24,7 +25,7 @@ def nets(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def image():
-  return media.read_image(demo.portrait())
+  return video_reader.read_image(demo.portrait())
 
 
 def _speech(seconds):
@@ -35,12 +36,12 @@ def test_a_driving_video_gives_its_length_and_its_sound(nets, image, tmp_path):
   driving, out = str(tmp_path / 'driving.mp4'), str(tmp_path / 'out.mp4')
   samples = _speech(0.4)
   small = np.asarray(Image.fromarray(image).resize((256, 304)))
-  with media.VideoWriter(driving, small.shape[:2], samples) as writer:
+  with video_reader.VideoWriter(driving, small.shape[:2], samples) as writer:
     for _ in range(10):
       writer.append(small)
   result = video_maker.generate_video(demo.portrait(), out, driving=driving, nets=nets)
   assert result.num_frames == 10
-  clip = media.read_video(out)
+  clip = video_reader.read_video(out)
   assert len(clip.frames) == 10 and clip.has_audio
   assert np.corrcoef(clip.samples[:6000], samples[:6000])[0, 1] > 0.9
 
@@ -59,7 +60,7 @@ def test_generation_imports_nothing_that_it_can_do_without(nets, tmp_path):
       'PYTHONPATH': os.pathsep.join(sys.path)}, check=False)
   assert done.returncode == 0, done.stderr
   assert str(out) in done.stdout and 'frames/s' in done.stdout
-  clip = media.read_video(str(out))
+  clip = video_reader.read_video(str(out))
   speech = audio.read_audio(demo.speech())
   assert len(clip.frames) == audio.num_frames(speech)
   assert abs(len(clip.samples) - len(speech)) < 0.1 * features.SAMPLE_RATE
@@ -86,7 +87,7 @@ def test_a_stream_equals_the_whole_and_begins_before_the_sound_ends(nets, tmp_pa
     rest, _ = process.communicate(content[-6400:])
     assert process.returncode == 0
   streamed.write_bytes(begun + rest)
-  clips = [media.read_video(path) for path in (whole, str(streamed))]
+  clips = [video_reader.read_video(path) for path in (whole, str(streamed))]
   assert len(clips[0].frames) == len(clips[1].frames) == 50 and clips[1].has_audio
   # One is encoded for size, the other for speed: what they show is the same.
   assert np.abs(np.stack(clips[0].frames).astype(int) - np.stack(clips[1].frames)).mean() < 4
@@ -110,9 +111,9 @@ def test_what_is_kept_beside_and_told_in_the_file(nets, tmp_path):
                           save=('landmarks', 'attention', 'motion'))
   assert sorted(os.listdir(tmp_path)) == [
       'out.attention.mp4', 'out.landmarks.npz', 'out.motion.mp4', 'out.mp4', 'speech.wav']
-  clips = {name: media.read_video(tmp_path / f'out{name}.mp4') for name in ('', '.attention', '.motion')}
+  clips = {name: video_reader.read_video(tmp_path / f'out{name}.mp4') for name in ('', '.attention', '.motion')}
   assert {len(clip.frames) for clip in clips.values()} == {13}
-  picture = media.read_image(demo.portrait())
+  picture = video_reader.read_image(demo.portrait())
   assert clips[''].frames[0].shape == picture.shape and clips['.motion'].frames[0].shape == (128, 128, 3)
   assert np.abs(clips[''].frames[5][:100].astype(int) - picture[:100]).mean() < 3
   with np.load(tmp_path / 'out.landmarks.npz') as arrays:

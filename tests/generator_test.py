@@ -9,7 +9,8 @@ from PIL import Image
 from atvg_jax.generate import demo
 from atvg_jax import landmarks as lm
 from atvg_jax.generate.generator import Generator, find_face, load_nets
-from data_pipelines import audio, faces, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -26,7 +27,7 @@ def generator(nets):
 
 @pytest.fixture(scope='module')
 def image():
-  return media.read_image(demo.portrait())
+  return video_reader.read_image(demo.portrait())
 
 
 @pytest.fixture(scope='module')

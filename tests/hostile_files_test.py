@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 
 from atvg_jax.generate import demo, generator, video_maker
-from data_pipelines import audio, audio_stream, faces, features, media
+from data_pipelines.media import audio, audio_stream, video_reader
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 import random_nets
 
 
 @pytest.fixture(scope='module')
 def face():
-  return Image.fromarray(media.read_image(demo.portrait())).resize((256, 300))
+  return Image.fromarray(video_reader.read_image(demo.portrait())).resize((256, 300))
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +58,7 @@ def test_pictures_that_are_bombs_or_no_pictures(tmp_path, content, reason):
   path = tmp_path / 'a.png'
   path.write_bytes(content)
   with pytest.raises(InputError, match=reason):
-    media.read_image(path)
+    video_reader.read_image(path)
 
 
 def test_random_damage_to_a_picture_gives_a_picture_or_a_sentence(tmp_path, face):
@@ -72,7 +73,7 @@ def test_random_damage_to_a_picture_gives_a_picture_or_a_sentence(tmp_path, face
       path = tmp_path / 'a'
       path.write_bytes(content[:rng.integers(len(content) // 2, len(content) + 1)])
       try:
-        assert media.read_image(path).dtype == np.uint8
+        assert video_reader.read_image(path).dtype == np.uint8
       except InputError as error:
         assert '\n' not in str(error)
 
@@ -93,16 +94,16 @@ def test_pictures_of_every_kind_show_their_face(nets, tmp_path, face, mode, name
     options = options | {'append_images': [Image.new(picture.mode, picture.size)] * 3}
   picture.save(tmp_path / name, **options)
   if mode == '1':
-    media.read_image(tmp_path / name)  # a face of dots need not be found
+    video_reader.read_image(tmp_path / name)  # a face of dots need not be found
     return
-  assert nets.find_face(media.read_image(tmp_path / name)).faces_seen == 1
+  assert nets.find_face(video_reader.read_image(tmp_path / name)).faces_seen == 1
 
 
 def test_a_turned_photograph_is_upright(nets, tmp_path, face):
   exif = Image.Exif()
   exif[0x0112] = 8
   face.transpose(Image.Transpose.ROTATE_270).save(tmp_path / 'a.jpg', exif=exif, quality=95)
-  portrait = nets.find_face(media.read_image(tmp_path / 'a.jpg'))
+  portrait = nets.find_face(video_reader.read_image(tmp_path / 'a.jpg'))
   assert portrait.matrix[0, 0] > 0.5 and abs(portrait.matrix[0, 1]) < 0.2
 
 
@@ -157,7 +158,7 @@ def test_a_film_whose_clock_jumps_by_years(tmp_path):
       container.mux(stream.encode(frame))
     container.mux(stream.encode())
   with pytest.raises(InputError, match='damaged'):
-    sum(1 for _ in media.iter_video(path))
+    sum(1 for _ in video_reader.iter_video(path))
 
 
 @pytest.mark.parametrize('shape', [(0, 0, 3), (1, 1, 3), (1, 3000, 3), (5000, 2, 3), (40, 40, 3), (10, 10), (9, 9, 4)])

@@ -16,7 +16,8 @@ from atvg_jax.generate.generator import Generator
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
-from data_pipelines import audio, faces, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 
 _AUDIO = {'audio_features': ((4, 4), (8, 8, 8)), 'audio_head_features': (16, 8)}
@@ -83,15 +84,15 @@ def test_imported_weights_are_the_files(imported):
 def test_imported_weights_generate_in_the_published_mode(imported, at):
   generator = Generator.from_pretrained(imported / f'{at}.npz', imported / 'vg.npz')
   np.testing.assert_allclose(generator.exaggeration, [1, 2.2, 2.4, 2.6, 2.8, 3.0])
-  portrait = generator.find_face(media.read_image(demo.portrait()))
+  portrait = generator.find_face(video_reader.read_image(demo.portrait()))
   steps = published_weights.Published(weights.load(str(imported / f'{at}.npz')).config['basics'])
-  points = faces.FaceLandmarker().landmarks(media.read_image(demo.portrait())).points
+  points = faces.FaceLandmarker().landmarks(video_reader.read_image(demo.portrait())).points
   np.testing.assert_allclose(portrait.matrix, steps.alignment(points))  # their templates
   conditions = generator.conditions(portrait.landmarks)
   np.testing.assert_array_equal(conditions.example_landmarks, steps.example_landmarks)  # whoever it is
   samples = np.full(3 * features.SAMPLES_PER_FRAME, 0.1, np.float32)
   landmarks = np.concatenate(list(generator.speech_landmarks(portrait, samples)))
-  assert generator(media.read_image(demo.portrait()), samples).shape == (3, 128, 128, 3)
+  assert generator(video_reader.read_image(demo.portrait()), samples).shape == (3, 128, 128, 3)
   # 120 ms of silence before the sound: what the first frame hears are 12 rows of it (9 without a sample of sound), then the sound.
   heard = audio.windows(audio.frame_rows(samples, 3))
   np.testing.assert_allclose(heard[0, :9], np.zeros_like(heard[0, :9]), atol=1e-3)

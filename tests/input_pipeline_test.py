@@ -11,7 +11,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import drawn_clips
-from data_pipelines import audio, input_pipeline, record_index
+from data_pipelines.media import audio
+from data_pipelines import input_pipeline, record_index
 from data_pipelines.errors import InputError
 
 

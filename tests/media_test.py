@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import media
+from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 
 
@@ -63,10 +63,10 @@ def write_stamped(path, frames, stamps, *, rate=25, sound=None, sound_start=0.0,
 def test_what_is_written_is_read_back_in_step(tmp_path):
   path = tmp_path / 'a.mp4'
   comment = {'audio': 'speech "one".wav', 'frames': 50}
-  with media.VideoWriter(path, (64, 96), click(2.0, 1.2), comment) as writer:
+  with video_reader.VideoWriter(path, (64, 96), click(2.0, 1.2), comment) as writer:
     for frame in numbered(50):
       writer.append(frame)
-  clip = media.read_video(path)
+  clip = video_reader.read_video(path)
   assert numbers(clip.frames) == list(range(50))
   assert clip.frames[0].shape == (64, 96, 3) and clip.frames[0].dtype == np.uint8
   assert clip.has_audio and not clip.truncated and clip.source_fps == 25
@@ -83,38 +83,38 @@ def test_what_is_written_is_read_back_in_step(tmp_path):
 def test_pictures_keep_their_colours(tmp_path, suffix):
   frame = np.zeros((96, 128, 3), np.uint8)
   frame[:, :64], frame[:, 64:] = (200, 40, 90), (30, 180, 60)
-  with media.VideoWriter(tmp_path / f'a{suffix}', (96, 128)) as writer:
+  with video_reader.VideoWriter(tmp_path / f'a{suffix}', (96, 128)) as writer:
     for _ in range(4):
       writer.append(frame)
-  clip = media.read_video(tmp_path / f'a{suffix}')
+  clip = video_reader.read_video(tmp_path / f'a{suffix}')
   assert not clip.has_audio and clip.samples.shape == (0,)
   np.testing.assert_allclose(clip.frames[2][48, [20, 100]].astype(int), [(200, 40, 90), (30, 180, 60)], atol=6)
 
 
 def test_odd_sizes_are_widened(tmp_path):
-  with media.VideoWriter(tmp_path / 'a.mp4', (63, 95)) as writer:
+  with video_reader.VideoWriter(tmp_path / 'a.mp4', (63, 95)) as writer:
     for frame in numbered(3, 63, 95):
       writer.append(frame)
-  assert media.read_video(tmp_path / 'a.mp4').frames[0].shape == (64, 96, 3)
+  assert video_reader.read_video(tmp_path / 'a.mp4').frames[0].shape == (64, 96, 3)
 
 
 def test_sound_is_cut_or_filled_to_the_film(tmp_path):
   for seconds in (0.2, 3.0):
-    with media.VideoWriter(tmp_path / 'a.mp4', (64, 96), click(seconds, 0.1)) as writer:
+    with video_reader.VideoWriter(tmp_path / 'a.mp4', (64, 96), click(seconds, 0.1)) as writer:
       for frame in numbered(25):
         writer.append(frame)
-    assert abs(len(media.read_video(tmp_path / 'a.mp4').samples) - 16_000) <= 1_024
+    assert abs(len(video_reader.read_video(tmp_path / 'a.mp4').samples) - 16_000) <= 1_024
 
 
 def test_after_a_failure_nothing_is_left_and_the_old_file_stays(tmp_path):
   path = tmp_path / 'a.mp4'
   path.write_bytes(b'old')
-  with pytest.raises(KeyboardInterrupt), media.VideoWriter(path, (64, 96), click(1, 0.5)) as writer:
+  with pytest.raises(KeyboardInterrupt), video_reader.VideoWriter(path, (64, 96), click(1, 0.5)) as writer:
     writer.append(numbered(1)[0])
     raise KeyboardInterrupt
-  with pytest.raises(ValueError, match='announced'), media.VideoWriter(path, (64, 96)) as writer:
+  with pytest.raises(ValueError, match='announced'), video_reader.VideoWriter(path, (64, 96)) as writer:
     writer.append(np.zeros((64, 64, 3), np.uint8))
-  with pytest.raises(ValueError, match='at least one frame'), media.VideoWriter(path, (64, 96)):
+  with pytest.raises(ValueError, match='at least one frame'), video_reader.VideoWriter(path, (64, 96)):
     pass
   assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['a.mp4']
 
@@ -124,7 +124,7 @@ def test_after_a_failure_nothing_is_left_and_the_old_file_stays(tmp_path):
 def test_bad_names_to_write_to(tmp_path, name, sentence):
   (tmp_path / 'folder.mp4').mkdir()
   with pytest.raises(InputError, match=sentence):
-    media.VideoWriter(tmp_path / name, (64, 96))
+    video_reader.VideoWriter(tmp_path / name, (64, 96))
   assert os.listdir(tmp_path) == ['folder.mp4']
 
 
@@ -134,7 +134,7 @@ def test_other_rates_become_25_by_the_nearest_time(tmp_path, rate):
   stamps = [float(index / rate) for index in range(count)]
   frames = numbered(min(count, 60))  # there are no more greys
   write_stamped(tmp_path / 'a.mp4', frames + frames[-1:] * (count - 60), stamps, rate=rate, sound=click(1.6, 1.0))
-  clip = media.read_video(tmp_path / 'a.mp4')
+  clip = video_reader.read_video(tmp_path / 'a.mp4')
   assert abs(clip.source_fps - float(rate)) < 0.01
   assert len(clip.frames) == round(25 * count / rate)
   for index, number in enumerate(numbers(clip.frames)):
@@ -146,7 +146,7 @@ def test_other_rates_become_25_by_the_nearest_time(tmp_path, rate):
 def test_a_variable_rate_keeps_its_time(tmp_path):
   stamps = [0.0, 0.04, 0.05, 0.30, 0.34, 0.60, 1.00]
   write_stamped(tmp_path / 'a.mkv', numbered(7), stamps)
-  shown = numbers(media.read_video(tmp_path / 'a.mkv').frames)
+  shown = numbers(video_reader.read_video(tmp_path / 'a.mkv').frames)
   assert len(shown) in (35, 36)  # until 1.4 s: the last frame lasts as long as the one before it
   for index, number in enumerate(shown):
     gaps = [abs(stamp - index / 25) for stamp in stamps]
@@ -157,7 +157,7 @@ def test_a_variable_rate_keeps_its_time(tmp_path):
 def test_sound_begins_with_the_first_frame(tmp_path, video_start, sound_start):
   write_stamped(tmp_path / 'a.mkv', numbered(40), [video_start + index / 25 for index in range(40)],
                 sound=click(1.6, 1.0), sound_start=sound_start)
-  clip = media.read_video(tmp_path / 'a.mkv')
+  clip = video_reader.read_video(tmp_path / 'a.mkv')
   assert numbers(clip.frames)[:5] == [0, 1, 2, 3, 4]
   assert abs(when(clip.samples) - (sound_start + 1.0 - video_start)) < 0.004
 
@@ -167,7 +167,7 @@ def test_rotation_in_the_metadata_is_obeyed(tmp_path, rotation, corner):
   frame = np.zeros((64, 96, 3), np.uint8)
   frame[:16, :16] = 255
   write_stamped(tmp_path / 'a.mp4', [frame] * 5, [index / 25 for index in range(5)], rotation=rotation)
-  turned = media.read_video(tmp_path / 'a.mp4').frames[0]
+  turned = video_reader.read_video(tmp_path / 'a.mp4').frames[0]
   assert turned.shape == ((64, 96, 3) if rotation == 180 else (96, 64, 3))
   assert turned[corner].min() > 200
   assert (turned > 128).mean() < 0.1
@@ -175,23 +175,23 @@ def test_rotation_in_the_metadata_is_obeyed(tmp_path, rotation, corner):
 
 def test_frames_one_at_a_time_are_the_same(tmp_path):
   write_stamped(tmp_path / 'a.mp4', numbered(30), [index / 30 for index in range(30)], rate=30)
-  for one, other in zip(media.iter_video(tmp_path / 'a.mp4'), media.read_video(tmp_path / 'a.mp4').frames, strict=True):
+  for one, other in zip(video_reader.iter_video(tmp_path / 'a.mp4'), video_reader.read_video(tmp_path / 'a.mp4').frames, strict=True):
     np.testing.assert_array_equal(one, other)
 
 
 def test_a_film_that_breaks_off_gives_what_it_has_and_says_so(tmp_path):
   noise = np.random.default_rng(0)
-  with media.VideoWriter(tmp_path / 'a.mp4', (64, 96), click(2.0, 0.3)) as writer:
+  with video_reader.VideoWriter(tmp_path / 'a.mp4', (64, 96), click(2.0, 0.3)) as writer:
     for _ in range(50):
       writer.append(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
   content = (tmp_path / 'a.mp4').read_bytes()
   (tmp_path / 'b.mp4').write_bytes(content[:len(content) * 6 // 10])
-  clip = media.read_video(tmp_path / 'b.mp4')
+  clip = video_reader.read_video(tmp_path / 'b.mp4')
   assert clip.truncated and 15 <= len(clip.frames) <= 40
   assert abs(when(clip.samples) - 0.3) < 0.004
   (tmp_path / 'b.mp4').write_bytes(content[:100])
   with pytest.raises(InputError, match='no picture'):
-    media.read_video(tmp_path / 'b.mp4')
+    video_reader.read_video(tmp_path / 'b.mp4')
 
 
 def _sound_only(path):
@@ -214,7 +214,7 @@ def test_bad_films_are_told_in_one_sentence(tmp_path, make, sentence):
   path = tmp_path / 'a.mp4'
   make(path)
   with pytest.raises(InputError, match=sentence) as caught:
-    media.read_video(path)
+    video_reader.read_video(path)
   assert str(path) in str(caught.value) and '\n' not in str(caught.value)
 
 
@@ -224,17 +224,17 @@ def test_pictures_of_many_kinds(tmp_path):
   for mode, name in [('RGB', 'a.png'), ('RGB', 'a.jpg'), ('RGB', 'a.webp'), ('RGB', 'a.bmp'), ('RGB', 'a.tiff'),
                      ('CMYK', 'b.jpg'), ('RGBA', 'b.png')]:
     Image.fromarray(red).convert(mode).save(tmp_path / name)
-    image = media.read_image(tmp_path / name)
+    image = video_reader.read_image(tmp_path / name)
     assert image.shape == (20, 30, 3) and image.dtype == np.uint8
     np.testing.assert_allclose(image.astype(int), red, atol=8, err_msg=name)
   Image.fromarray(red).quantize().save(tmp_path / 'a.gif')
-  np.testing.assert_array_equal(media.read_image(tmp_path / 'a.gif'), red)
+  np.testing.assert_array_equal(video_reader.read_image(tmp_path / 'a.gif'), red)
   Image.fromarray(np.full((20, 30), 77, np.uint8)).save(tmp_path / 'grey.png')
-  assert (media.read_image(tmp_path / 'grey.png') == 77).all()
+  assert (video_reader.read_image(tmp_path / 'grey.png') == 77).all()
   Image.fromarray(np.full((20, 30), 77 * 257, np.uint16)).save(tmp_path / 'deep.png')
-  assert (media.read_image(tmp_path / 'deep.png') == 77).all()
+  assert (video_reader.read_image(tmp_path / 'deep.png') == 77).all()
   Image.new('RGBA', (30, 20), (0, 0, 0, 0)).save(tmp_path / 'clear.png')
-  assert (media.read_image(tmp_path / 'clear.png') == 255).all()
+  assert (video_reader.read_image(tmp_path / 'clear.png') == 255).all()
 
 
 def test_pictures_are_turned_upright(tmp_path):
@@ -243,7 +243,7 @@ def test_pictures_are_turned_upright(tmp_path):
   exif = Image.Exif()
   exif[0x0112] = 6  # to be turned clockwise
   image.save(tmp_path / 'a.jpg', exif=exif, quality=95)
-  upright = media.read_image(tmp_path / 'a.jpg')
+  upright = video_reader.read_image(tmp_path / 'a.jpg')
   assert upright.shape == (30, 20, 3) and upright[2, -3].min() > 200 and upright[2, 2].max() < 60
 
 
@@ -263,5 +263,5 @@ def test_bad_pictures_are_told_in_one_sentence(tmp_path, make, sentence):
   path = tmp_path / 'a.png'
   make(path)
   with pytest.raises(InputError, match=sentence) as caught:
-    media.read_image(path)
+    video_reader.read_image(path)
   assert str(path) in str(caught.value) and '\n' not in str(caught.value)

@@ -9,13 +9,14 @@ import pytest
 from atvg_jax.generate import demo, video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.generator import find_face
-from data_pipelines import faces, media
+from data_pipelines import faces
+from data_pipelines.media import video_reader
 import random_nets
 
 
 @pytest.fixture(scope='module')
 def picture():
-  return media.read_image(demo.portrait())
+  return video_reader.read_image(demo.portrait())
 
 
 @pytest.fixture(scope='module')
@@ -66,6 +67,6 @@ def test_a_moving_head_speaks(tmp_path, picture, frame):
     file.setparams((1, 2, 16_000, 0, 'NONE', ''))
     file.writeframes(np.random.default_rng(0).integers(-5000, 5000, 6400, np.int16).tobytes())
   video_maker.generate_video(demo.portrait(), str(out), audio=str(speech), frame=frame, motion='gentle', nets=nets)
-  frames = media.read_video(out).frames
+  frames = video_reader.read_video(out).frames
   assert len(frames) == 10
   assert frames[0].shape == (picture.shape if frame == 'full' else (128, 128, 3))

@@ -9,7 +9,8 @@ from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo, generator
 from atvg_jax.metrics import image_metrics
 from atvg_jax import landmarks as lm
-from data_pipelines import alignment, audio, faces, features, media
+from data_pipelines import alignment, faces, features
+from data_pipelines.media import audio, video_reader
 
 _SECONDS = 3
 
@@ -18,7 +19,7 @@ _SECONDS = 3
 def spoken():
   """The demo's first seconds: (generator, portrait, landmarks [T, 136], frames [T, 128, 128, 3])."""
   nets = generator.Generator.from_pretrained()
-  portrait = nets.find_face(media.read_image(demo.portrait()))
+  portrait = nets.find_face(video_reader.read_image(demo.portrait()))
   samples = audio.read_audio(demo.speech())[:_SECONDS * features.SAMPLE_RATE]
   landmarks = list(nets.speech_landmarks(portrait, samples))
   return nets, portrait, np.concatenate(landmarks), np.concatenate(list(nets.frames(portrait, landmarks)))
@@ -56,7 +57,7 @@ def test_all_but_mouth_and_jaw_stays(spoken):
 
 def test_an_open_mouth_is_drawn_open():
   nets = generator.Generator.from_pretrained()
-  portrait = nets.find_face(media.read_image(demo.portrait()))
+  portrait = nets.find_face(video_reader.read_image(demo.portrait()))
   rest = nets.conditions(portrait.landmarks).rest
   gaps = np.linspace(0, 0.2, 32)
   landmarks = (rest + gaps[:, None] * nets.basis.opening).astype(np.float32)

@@ -7,12 +7,13 @@ from PIL import Image
 from atvg_jax.generate import demo
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate.generator import find_face
-from data_pipelines import faces, features, media
+from data_pipelines import faces, features
+from data_pipelines.media import video_reader
 
 
 @pytest.fixture(scope='module')
 def picture():
-  return media.read_image(demo.portrait())
+  return video_reader.read_image(demo.portrait())
 
 
 def _rotated(picture, angle, scale):

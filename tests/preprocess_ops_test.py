@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipelines import audio, faces, features, mfcc_ops, preprocess_ops
+from data_pipelines.media import audio
+from data_pipelines import faces, features, mfcc_ops, preprocess_ops
 from data_pipelines.errors import InputError
 
 

@@ -6,7 +6,8 @@ import pytest
 from atvg_jax.generate import demo, published_weights
 from atvg_jax.evaluate import evaluate
 from atvg_jax.generate.generator import Generator
-from data_pipelines import faces, features, media
+from data_pipelines import faces, features
+from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -76,7 +77,7 @@ def test_the_template_is_chosen_by_the_eyes(basics):
 
 def test_generation_obeys_the_checkpoint(basics):
   generator = Generator(*_bundles(basics))
-  image = media.read_image(demo.portrait())
+  image = video_reader.read_image(demo.portrait())
   portrait = generator.find_face(image)
   assert np.abs(portrait.matrix - faces.alignment(faces.FaceLandmarker().landmarks(image).points)).max() > 1
   conditions = generator.conditions(portrait.landmarks)

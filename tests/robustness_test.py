@@ -10,7 +10,8 @@ import drawn_clips
 import random_nets
 from atvg_jax.evaluate import clip_scores, robustness, robustness_report
 from atvg_jax.evaluate.robustness import Point, REAL, SOUND, STILL, Store
-from data_pipelines import audio, features, input_pipeline
+from data_pipelines.media import audio
+from data_pipelines import features, input_pipeline
 from data_pipelines.errors import InputError
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from atvg_jax import cli
 from atvg_jax.generate import demo, text_to_speech
-from data_pipelines import audio, features, media
+from data_pipelines.media import audio, video_reader
+from data_pipelines import features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -63,5 +64,5 @@ def test_a_text_becomes_a_video(voices, tmp_path, capsys):
   out = str(tmp_path / 'out.mp4')
   assert cli.main(['say', 'Yes.', '--image', demo.portrait(), '--out', out, '--weights', *nets]) == 0
   assert out in capsys.readouterr().out
-  clip = media.read_video(out)
+  clip = video_reader.read_video(out)
   assert len(clip.frames) == audio.num_frames(text_to_speech.speak('Yes.')) and np.abs(clip.samples).max() > 0.1

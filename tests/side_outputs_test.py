@@ -6,7 +6,8 @@ import pytest
 from atvg_jax.generate import demo, side_outputs
 from atvg_jax.generate.generator import Generator, load_nets
 from atvg_jax.models.landmark_warp import unknown_mouth, warped
-from data_pipelines import features, media
+from data_pipelines import features
+from data_pipelines.media import video_reader
 import random_nets
 
 
@@ -18,7 +19,7 @@ def generator(tmp_path_factory):
 
 
 def test_maps_mix_into_the_frames(generator):
-  portrait = generator.find_face(media.read_image(demo.portrait()))
+  portrait = generator.find_face(video_reader.read_image(demo.portrait()))
   sound = (0.3 * np.random.default_rng(0).normal(size=7 * features.SAMPLES_PER_FRAME)).astype(np.float32)
   landmarks = list(generator.speech_landmarks(portrait, sound, 4))
   drawn = list(generator.frames(portrait, landmarks, 4))

@@ -12,7 +12,8 @@ import pytest
 
 from atvg_jax import models
 from atvg_jax.generate import streaming
-from data_pipelines import audio, faces, features
+from data_pipelines.media import audio
+from data_pipelines import faces, features
 import random_nets
 
 

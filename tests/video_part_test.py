@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import drawn_clips
-from data_pipelines import media, video_part
+from data_pipelines.media import video_reader
+from data_pipelines import video_part
 from data_pipelines.errors import InputError
 from media_test import numbered, numbers, write_stamped
 
@@ -20,7 +21,7 @@ def path(tmp_path_factory):
 
 @pytest.mark.parametrize('first, end', [(0, None), (0, 20), (11, 33), (30, None), (49, 50), (70, 80)])
 def test_frames_are_those_of_the_whole(path, first, end):
-  whole = media.read_video(path).frames
+  whole = video_reader.read_video(path).frames
   assert len(whole) == 50
   found = dict(video_part.frames(path, first, end))
   assert list(found) == list(range(50))[first:end]
@@ -31,7 +32,7 @@ def test_frames_are_those_of_the_whole(path, first, end):
 
 
 def test_sound_is_that_of_the_whole(path):
-  whole = media.read_video(path).samples
+  whole = video_reader.read_video(path).samples
   notes = video_part.Notes()
   assert len(list(video_part.frames(path, notes=notes))) == 50
   assert notes.start == pytest.approx(0.5, abs=0.04) and notes.last == pytest.approx(59 / 30, abs=0.01)
@@ -82,6 +83,6 @@ def test_one_picture_and_too_large_ones_are_told(tmp_path, path, monkeypatch):
   write_stamped(tmp_path / 'one.mp4', numbered(1), [0.0])
   with pytest.raises(InputError, match='a single picture'):
     list(video_part.frames(tmp_path / 'one.mp4'))
-  monkeypatch.setattr(media, '_MAX_FRAME_PIXELS', 5000)
+  monkeypatch.setattr(video_reader, '_MAX_FRAME_PIXELS', 5000)
   with pytest.raises(InputError, match='of 96x64 pixels'):
     video_part.probe(path)

@@ -14,7 +14,8 @@ from atvg_jax.generate import video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.train import pictures
 from atvg_jax.generate.generator import Portrait, check_loudness
-from data_pipelines import audio, audio_stream, features, media, video_writer
+from data_pipelines.media import audio, audio_stream, video_reader, video_writer
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 MAX_BYTES = 20_000_000  # of a file
@@ -114,7 +115,7 @@ def _check(image: str | None, sound: str | None) -> np.ndarray:
   """The sound, float32 [n], if both files will do."""
   _check_size(image, 'the picture', 'drop or photograph a face first')
   _check_size(sound, 'the recording', 'drop or record some speech first')
-  media.read_image(image)  # whatever its name says: a page takes no videos
+  video_reader.read_image(image)  # whatever its name says: a page takes no videos
   return _read_sound(sound)
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 
 _PRECISION = jax.lax.Precision.HIGHEST  # fewer digits move the logarithms of quiet bands
 

@@ -19,7 +19,8 @@ from atvg_jax.checkpoints import weights
 from atvg_jax.runtime import flops
 from atvg_jax.generate.generator import load_nets
 from configs import common
-from data_pipelines import audio, faces, features
+from data_pipelines.media import audio
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 
 _CLIP_SECONDS = 25.0  # of speech, for the run with files

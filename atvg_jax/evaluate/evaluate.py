@@ -30,7 +30,8 @@ from atvg_jax.evaluate import clip_scores, score_page, score_tables
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator, Portrait, load_nets
 from atvg_jax.evaluate.metric_networks import panel
-from data_pipelines import faces, features, media
+from data_pipelines import faces, features
+from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 
 # Protocol → where `input_pipeline.eval_batches` takes the example frame from.
@@ -196,7 +197,7 @@ def score_pair(real: str, generated: str, judges: panel.Panel | None = None) -> 
     InputError: a video cannot be read, or shows no face.
   """
   judges = judges or panel.Panel()
-  clip, ours = media.read_video(real), media.read_video(generated)
+  clip, ours = video_reader.read_video(real), video_reader.read_video(generated)
   true_frames, true, matrices = _crops(real, clip.frames)
   same_size = clip.frames[0].shape == ours.frames[0].shape
   frames, _, _ = _crops(generated, ours.frames, matrices if same_size else None)

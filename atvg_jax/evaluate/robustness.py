@@ -28,7 +28,8 @@ from tqdm import tqdm
 from atvg_jax.evaluate import clip_scores, evaluate, robustness_report, score_tables
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator, load_nets
-from data_pipelines import audio, faces, features
+from data_pipelines.media import audio
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 
 _VERSION = 1  # of the experiments: points of another are not mixed with these

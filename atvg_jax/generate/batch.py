@@ -18,7 +18,7 @@ from tqdm import tqdm
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate import side_outputs
 from atvg_jax.generate.video_maker import Job, Maker, PIPE
-from data_pipelines import video_writer
+from data_pipelines.media import video_writer
 from data_pipelines.errors import InputError
 
 _OPTIONS = ('driving', 'frame', 'motion', 'save')

@@ -17,7 +17,8 @@ from atvg_jax import landmarks as lm
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Conditions, Generator
-from data_pipelines import faces, features, media
+from data_pipelines import faces, features
+from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 
 # Frames drawn at a time: whole pictures, which may be large, wait for them.
@@ -45,7 +46,7 @@ def follow(path: str, landmarker: faces.FaceLandmarker) -> Followed:
   Raises:
     InputError: it is no video, or shows no face.
   """
-  frames = tqdm(media.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
+  frames = tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
   track = landmarker.track(frames)
   matrices = faces.align_track(track.landmarks)
   return Followed(matrices, faces.normalise(faces.apply(matrices, track.landmarks)), track.faces_seen)
@@ -83,7 +84,7 @@ def frames(generator: Generator, path: str, followed: Followed, landmarks: Itera
   Yields:
     uint8 [H, W, 3], or [128, 128, 3].
   """
-  shown = zip(media.iter_video(path), followed.matrices, followed.landmarks, landmarks)
+  shown = zip(video_reader.iter_video(path), followed.matrices, followed.landmarks, landmarks)
   windows, kept = itertools.tee(iter(lambda: list(itertools.islice(shown, _WINDOW)), []))
   for window, drawn in zip(kept, generator.vg.redrawn(map(_arrays, windows)), strict=True):
     for (picture, matrix, still, speaking), frame in zip(window, drawn):  # what filled the last window up is left

@@ -16,7 +16,8 @@ import numpy as np
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator, Portrait
 from atvg_jax.models import fast_vg
-from data_pipelines import faces, features, video_writer
+from data_pipelines import faces, features
+from data_pipelines.media import video_writer
 from data_pipelines.errors import InputError
 
 KINDS = ('landmarks', 'attention', 'motion')

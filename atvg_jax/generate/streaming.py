@@ -17,7 +17,8 @@ from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from atvg_jax.runtime import parallel, program_cache
 from atvg_jax.models import at_net, fast_vg
-from data_pipelines import audio_stream, features
+from data_pipelines.media import audio_stream
+from data_pipelines import features
 
 WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
 

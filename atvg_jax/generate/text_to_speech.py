@@ -14,7 +14,8 @@ import av
 import numpy as np
 
 from atvg_jax.generate import video_maker
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 VOICE = 'en-gb'

@@ -19,8 +19,9 @@ from atvg_jax.generate.effects import blinks, head_motion
 from atvg_jax.generate import dubbing, side_outputs, streaming
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
-from data_pipelines import audio as audio_io
-from data_pipelines import audio_stream, faces, features, media, video_writer
+from data_pipelines.media import audio as audio_io
+from data_pipelines.media import audio_stream, video_reader, video_writer
+from data_pipelines import faces, features
 from data_pipelines.errors import InputError
 
 __all__ = ['Generator', 'Job', 'Maker', 'Result', 'generate_video']
@@ -83,7 +84,7 @@ def generate_video(image: str, out: str, *, nets: Sequence[str] | None = None, *
   job = Job(image, out, **options)
   check(job)
   if not dubbing.is_video(image):
-    media.read_image(image)  # before the nets are loaded: people should not wait for a misspelt name
+    video_reader.read_image(image)  # before the nets are loaded: people should not wait for a misspelt name
   return Maker(nets).make(job)
 
 
@@ -214,7 +215,7 @@ class Maker:
   def _find_face(self, name: str, version: Any) -> tuple[Portrait, np.ndarray]:
     """The face in a picture, and the picture."""
     del version  # a file that was changed is read again
-    picture = _shrunk(media.read_image(name), name)
+    picture = _shrunk(video_reader.read_image(name), name)
     try:
       portrait = self.generator.find_face(picture, self.landmarker)
     except InputError as error:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from atvg_jax.evaluate.metric_networks import layers
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 
 WINDOW = 5  # frames that the network sees at a time
 _ROWS = WINDOW * features.MFCC_ROWS_PER_FRAME

@@ -11,9 +11,10 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 from data_pipelines.errors import InputError, check_file
-from data_pipelines.video_writer import VideoWriter
+from data_pipelines.media.video_writer import VideoWriter
 
 __all__ = ['Clip', 'VideoWriter', 'check_size', 'iter_video', 'read_image', 'read_video', 'upright', 'video_stream']
 

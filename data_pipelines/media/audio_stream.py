@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple
 import av
 import numpy as np
 
-from data_pipelines import audio, features
+from data_pipelines.media import audio
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 _RAW_BYTES = 4096  # of a pipe, at once: an eighth of a second
