@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.media import audio, video_reader
-from data_pipelines import faces, features, record_facts
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features, record_facts
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.errors import InputError
 
@@ -50,8 +51,8 @@ class Rejection(NamedTuple):
 
 
 @functools.cache
-def _landmarker() -> faces.FaceLandmarker:
-  return faces.FaceLandmarker()
+def _landmarker() -> face_landmarker.FaceLandmarker:
+  return face_landmarker.FaceLandmarker()
 
 
 def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejection:
@@ -104,13 +105,13 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
     return Rejection('too short', f'{num_frames} frames with a face, {MIN_FRAMES} are needed')
   frames, points = clip.frames[start:stop], track.landmarks[start:stop]
   samples = samples[start * features.SAMPLES_PER_FRAME:stop * features.SAMPLES_PER_FRAME]
-  eye_distance = float(np.median(faces.eye_distance(points)))
+  eye_distance = float(np.median(face_landmarker.eye_distance(points)))
   if eye_distance < MIN_EYE_DISTANCE:
     return Rejection('face too small',
                      f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
 
-  matrices = faces.align_track(points)  # [T, 2, 3]
-  landmarks = faces.normalise(faces.apply(matrices, points)).astype(np.float32)  # [T, 136]
+  matrices = face_landmarker.align_track(points)  # [T, 2, 3]
+  landmarks = face_landmarker.normalise(face_landmarker.apply(matrices, points)).astype(np.float32)  # [T, 136]
   turned = mouth_outside(landmarks)
   if turned is not None:
     return turned
@@ -151,13 +152,13 @@ def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray
   """
   num_frames = len(pictures)
   sound = np.round(samples * 32767).astype(np.int16)
-  opening = faces.mouth_opening(landmarks)
+  opening = face_landmarker.mouth_opening(landmarks)
   fields = {
       features.CLIP_ID: source.clip_id,
       features.SPEAKER: source.speaker,
       features.VIDEO: pictures,
       features.LANDMARKS: landmarks,
-      features.REST_LANDMARKS: np.asarray(faces.rest_landmarks(landmarks), np.float32),
+      features.REST_LANDMARKS: np.asarray(face_landmarker.rest_landmarks(landmarks), np.float32),
       features.AUDIO: sound,
       # Of the stored sound, so that a record agrees with itself.
       features.MFCC_ROWS: audio.frame_rows(sound / np.float32(32767), num_frames),
@@ -168,7 +169,7 @@ def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray
   return Record(fields, facts | record_facts.measure(fields) | {
       'frames': num_frames,
       'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
-      'chin_lowest': round(float(faces.denormalise(landmarks)[:, 8, 1].max()), 1),
+      'chin_lowest': round(float(face_landmarker.denormalise(landmarks)[:, 8, 1].max()), 1),
   })
 
 
@@ -179,9 +180,9 @@ def _times(seconds: Sequence[float], start: int, num_frames: int) -> list[float]
 
 def encoded_crop(frame: np.ndarray, matrix: np.ndarray, image_format: str) -> bytes:
   """A frame, uint8 [H, W, 3], and its matrix to the crop [2, 3] → the encoded crop."""
-  from data_pipelines import sampling  # here, for it compiles, and only workers need it
+  from data_pipelines.faces import frame_resampling  # here, for it compiles, and only workers need it
 
-  return encode(faces.warp(frame, matrix, sample=sampling.bicubic), image_format)
+  return encode(face_landmarker.warp(frame, matrix, sample=frame_resampling.bicubic), image_format)
 
 
 def encode(crop: np.ndarray, image_format: str) -> bytes:

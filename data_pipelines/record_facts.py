@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import alignment, features, sound_sync
+from data_pipelines.faces import face_alignment
+from data_pipelines import features, sound_sync
 
 _QUIETEST = 1e-5  # of full scale: -100 dB
 
@@ -20,7 +21,7 @@ def measure(fields: dict[str, Any]) -> dict[str, Any]:
   """
   landmarks = fields[features.LANDMARKS]
   sound = fields[features.AUDIO] / np.float32(32767)
-  opening = alignment.mouth_opening(landmarks)
+  opening = face_alignment.mouth_opening(landmarks)
   level = 20 * np.log10(max(_QUIETEST, float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))))
   return {
       'sound_level': round(float(level), 1),

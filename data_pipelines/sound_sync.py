@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines import alignment, features
+from data_pipelines.faces import face_alignment
+from data_pipelines import features
 
 STEP = 0.01  # seconds between two lags, and between two values of the loudness
 LAGS = np.arange(-30, 31)  # in steps: the sound comes so much later than the lips
@@ -75,7 +76,7 @@ def row(landmarks: np.ndarray, samples: np.ndarray) -> np.ndarray:
   """
   sound = loudness(samples)
   times = (np.arange(len(sound)) + 0.5) * STEP
-  mouth = np.interp(times, (np.arange(len(landmarks)) + 0.5) / features.FPS, alignment.mouth_opening(landmarks))
+  mouth = np.interp(times, (np.arange(len(landmarks)) + 0.5) / features.FPS, face_alignment.mouth_opening(landmarks))
   mouth, sound = mouth - mouth.mean(), sound - sound.mean()
   length = len(sound)
   sums = np.zeros(ROW_SIZE)

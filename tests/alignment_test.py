@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from data_pipelines import alignment, features
+from data_pipelines.faces import face_alignment
+from data_pipelines import features
 
 MIRROR = np.array(features.MIRROR)
-TEMPLATE = alignment.TEMPLATE
+TEMPLATE = face_alignment.TEMPLATE
 
 
 def turned(points: np.ndarray, degrees: float, scale: float, shift) -> np.ndarray:
@@ -41,9 +42,9 @@ def test_similarity_finds_turn_scale_and_shift_again():
   source = generator.standard_normal((5, 21, 2)) * 30
   target = np.stack([turned(points, angle, scale, shift) for points, angle, scale, shift in
                      zip(source, (0, 20, -90, 180, 5), (1, 0.3, 2, 1, 1), generator.standard_normal((5, 2)) * 50)])
-  matrices = alignment.similarity(source, target)
-  np.testing.assert_allclose(alignment.apply(matrices, source), target, atol=1e-9)
-  np.testing.assert_allclose(alignment.similarity(source[1], target[1]), matrices[1])
+  matrices = face_alignment.similarity(source, target)
+  np.testing.assert_allclose(face_alignment.apply(matrices, source), target, atol=1e-9)
+  np.testing.assert_allclose(face_alignment.similarity(source[1], target[1]), matrices[1])
 
 
 def test_similarity_is_the_least_squares_one():
@@ -54,17 +55,17 @@ def test_similarity_is_the_least_squares_one():
   one, zero = np.ones(12), np.zeros(12)
   system = np.concatenate([np.stack([x, -y, one, zero], 1), np.stack([y, x, zero, one], 1)])
   a, b, u, v = np.linalg.lstsq(system, target.T.reshape(-1), rcond=None)[0]
-  np.testing.assert_allclose(alignment.similarity(source, target), [[a, -b, u], [b, a, v]], atol=1e-9)
+  np.testing.assert_allclose(face_alignment.similarity(source, target), [[a, -b, u], [b, a, v]], atol=1e-9)
 
 
 def test_points_all_in_one_place_do_not_divide_by_zero():
-  assert np.isfinite(alignment.similarity(np.ones((21, 2)), TEMPLATE[features.STEADY])).all()
+  assert np.isfinite(face_alignment.similarity(np.ones((21, 2)), TEMPLATE[features.STEADY])).all()
 
 
 def test_invert_undoes_apply():
-  matrix = alignment.similarity(turned(TEMPLATE, 17, 2.2, (100, 50)), TEMPLATE)
+  matrix = face_alignment.similarity(turned(TEMPLATE, 17, 2.2, (100, 50)), TEMPLATE)
   points = np.random.default_rng(2).standard_normal((9, 2)) * 100
-  np.testing.assert_allclose(alignment.apply(alignment.invert(matrix), alignment.apply(matrix, points)), points)
+  np.testing.assert_allclose(face_alignment.apply(face_alignment.invert(matrix), face_alignment.apply(matrix, points)), points)
 
 
 def test_the_alignment_looks_at_nose_and_eyes_alone():
@@ -72,48 +73,48 @@ def test_the_alignment_looks_at_nose_and_eyes_alone():
   spoken = face.copy()
   spoken[features.MOUTH] += 20
   spoken[features.JAW] -= 20
-  np.testing.assert_array_equal(alignment.alignment(face), alignment.alignment(spoken))
-  np.testing.assert_allclose(alignment.apply(alignment.alignment(face), face), TEMPLATE, atol=1e-3)
+  np.testing.assert_array_equal(face_alignment.alignment(face), face_alignment.alignment(spoken))
+  np.testing.assert_allclose(face_alignment.apply(face_alignment.alignment(face), face), TEMPLATE, atol=1e-3)
 
 
 def test_the_crop_of_a_track_does_not_tremble():
   generator = np.random.default_rng(3)
   still = np.repeat(turned(TEMPLATE, 5, 1.5, (60, 40))[None], 60, 0)
   noisy = (still + 0.4 * generator.standard_normal(still.shape)).astype(np.float32)
-  place = alignment.apply(alignment.align_track(noisy), still)[:, 8]  # where the chin comes to lie
-  alone = alignment.apply(alignment.alignment(noisy), still)[:, 8]
+  place = face_alignment.apply(face_alignment.align_track(noisy), still)[:, 8]  # where the chin comes to lie
+  alone = face_alignment.apply(face_alignment.alignment(noisy), still)[:, 8]
   step = lambda path: np.abs(np.diff(path, axis=0)).mean()
   assert step(place) < 0.2 * step(alone)
   # A slow motion of the head is followed, not lagged behind.
   moving = still + np.linspace(0, 60, 60)[:, None, None]
-  np.testing.assert_allclose(alignment.apply(alignment.align_track(moving), moving), np.repeat(TEMPLATE[None], 60, 0),
+  np.testing.assert_allclose(face_alignment.apply(face_alignment.align_track(moving), moving), np.repeat(TEMPLATE[None], 60, 0),
                              atol=1e-2)
 
 
 @pytest.mark.parametrize('length', [1, 2, 3, 5, 40])
-@pytest.mark.parametrize('weights', [alignment.LIGHT, alignment.STRONG])
+@pytest.mark.parametrize('weights', [face_alignment.LIGHT, face_alignment.STRONG])
 def test_smoothing_keeps_length_constants_and_lines(length, weights):
   line = np.linspace(3, 7, length)[:, None, None] * np.ones((1, 68, 2))
-  np.testing.assert_allclose(alignment.smooth(line, weights), line)
-  assert alignment.smooth(line.astype(np.float32), weights).dtype == np.float32
+  np.testing.assert_allclose(face_alignment.smooth(line, weights), line)
+  assert face_alignment.smooth(line.astype(np.float32), weights).dtype == np.float32
 
 
 def test_the_light_smoothing_leaves_speech_its_reach():
   times = np.arange(100) / features.FPS
   for hertz, kept in ((2, 0.99), (3, 0.97), (4, 0.92)):
     lips = np.sin(2 * np.pi * hertz * times)
-    assert alignment.smooth(lips[:, None], alignment.LIGHT)[10:-10].std() > kept * lips[10:-10].std()
+    assert face_alignment.smooth(lips[:, None], face_alignment.LIGHT)[10:-10].std() > kept * lips[10:-10].std()
   noise = np.random.default_rng(4).standard_normal((2_000, 1))
-  assert alignment.smooth(noise, alignment.LIGHT).std() < 0.72
+  assert face_alignment.smooth(noise, face_alignment.LIGHT).std() < 0.72
 
 
 def test_warp_puts_the_picture_where_the_matrix_says():
   image = np.zeros((200, 300, 3), np.uint8)
   image[100:104, 150:154] = 255  # its middle at (152, 102)
   for degrees, scale in ((0, 1), (30, 1), (0, 0.5), (-20, 2)):
-    matrix = alignment.similarity(np.array([[152, 102], [162, 102]]),
+    matrix = face_alignment.similarity(np.array([[152, 102], [162, 102]]),
                                   turned(np.array([[0, 0], [10, 0]]), degrees, scale, (64, 40)))
-    crop = alignment.warp(image, matrix)
+    crop = face_alignment.warp(image, matrix)
     assert crop.shape == (128, 128, 3) and crop.dtype == np.uint8
     weights = crop[..., 0].astype(float)
     rows, columns = np.indices((128, 128)) + 0.5
@@ -124,32 +125,32 @@ def test_warp_puts_the_picture_where_the_matrix_says():
 
 def test_warp_without_a_change_is_exact():
   image = np.random.default_rng(5).integers(0, 255, (128, 128, 3), dtype=np.uint8)
-  np.testing.assert_array_equal(alignment.warp(image, np.eye(2, 3)), image)
+  np.testing.assert_array_equal(face_alignment.warp(image, np.eye(2, 3)), image)
 
 
 def test_warp_averages_where_it_shrinks():
   fine = np.zeros((1_200, 1_200, 3), np.uint8)
   fine[::2] = 255  # stripes that a bare sampling would turn into false broad ones
   for scale in (0.5, 0.3, 0.13):
-    crop = alignment.warp(fine, np.array([[scale, 0, 0], [0, scale, 0]]))[4:-4, 4:-4]
+    crop = face_alignment.warp(fine, np.array([[scale, 0, 0], [0, scale, 0]]))[4:-4, 4:-4]
     assert np.abs(crop.astype(float) - 127.5).max() < 30
 
 
 def test_warp_repeats_the_edge_beyond_the_picture():
   image = np.full((50, 60, 3), 90, np.uint8)
   image[0] = 200
-  crop = alignment.warp(image, np.array([[1.0, 0, 30], [0, 1.0, 30]]))
+  crop = face_alignment.warp(image, np.array([[1.0, 0, 30], [0, 1.0, 30]]))
   assert (crop[:30] == 200).all() and (crop[40:, :] == 90).all()
-  assert (alignment.warp(image, np.array([[1.0, 0, 900], [0, 1.0, 900]])) == 200).all()  # wholly beside it
+  assert (face_alignment.warp(image, np.array([[1.0, 0, 900], [0, 1.0, 900]])) == 200).all()  # wholly beside it
 
 
 def test_normalise_and_back():
   points = np.random.default_rng(6).uniform(0, 128, (2, 3, 68, 2))
-  landmarks = alignment.normalise(points)
+  landmarks = face_alignment.normalise(points)
   assert landmarks.shape == (2, 3, 136) and landmarks.dtype == np.float32
   np.testing.assert_allclose(landmarks[..., 0], points[..., 0, 0] / 64 - 1, atol=1e-6)
   np.testing.assert_allclose(landmarks[..., 1], points[..., 0, 1] / 64 - 1, atol=1e-6)
-  np.testing.assert_allclose(alignment.denormalise(landmarks), points, atol=1e-4)
+  np.testing.assert_allclose(face_alignment.denormalise(landmarks), points, atol=1e-4)
 
 
 def talking(openings: np.ndarray) -> np.ndarray:
@@ -158,19 +159,19 @@ def talking(openings: np.ndarray) -> np.ndarray:
   distance = np.hypot(*np.subtract(*eye_centres(TEMPLATE)))
   for upper, lower in features.INNER_LIP_PAIRS:
     points[:, lower, 1] = points[:, upper, 1] + distance * openings
-  return alignment.normalise(points)
+  return face_alignment.normalise(points)
 
 
 def test_mouth_opening_is_in_eye_distances():
   openings = np.array([0.0, 0.1, 0.25, -0.01])
-  np.testing.assert_allclose(alignment.mouth_opening(talking(openings)), openings, atol=1e-5)
-  larger = alignment.normalise(alignment.denormalise(talking(openings)) * 0.5)
-  np.testing.assert_allclose(alignment.mouth_opening(larger), openings, atol=1e-5)
+  np.testing.assert_allclose(face_alignment.mouth_opening(talking(openings)), openings, atol=1e-5)
+  larger = face_alignment.normalise(face_alignment.denormalise(talking(openings)) * 0.5)
+  np.testing.assert_allclose(face_alignment.mouth_opening(larger), openings, atol=1e-5)
 
 
 def test_the_face_at_rest_is_the_mean_of_the_most_closed_frames():
   openings = np.array([0.3, 0.0, 0.2, 0.02, 0.3, 0.3, 0.04, 0.3, 0.3, 0.3])
-  rest = alignment.rest_landmarks(talking(openings))
+  rest = face_alignment.rest_landmarks(talking(openings))
   assert rest.shape == (136,)
-  np.testing.assert_allclose(alignment.mouth_opening(rest), 0.02, atol=1e-5)
-  np.testing.assert_allclose(alignment.rest_landmarks(talking(openings[:1])), talking(openings[:1])[0])
+  np.testing.assert_allclose(face_alignment.mouth_opening(rest), 0.02, atol=1e-5)
+  np.testing.assert_allclose(face_alignment.rest_landmarks(talking(openings[:1])), talking(openings[:1])[0])

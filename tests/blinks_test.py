@@ -8,7 +8,8 @@ import pytest
 from atvg_jax.generate.effects import blinks
 from atvg_jax.generate import demo
 from atvg_jax.generate.generator import find_face
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.media import video_reader
 
 
@@ -20,7 +21,7 @@ def picture():
 @pytest.fixture(scope='module')
 def points(picture):
   portrait = find_face(picture)
-  return faces.apply(faces.invert(portrait.matrix), faces.denormalise(portrait.landmarks))
+  return face_landmarker.apply(face_landmarker.invert(portrait.matrix), face_landmarker.denormalise(portrait.landmarks))
 
 
 def _blinks(closed):
@@ -50,12 +51,12 @@ def test_seeds_blink_at_other_times():
 
 def _track(openings):
   """Landmarks [T, 136] of the mean face with its eyes open to these shares."""
-  points = np.repeat(faces.TEMPLATE[None].astype(np.float64), len(openings), axis=0)
+  points = np.repeat(face_landmarker.TEMPLATE[None].astype(np.float64), len(openings), axis=0)
   for eye in (features.RIGHT_EYE, features.LEFT_EYE):
     for upper, lower in ((1, 5), (2, 4)):
       low = points[:, eye.start + lower]
       points[:, eye.start + upper] = low + np.asarray(openings)[:, None] * (points[:, eye.start + upper] - low)
-  return faces.normalise(points)
+  return face_landmarker.normalise(points)
 
 
 def test_a_blink_is_that_of_the_video():
@@ -73,7 +74,7 @@ def test_eyes_that_never_open_say_nothing():
 
 def _seen(picture):
   """How far the eyes of a picture are open, as a detector of faces sees it."""
-  landmarks = faces.FaceLandmarker().landmarks(picture).points
+  landmarks = face_landmarker.FaceLandmarker().landmarks(picture).points
   return [float(blinks._openness(landmarks[eye])) for eye in (features.RIGHT_EYE, features.LEFT_EYE)]
 
 
@@ -81,8 +82,8 @@ def _seen(picture):
 def test_closed_eyes_are_seen_as_closed(picture, points, turn):
   cosine, sine = np.cos(turn), np.sin(turn)
   matrix = np.array([[cosine, -sine, 100.0], [sine, cosine, -60.0]])
-  turned = faces.warp(picture, matrix, 600)
-  frames = list(blinks.blinking([turned] * 3, faces.apply(matrix, points), [0, 0.5, 1]))
+  turned = face_landmarker.warp(picture, matrix, 600)
+  frames = list(blinks.blinking([turned] * 3, face_landmarker.apply(matrix, points), [0, 0.5, 1]))
   assert (frames[0] == turned).all()
   open_, half, shut = (np.array(_seen(frame)) for frame in frames)
   assert (half < 0.8 * open_).all() and (shut < 0.4 * open_).all()

@@ -8,7 +8,8 @@ import drawn_clips
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo
 from atvg_jax.generate.generator import find_face
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.media import video_reader
 
 
@@ -16,15 +17,15 @@ from data_pipelines.media import video_reader
 def clip():
   """Aligned crops uint8 [T, 128, 128, 3] of the drawn face, and its landmarks [T, 136]."""
   frames = drawn_clips.frames(20)
-  track = faces.FaceLandmarker().track(frames)
-  matrices = faces.align_track(track.landmarks)
-  crops = np.stack([faces.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=True)])
-  return crops, faces.normalise(faces.apply(matrices, track.landmarks)).astype(np.float32)
+  track = face_landmarker.FaceLandmarker().track(frames)
+  matrices = face_landmarker.align_track(track.landmarks)
+  crops = np.stack([face_landmarker.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=True)])
+  return crops, face_landmarker.normalise(face_landmarker.apply(matrices, track.landmarks)).astype(np.float32)
 
 
 @pytest.fixture(scope='module')
 def landmarker():
-  return faces.FaceLandmarker()
+  return face_landmarker.FaceLandmarker()
 
 
 def _score(landmarker, frames, clip, found=None):
@@ -156,8 +157,8 @@ def test_a_picture_without_a_face_does_not_follow(landmarker, clip):
 
 
 def test_redetection_finds_the_face_of_a_crop(landmarker, clip):
-  found = faces.denormalise(clip_scores.redetect(landmarker, clip[0][:3]))
-  distance = np.linalg.norm(found - faces.denormalise(clip[1][:3]), axis=-1)
+  found = face_landmarker.denormalise(clip_scores.redetect(landmarker, clip[0][:3]))
+  distance = np.linalg.norm(found - face_landmarker.denormalise(clip[1][:3]), axis=-1)
   assert distance[:, features.MOUTH].mean() < 2
   assert clip_scores.redetect(landmarker, np.zeros((2, 128, 128, 3), np.uint8)) is None
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 import drawn_clips
 from data_pipelines.media import audio, video_reader
-from data_pipelines import convert_clip, faces, features
+from data_pipelines import convert_clip, features
+from data_pipelines.faces import face_landmarker
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.convert_clip import Record, Rejection
 from data_pipelines.errors import InputError
@@ -42,16 +43,16 @@ def test_fields_have_the_shapes_of_the_contract(record):
 
 def test_mouth_opens_as_drawn_and_the_face_is_held_still(record):
   landmarks = record.fields[features.LANDMARKS]
-  assert np.corrcoef(faces.mouth_opening(landmarks), drawn_clips.openings(24))[0, 1] > 0.95
-  points = faces.denormalise(landmarks)
+  assert np.corrcoef(face_landmarker.mouth_opening(landmarks), drawn_clips.openings(24))[0, 1] > 0.95
+  points = face_landmarker.denormalise(landmarks)
   # The drawn head sways by four pixels, the crop's nose and eyes by a fraction of one.
   assert points[:, features.STEADY].std(axis=0).mean() < 0.5
   assert (points[:, features.MOUTH, 1] < 118).all() and (points[:, features.MOUTH, 1] > 64).all()
 
 
 def test_rest_is_the_closed_mouth(record):
-  opening = faces.mouth_opening(record.fields[features.LANDMARKS])
-  assert faces.mouth_opening(record.fields[features.REST_LANDMARKS]) < np.quantile(opening, 0.35)
+  opening = face_landmarker.mouth_opening(record.fields[features.LANDMARKS])
+  assert face_landmarker.mouth_opening(record.fields[features.REST_LANDMARKS]) < np.quantile(opening, 0.35)
 
 
 def test_mfcc_rows_are_those_of_the_stored_sound(record):

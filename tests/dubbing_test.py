@@ -8,7 +8,8 @@ from atvg_jax import cli
 from atvg_jax.generate import demo, dubbing, video_maker
 from atvg_jax.generate.generator import Generator
 from data_pipelines.media import audio, video_reader
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -46,7 +47,7 @@ def test_the_film_keeps_its_length_and_its_background(nets, film, tmp_path, fram
 
 def test_only_what_speaks_is_replaced(nets, film):
   generator = Generator.from_pretrained(*nets)
-  followed = dubbing.follow(film, faces.FaceLandmarker())
+  followed = dubbing.follow(film, face_landmarker.FaceLandmarker())
   said = np.stack(list(dubbing.spoken(generator, followed, [audio.read_audio(demo.speech())])))
   assert said.shape == followed.landmarks.shape == (12, features.LANDMARK_SIZE)
   change = (said - followed.landmarks).reshape(-1, features.NUM_LANDMARKS, 2)

@@ -11,7 +11,8 @@ import pytest
 
 from atvg_jax.generate import export, streaming
 from atvg_jax.generate.generator import Generator
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -34,7 +35,7 @@ def test_the_loader_in_the_documentation_draws_the_same_frames(folder):
   generator = Generator.from_pretrained(folder / 'at.npz', folder / 'vg.npz')
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)
-  landmarks = faces.normalise(faces.TEMPLATE) + 0.02 * rng.normal(size=(2, features.LANDMARK_SIZE)).astype(np.float32)
+  landmarks = face_landmarker.normalise(face_landmarker.TEMPLATE) + 0.02 * rng.normal(size=(2, features.LANDMARK_SIZE)).astype(np.float32)
   mfcc = rng.normal(size=(2, 5, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)).astype(np.float32)
   conditions = generator.conditions(landmarks)
   spoken = list(generator.spoken(conditions, [mfcc]))

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 import drawn_clips
-from data_pipelines import face_tracks, faces
+from data_pipelines.faces import face_landmarker, face_tracks
 
 
 @pytest.fixture(scope='module')
 def landmarker():
-  return faces.FaceLandmarker()
+  return face_landmarker.FaceLandmarker()
 
 
 def follow(landmarker, pictures, cuts=()):
@@ -45,7 +45,7 @@ def test_two_faces_are_two_tracks(landmarker):
               for a, b in zip(drawn_clips.frames(10), small)]
   one, two = follow(landmarker, pictures, cuts={0})
   assert len(one.landmarks) == len(two.landmarks) == 10
-  sizes = sorted(float(np.median(faces.eye_distance(track.landmarks))) for track in (one, two))
+  sizes = sorted(float(np.median(face_landmarker.eye_distance(track.landmarks))) for track in (one, two))
   assert sizes[0] / sizes[1] == pytest.approx(150 / 192, abs=0.06)
 
 

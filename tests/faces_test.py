@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 
@@ -20,8 +21,8 @@ _DATA = pathlib.Path(os.environ.get('ATVG_DATA_DIR', pathlib.Path(__file__).pare
 
 
 @pytest.fixture(scope='module')
-def landmarker() -> faces.FaceLandmarker:
-  return faces.FaceLandmarker()
+def landmarker() -> face_landmarker.FaceLandmarker:
+  return face_landmarker.FaceLandmarker()
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +42,7 @@ def eye_distance(shape: np.ndarray) -> float:
 
 def moved(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """The picture moved by `matrix` onto grey of (height, width)."""
-  inverse = tuple(faces.invert(matrix).reshape(-1))
+  inverse = tuple(face_landmarker.invert(matrix).reshape(-1))
   return np.array(Image.fromarray(image).transform(size[::-1], Image.Transform.AFFINE, inverse,
                                                    Image.Resampling.BICUBIC, fillcolor=(128, 128, 128)))
 
@@ -63,7 +64,7 @@ def opened(image: np.ndarray, points: np.ndarray, gap: int) -> np.ndarray:
 
 
 def test_the_bundle_is_the_official_one():
-  assets = pathlib.Path(faces.__file__).parent / 'assets'
+  assets = pathlib.Path(face_landmarker.__file__).parent / 'assets'
   digest = hashlib.sha256((assets / 'face_landmarker.task').read_bytes()).hexdigest()
   assert digest == '64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff'
   assert digest in (assets / 'README.md').read_text()
@@ -90,10 +91,10 @@ def test_the_68_points_lie_where_they_belong(landmarker, portrait, points):
 
 
 def test_the_crop_shows_level_eyes_mouth_and_chin(portrait, points):
-  matrix = faces.alignment(points)
-  crop = faces.warp(portrait, matrix)
+  matrix = face_landmarker.alignment(points)
+  crop = face_landmarker.warp(portrait, matrix)
   assert crop.shape == (128, 128, 3)
-  inside = faces.apply(matrix, points)
+  inside = face_landmarker.apply(matrix, points)
   right_eye, left_eye = inside[features.RIGHT_EYE].mean(0), inside[features.LEFT_EYE].mean(0)
   assert abs(right_eye[1] - left_eye[1]) < 1.5 and 36 < left_eye[0] - right_eye[0] < 44
   assert 70 < inside[features.MOUTH, 1].mean() < 95 and inside[features.JAW, 1].max() < 122
@@ -105,7 +106,7 @@ def test_points_move_with_the_picture(landmarker, portrait, points, degrees, sca
   matrix = motion(degrees, scale, shift)
   size = (1_500, 1_400) if scale > 1 else (100, 110) if scale < 0.2 else (700, 800)
   shape = landmarker.landmarks(moved(portrait, matrix, size))
-  there = faces.apply(faces.invert(matrix), shape.points)
+  there = face_landmarker.apply(face_landmarker.invert(matrix), shape.points)
   error = np.hypot(*(there - points).T).mean() / eye_distance(points)
   assert error < (0.08 if scale < 0.2 else 0.035)
 
@@ -159,11 +160,11 @@ def test_a_moving_face_is_followed_and_its_crop_stays_still(landmarker, portrait
   track = landmarker.track(frames)
   assert track.landmarks.shape == (40, 68, 2) and track.landmarks.dtype == np.float32
   assert track.presence.shape == (40,) and track.presence.min() > 0.9 and track.faces_seen == 1
-  true = np.stack([faces.apply(matrix, points) for matrix in matrices])
+  true = np.stack([face_landmarker.apply(matrix, points) for matrix in matrices])
   error = np.hypot(*np.moveaxis(track.landmarks - true, -1, 0)).mean() / (eye_distance(points) / 2)
   assert error < 0.04
-  matrices = faces.align_track(track.landmarks)
-  inside = faces.apply(matrices, true)
+  matrices = face_landmarker.align_track(track.landmarks)
+  inside = face_landmarker.apply(matrices, true)
   assert inside.std(axis=0).max() < 1.0  # pixels of the crop, though the face moved by 80
   tremble = np.diff(inside[:, features.STEADY], n=2, axis=0)
   assert np.sqrt((tremble ** 2).mean()) < 0.15
@@ -173,14 +174,14 @@ def test_a_spoken_syllable_keeps_its_height(landmarker, portrait, points):
   gaps = [0, 0, 0, 0, 8, 16, 24, 16, 8, 0, 0, 0, 0]
   frames = [opened(portrait, points, gap) for gap in gaps]
   track = landmarker.track(frames)
-  opening = lambda shapes: faces.mouth_opening(faces.normalise(faces.apply(faces.alignment(shapes), shapes)))
+  opening = lambda shapes: face_landmarker.mouth_opening(face_landmarker.normalise(face_landmarker.apply(face_landmarker.alignment(shapes), shapes)))
   smoothed = opening(track.landmarks)
   alone = opening(np.stack([landmarker.landmarks(frame).points for frame in frames]))
   assert np.argmax(smoothed) == 6 and smoothed[6] > 0.1
   rest = np.median(alone[[0, 1, 2, -2, -1]])
   assert smoothed[6] - rest > 0.88 * (alone[6] - rest)
   # The crop does not follow the jaw.
-  matrices = faces.align_track(track.landmarks)
+  matrices = face_landmarker.align_track(track.landmarks)
   assert np.abs(matrices - matrices[0])[:, :, 2].max() < 3
 
 
@@ -198,7 +199,7 @@ def test_one_frame_is_a_track(landmarker, portrait, points):
   track = landmarker.track(iter([portrait]))
   assert track.landmarks.shape == (1, 68, 2)
   np.testing.assert_allclose(track.landmarks[0], points, atol=1)
-  assert faces.align_track(track.landmarks).shape == (1, 2, 3)
+  assert face_landmarker.align_track(track.landmarks).shape == (1, 2, 3)
 
 
 def test_nothing_is_written_to_standard_error():
@@ -215,22 +216,22 @@ def test_portraits_and_clips_of_the_development_data(landmarker):
     pytest.skip('The development data are not here: set ATVG_DATA_DIR to their folder.')
   for path in sorted((_DATA / 'portraits/london').iterdir())[::10]:
     shape = landmarker.landmarks(video_reader.read_image(path))
-    inside = faces.apply(faces.alignment(shape.points), shape.points)
+    inside = face_landmarker.apply(face_landmarker.alignment(shape.points), shape.points)
     assert shape.presence > 0.9 and shape.faces_seen == 1, path
     assert inside[:, 1].max() < 122, path
-    assert np.abs(inside[features.STEADY] - faces.TEMPLATE[features.STEADY]).max() < 8, path
+    assert np.abs(inside[features.STEADY] - face_landmarker.TEMPLATE[features.STEADY]).max() < 8, path
   for path in [*sorted((_DATA / 'grid_s1/video').iterdir())[:1], *sorted((_DATA / 'lrw_ar/video').iterdir())[::400]]:
     clip = video_reader.read_video(path)
     track = landmarker.track(clip.frames)
     assert track.presence.min() > 0.5, path
-    inside = faces.apply(faces.align_track(track.landmarks), track.landmarks)
+    inside = face_landmarker.apply(face_landmarker.align_track(track.landmarks), track.landmarks)
     assert inside[:, features.MOUTH, 1].max() < 112 and inside[:, features.JAW, 1].max() < 126, path
-    opening = faces.mouth_opening(faces.normalise(inside))
+    opening = face_landmarker.mouth_opening(face_landmarker.normalise(inside))
     assert -0.03 < opening.min() < 0.1 and 0.06 < opening.max() < 0.6, path
 
 
 def test_landmarkers_made_at_once_leave_standard_error_alone():
   before = os.fstat(2)
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    list(pool.map(lambda _: faces.FaceLandmarker(), range(8)))
+    list(pool.map(lambda _: face_landmarker.FaceLandmarker(), range(8)))
   assert os.path.samestat(os.fstat(2), before)

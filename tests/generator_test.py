@@ -10,7 +10,8 @@ from atvg_jax.generate import demo
 from atvg_jax import landmarks as lm
 from atvg_jax.generate.generator import Generator, find_face, load_nets
 from data_pipelines.media import audio, video_reader
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -49,9 +50,9 @@ def test_as_many_frames_as_the_sound_is_long(generator, portrait, image, num_sam
 
 
 def test_the_mouth_is_where_the_crop_has_it(portrait):
-  points = faces.denormalise(portrait.landmarks)
+  points = face_landmarker.denormalise(portrait.landmarks)
   assert portrait.crop.shape == (128, 128, 3) and portrait.faces_seen == 1
-  assert np.abs(points[features.STEADY] - faces.TEMPLATE[features.STEADY]).mean() < 6
+  assert np.abs(points[features.STEADY] - face_landmarker.TEMPLATE[features.STEADY]).mean() < 6
   assert 70 < points[features.MOUTH, 1].mean() < 100
 
 

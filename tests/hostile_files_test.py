@@ -13,7 +13,8 @@ from PIL import Image
 
 from atvg_jax.generate import demo, generator, video_maker
 from data_pipelines.media import audio, audio_stream, video_reader
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -179,5 +180,5 @@ def test_a_face_in_a_panorama_is_found(nets, face):
   panorama = np.zeros((face.height, 9000, 3), np.uint8)
   panorama[:, 6000:6000 + face.width] = np.asarray(face)
   found = nets.find_face(panorama)
-  middle = faces.apply(faces.invert(found.matrix), np.array([[64.0, 64.0]]))[0]
+  middle = face_landmarker.apply(face_landmarker.invert(found.matrix), np.array([[64.0, 64.0]]))[0]
   assert found.faces_seen == 1 and 6000 < middle[0] < 6000 + face.width

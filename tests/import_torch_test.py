@@ -17,7 +17,8 @@ from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
 from data_pipelines.media import audio, video_reader
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 _AUDIO = {'audio_features': ((4, 4), (8, 8, 8)), 'audio_head_features': (16, 8)}
@@ -46,7 +47,7 @@ def _state_dict(net):
 def basics(tmp_path):
   folder = tmp_path / 'basics'
   folder.mkdir()
-  template = np.asarray(faces.TEMPLATE)
+  template = np.asarray(face_landmarker.TEMPLATE)
   for name, array in (('base_68', template), ('base_68_close', template), ('mean_shape_img', template),
                       ('mean_shape_norm', np.zeros((1, 136))), ('S', np.eye(136)[:100]), ('U_lrw1', np.eye(136)),
                       ('mean_lrw1', np.zeros(136))):
@@ -86,7 +87,7 @@ def test_imported_weights_generate_in_the_published_mode(imported, at):
   np.testing.assert_allclose(generator.exaggeration, [1, 2.2, 2.4, 2.6, 2.8, 3.0])
   portrait = generator.find_face(video_reader.read_image(demo.portrait()))
   steps = published_weights.Published(weights.load(str(imported / f'{at}.npz')).config['basics'])
-  points = faces.FaceLandmarker().landmarks(video_reader.read_image(demo.portrait())).points
+  points = face_landmarker.FaceLandmarker().landmarks(video_reader.read_image(demo.portrait())).points
   np.testing.assert_allclose(portrait.matrix, steps.alignment(points))  # their templates
   conditions = generator.conditions(portrait.landmarks)
   np.testing.assert_array_equal(conditions.example_landmarks, steps.example_landmarks)  # whoever it is

@@ -9,7 +9,7 @@ import pytest
 from atvg_jax.generate import demo, video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.generator import find_face
-from data_pipelines import faces
+from data_pipelines.faces import face_landmarker
 from data_pipelines.media import video_reader
 import random_nets
 
@@ -27,7 +27,7 @@ def portrait(picture):
 def test_a_gentle_head_begins_where_it_is_and_moves_smoothly():
   matrices = np.stack(list(itertools.islice(head_motion.gentle(), 1000)))
   np.testing.assert_allclose(matrices[0], np.eye(2, 3), atol=1e-12)
-  places = faces.apply(matrices, np.broadcast_to([[64.0, 110.0]], (1000, 1, 2)))[:, 0]
+  places = face_landmarker.apply(matrices, np.broadcast_to([[64.0, 110.0]], (1000, 1, 2)))[:, 0]
   assert 1 < np.abs(places - (64, 110)).max() < 6
   assert np.abs(np.diff(places, axis=0)).max() < 0.25  # of a pixel in a frame
 
@@ -35,11 +35,11 @@ def test_a_gentle_head_begins_where_it_is_and_moves_smoothly():
 def test_a_head_follows_another_up_to_a_limit():
   def shifted(x, turn=0.0):
     cosine, sine = np.cos(turn), np.sin(turn)
-    return faces.invert(np.array([[2 * cosine, -2 * sine, x], [2 * sine, 2 * cosine, 50.0]]))
+    return face_landmarker.invert(np.array([[2 * cosine, -2 * sine, x], [2 * sine, 2 * cosine, 50.0]]))
 
   track = np.stack([shifted(10), shifted(11), shifted(200), shifted(10, 0.01)])
   moves = list(itertools.islice(head_motion.of_track(track), 7))
-  shift, far, turned = (faces.apply(matrix, np.array([[64.0, 60.0]]))[0] - (64, 60) for matrix in moves[1:4])
+  shift, far, turned = (face_landmarker.apply(matrix, np.array([[64.0, 60.0]]))[0] - (64, 60) for matrix in moves[1:4])
   np.testing.assert_allclose(shift, (0.5, 0), atol=0.01)  # one pixel of the video is half of one of the crop
   np.testing.assert_allclose(far, (3, 0), atol=0.01)
   assert np.arctan2(moves[3][1, 0], moves[3][0, 0]) == pytest.approx(0.01, rel=0.05) and np.abs(turned).max() < 2
@@ -55,7 +55,7 @@ def test_the_face_moves_and_the_corners_do_not(picture, portrait):
   assert np.abs(moved[0].astype(int) - picture[0]).max() <= 3  # the picture's own border
   before, after = (find_face(image).matrix for image in (picture, moved))
   centre = np.array([[64.0, 60.0]])
-  places = [faces.apply(portrait.matrix, faces.apply(faces.invert(matrix), centre)) for matrix in (before, after)]
+  places = [face_landmarker.apply(portrait.matrix, face_landmarker.apply(face_landmarker.invert(matrix), centre)) for matrix in (before, after)]
   np.testing.assert_allclose(places[1] - places[0], [(2, 1)], atol=0.7)
 
 

@@ -9,7 +9,8 @@ from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo, generator
 from atvg_jax.metrics import image_metrics
 from atvg_jax import landmarks as lm
-from data_pipelines import alignment, faces, features
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines import features
 from data_pipelines.media import audio, video_reader
 
 _SECONDS = 3
@@ -42,8 +43,8 @@ def test_there_is_a_frame_for_every_25th_of_a_second(spoken):
 
 def test_the_mouth_moves_as_the_landmarks_say(spoken):
   _, _, landmarks, frames = spoken
-  found = clip_scores.redetect(faces.FaceLandmarker(), frames)
-  wanted, drawn = (alignment.mouth_opening(points) for points in (landmarks, found))
+  found = clip_scores.redetect(face_landmarker.FaceLandmarker(), frames)
+  wanted, drawn = (face_alignment.mouth_opening(points) for points in (landmarks, found))
   assert np.std(wanted) > 0.01  # of the distance between the eyes
   assert image_metrics.correlation(drawn, wanted) > 0.5
 

@@ -7,7 +7,8 @@ from PIL import Image
 from atvg_jax.generate import demo
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate.generator import find_face
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.media import video_reader
 
 
@@ -34,7 +35,7 @@ def _opened(points, pixels):
 def test_a_still_face_is_the_picture_and_the_background_is_untouched(picture, angle, scale):
   image = _rotated(picture, angle, scale)
   portrait = find_face(image)
-  points = faces.denormalise(portrait.landmarks)
+  points = face_landmarker.denormalise(portrait.landmarks)
   paster = paste.Paster(image, portrait.matrix, points)
   still = paster(portrait.crop, points)
   assert np.abs(still.astype(int) - image).max() <= 3  # resampling at the same place
@@ -53,12 +54,12 @@ def test_a_still_face_is_the_picture_and_the_background_is_untouched(picture, an
 
 def test_the_lips_move_with_the_landmarks_and_the_net_fills_the_mouth(picture):
   portrait = find_face(picture)
-  points = faces.denormalise(portrait.landmarks)
+  points = face_landmarker.denormalise(portrait.landmarks)
   green = np.zeros((128, 128, 3), np.uint8)
   green[..., 1] = 200
   opened = _opened(points, 10)
   out = paste.Paster(picture, portrait.matrix, points)(green, opened)
-  crop, before = faces.warp(out, portrait.matrix).astype(int), portrait.crop.astype(int)
+  crop, before = face_landmarker.warp(out, portrait.matrix).astype(int), portrait.crop.astype(int)
   x, y = opened[[61, 62, 63, 65, 66, 67]].mean(axis=0).astype(int)
   middle = crop[y, x]
   assert middle[1] > middle[0] + 50 and middle[1] > middle[2] + 50
@@ -73,17 +74,17 @@ def test_the_lips_move_with_the_landmarks_and_the_net_fills_the_mouth(picture):
 
 def test_faces_at_the_edge_of_a_picture(picture):
   portrait = find_face(picture)
-  left, top = faces.apply(faces.invert(portrait.matrix), np.array([[48.0, 40.0]]))[0].astype(int)
+  left, top = face_landmarker.apply(face_landmarker.invert(portrait.matrix), np.array([[48.0, 40.0]]))[0].astype(int)
   cut = np.ascontiguousarray(picture[top:, left:])  # half of the face is outside
   matrix = portrait.matrix.copy()
   matrix[:, 2] += portrait.matrix[:, :2] @ (left, top)
-  points = faces.denormalise(portrait.landmarks)
+  points = face_landmarker.denormalise(portrait.landmarks)
   out = paste.Paster(cut, matrix, points)(portrait.crop, _opened(points, 5))
   assert out.shape == cut.shape
 
 
 def test_a_mouth_that_is_shut_shows_nothing_of_the_net():
-  points = faces.TEMPLATE.astype(np.float64)
+  points = face_landmarker.TEMPLATE.astype(np.float64)
   shut = points.copy()
   for upper, lower in features.INNER_LIP_PAIRS:
     shut[[upper, lower], 1] = points[[upper, lower], 1].mean()

@@ -7,13 +7,14 @@ import pytest
 import tensorflow as tf
 
 from data_pipelines.media import audio
-from data_pipelines import faces, features, mfcc_ops, preprocess_ops
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features, mfcc_ops, preprocess_ops
 from data_pipelines.errors import InputError
 
 
 def dots(landmarks: np.ndarray) -> np.ndarray:
   """[136] → uint8 [128, 128, 3]: a soft dot at the tip of the nose, which is what the tests look for."""
-  x, y = faces.denormalise(landmarks)[30]
+  x, y = face_landmarker.denormalise(landmarks)[30]
   columns, rows = np.meshgrid(np.arange(128) + 0.5, np.arange(128) + 0.5)
   dot = 200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18)
   return np.repeat(dot[..., None], 3, axis=-1).round().astype(np.uint8)
@@ -28,7 +29,7 @@ def centre(picture: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope='module')
 def example() -> dict[str, tf.Tensor]:
   rng = np.random.default_rng(0)
-  base = faces.normalise(faces.TEMPLATE)
+  base = face_landmarker.normalise(face_landmarker.TEMPLATE)
   landmarks = np.stack([base + rng.normal(size=136).astype(np.float32) * 0.05 for _ in range(3)]).astype(np.float32)
   other = (base + 0.04).astype(np.float32)
   return {
@@ -62,7 +63,7 @@ def test_pixels_and_landmarks_move_together(example, op, seed):
   pictures = [*out[features.VIDEO], out[features.EXAMPLE_IMAGE]]
   landmarks = [*out[features.LANDMARKS], out[features.EXAMPLE_LANDMARKS]]
   for picture, points in zip(pictures, landmarks):
-    np.testing.assert_allclose(centre(picture), faces.denormalise(points)[30], atol=0.15)
+    np.testing.assert_allclose(centre(picture), face_landmarker.denormalise(points)[30], atol=0.15)
   assert out[features.VIDEO].shape == (3, 128, 128, 3) and out[features.VIDEO].dtype == np.uint8
   np.testing.assert_array_equal(out[features.MFCC_ROWS], example[features.MFCC_ROWS])
 
@@ -81,7 +82,7 @@ def test_flip_twice_is_nothing_and_sides_change_names(example):
   twice = call(preprocess_ops.Flip(), {name: tf.constant(value) for name, value in once.items()}, seed)
   for name in example:
     np.testing.assert_array_equal(twice[name], example[name])
-  rest = faces.denormalise(once[features.REST_LANDMARKS])
+  rest = face_landmarker.denormalise(once[features.REST_LANDMARKS])
   assert rest[36, 0] < 64 < rest[45, 0]  # the eye on the left of the picture is still called the right one
 
 

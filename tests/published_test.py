@@ -6,7 +6,8 @@ import pytest
 from atvg_jax.generate import demo, published_weights
 from atvg_jax.evaluate import evaluate
 from atvg_jax.generate.generator import Generator
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 import random_nets
@@ -17,10 +18,10 @@ def basics_folder(tmp_path_factory):
   """A folder like the one that comes with the released weights, with numbers of our own."""
   folder = tmp_path_factory.mktemp('basics')
   rng = np.random.default_rng(0)
-  template = faces.TEMPLATE + 17.0
+  template = face_landmarker.TEMPLATE + 17.0
   shapes = np.linalg.qr(rng.normal(size=(136, 100)))[0].T
   components = np.linalg.qr(rng.normal(size=(136, 136)))[0]
-  mean_face = (faces.TEMPLATE - faces.TEMPLATE.mean(0)).reshape(1, 136) / 300
+  mean_face = (face_landmarker.TEMPLATE - face_landmarker.TEMPLATE.mean(0)).reshape(1, 136) / 300
   opened = template.copy()
   opened[27:48] *= 1.1
   for name, array in (('base_68', opened), ('base_68_close', template), ('mean_shape_img', 4 * template),
@@ -45,7 +46,7 @@ def _bundles(basics):
 def test_normalising_one_frame_is_a_constant_and_a_clip_is_not(basics):
   steps = published_weights.Published(basics[0])
   rng = np.random.default_rng(1)
-  points = faces.TEMPLATE[None] + rng.normal(size=(6, 68, 2)) * 2
+  points = face_landmarker.TEMPLATE[None] + rng.normal(size=(6, 68, 2)) * 2
   single = [steps.normalise(frame[None]) for frame in points]
   np.testing.assert_allclose(single[1], single[0], atol=1e-6)
   clip = steps.normalise(points)
@@ -67,7 +68,7 @@ def test_procrustes_is_scipys(basics):
 
 def test_the_template_is_chosen_by_the_eyes(basics):
   steps = published_weights.Published(basics[0])
-  points = (3 * faces.TEMPLATE + 40).astype(np.float64)
+  points = (3 * face_landmarker.TEMPLATE + 40).astype(np.float64)
   shut = points.copy()
   shut[[40, 41], 1] = shut[[37, 38], 1] + 1
   wide = points.copy()
@@ -79,7 +80,7 @@ def test_generation_obeys_the_checkpoint(basics):
   generator = Generator(*_bundles(basics))
   image = video_reader.read_image(demo.portrait())
   portrait = generator.find_face(image)
-  assert np.abs(portrait.matrix - faces.alignment(faces.FaceLandmarker().landmarks(image).points)).max() > 1
+  assert np.abs(portrait.matrix - face_landmarker.alignment(face_landmarker.FaceLandmarker().landmarks(image).points)).max() > 1
   conditions = generator.conditions(portrait.landmarks)
   np.testing.assert_array_equal(generator.conditions(portrait.landmarks + 1).example_landmarks,
                                 conditions.example_landmarks)

@@ -9,7 +9,8 @@ from atvg_jax import landmarks as lm
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from configs import release_at, release_vg
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 
 
 def basis(num_components: int = 6) -> lm.LandmarkBasis:
@@ -17,7 +18,7 @@ def basis(num_components: int = 6) -> lm.LandmarkBasis:
   rng = np.random.default_rng(0)
   spread = rng.normal(size=(200, features.LANDMARK_SIZE)) * 0.01
   spread[:, 2 * 66 + 1] += rng.normal(size=200) * 0.1
-  rest = faces.normalise(faces.TEMPLATE)
+  rest = face_landmarker.normalise(face_landmarker.TEMPLATE)
   return lm.fit({'count': 200, 'rest_sum': 10 * rest, 'rest_count': 10, 'deviation_outer': spread.T @ spread},
                 num_components)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import alignment, sampling
+from data_pipelines.faces import face_alignment, frame_resampling
 
 _SQUARES = [(60, 50, 80, 0), (60, 50, 80, 17), (10, 95, 90, -30), (60, 50, 300, 45), (-500, 0, 40, 0), (119, 99, 3, 5)]
 
@@ -31,7 +31,7 @@ def _by_pillow(picture, matrix, resampling):
 def test_it_is_what_pillow_does(x, y, side, degrees):
   picture, matrix = _picture(), _matrix(x, y, side, degrees)
   expected = _by_pillow(picture, matrix, Image.Resampling.BILINEAR)
-  found = sampling.bilinear(picture, matrix, 64)
+  found = frame_resampling.bilinear(picture, matrix, 64)
   assert found.dtype == np.float32 and found.shape == (64, 64, 3)
   difference = found * 255 - np.asarray(expected, float)
   assert difference.min() > -0.3 and difference.max() < 1.3  # Pillow rounds down
@@ -45,7 +45,7 @@ def test_bicubic_pixels_are_those_of_pillow(x, y, side, degrees, noise):
   if noise:  # overshoots at both ends of the range
     picture = Image.fromarray(np.random.default_rng(1).choice([0, 255], (100, 120, 3)).astype(np.uint8))
   matrix = _matrix(x, y, side, degrees)
-  found = sampling.bicubic(np.asarray(picture), matrix, 64)
+  found = frame_resampling.bicubic(np.asarray(picture), matrix, 64)
   assert found.dtype == np.uint8
   # Where a compiler may fuse a product and a sum, Pillow's own rounding depends on the machine.
   allowed = 0 if platform.machine() in ('x86_64', 'AMD64') else 1
@@ -58,7 +58,7 @@ def test_a_crop_is_the_same_by_either(scale):
   matrix = np.array([[scale, 0.05, 3.3], [-0.05, scale, -20.7]])
   image = np.asarray(_picture())
   allowed = 0 if platform.machine() in ('x86_64', 'AMD64') else 1
-  crops = [alignment.warp(image, matrix, sample=sample).astype(int) for sample in (None, sampling.bicubic)]
+  crops = [face_alignment.warp(image, matrix, sample=sample).astype(int) for sample in (None, frame_resampling.bicubic)]
   np.testing.assert_allclose(crops[0], crops[1], rtol=0, atol=allowed)
   assert crops[0].std() > 10
 
@@ -66,7 +66,7 @@ def test_a_crop_is_the_same_by_either(scale):
 def test_a_picture_of_one_pixel():
   picture = Image.new('RGB', (1, 1), (255, 0, 51))
   matrix = np.array([[0.01, 0, 0], [0, 0.01, 0.0]])
-  found = sampling.bilinear(picture, matrix, 64)
+  found = frame_resampling.bilinear(picture, matrix, 64)
   np.testing.assert_allclose(found, np.broadcast_to([1, 0, 0.2], (64, 64, 3)), atol=1e-6)
-  np.testing.assert_array_equal(sampling.bicubic(np.asarray(picture), matrix, 64),
+  np.testing.assert_array_equal(frame_resampling.bicubic(np.asarray(picture), matrix, 64),
                                 np.broadcast_to(np.uint8([255, 0, 51]), (64, 64, 3)))

@@ -13,7 +13,8 @@ import pytest
 from atvg_jax import models
 from atvg_jax.generate import streaming
 from data_pipelines.media import audio
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 import random_nets
 
 
@@ -28,7 +29,7 @@ def at():
 
 
 def _landmarks(rng, length):
-  rest = faces.normalise(faces.TEMPLATE)
+  rest = face_landmarker.normalise(face_landmarker.TEMPLATE)
   return (rest + rng.normal(size=(2, length, features.LANDMARK_SIZE)) * 0.05).astype(np.float32)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from atvg_jax.metrics import cpbd, image_metrics
 from atvg_jax.generate import streaming
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 # name → (heading, format, which way is better: 1 up, -1 down, 0 neither).
@@ -97,14 +98,14 @@ def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
 _threads = threading.local()
 
 
-def landmarker() -> faces.FaceLandmarker:
+def landmarker() -> face_landmarker.FaceLandmarker:
   """This thread's own: it serves one at a time."""
   if not hasattr(_threads, 'landmarker'):
-    _threads.landmarker = faces.FaceLandmarker()
+    _threads.landmarker = face_landmarker.FaceLandmarker()
   return _threads.landmarker
 
 
-def follow(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> faces.Track | None:
+def follow(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> face_landmarker.Track | None:
   """Follows the face through aligned crops uint8 [T, 128, 128, 3]; its points are the crops'. None where no face is seen."""
   padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
   pieces = (np.pad(crops[start:start + WINDOW], padding, mode='edge') for start in range(0, len(crops), WINDOW))
@@ -115,10 +116,10 @@ def follow(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> faces.Track |
   return track._replace(landmarks=track.landmarks - _PADDING)
 
 
-def redetect(landmarker: faces.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
+def redetect(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
   """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is seen."""
   track = follow(landmarker, crops)
-  return None if track is None else faces.normalise(track.landmarks)
+  return None if track is None else face_landmarker.normalise(track.landmarks)
 
 
 def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:
@@ -137,7 +138,7 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
                           float('nan'))
   if found is None:
     return nothing | {'opening_r': 0.0, 'opening_range': 0.0}
-  points, true_points = faces.denormalise(found), faces.denormalise(true)  # [T, 68, 2] pixels
+  points, true_points = face_landmarker.denormalise(found), face_landmarker.denormalise(true)  # [T, 68, 2] pixels
   distance = np.linalg.norm(points - true_points, axis=-1)
   scores = nothing | {'lmd': float(distance[:, features.MOUTH].mean()), 'lmd_face': float(distance.mean())}
   if len(found) > 1:
@@ -145,7 +146,7 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
     scores['velocity_error'] = float(np.linalg.norm(velocity, axis=-1).mean())
   if len(found) > 2:
     scores['jitter'] = float(image_metrics.jitter(found))
-  opening, true_opening = faces.mouth_opening(found), faces.mouth_opening(true)
+  opening, true_opening = face_landmarker.mouth_opening(found), face_landmarker.mouth_opening(true)
   if np.std(true_opening) > _STILL:
     scores['opening_r'] = float(image_metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
     scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
@@ -194,7 +195,7 @@ def published_scores(frames: np.ndarray, true_frames: np.ndarray, found: np.ndar
       'cpbd_published': float(cpbd.cpbd_published(np.stack([image_metrics.published_grey(ours) for ours, _ in pairs])).mean())}
 
 
-def of_clip(landmarker: faces.FaceLandmarker, frames: np.ndarray, true_frames: np.ndarray, true: np.ndarray,
+def of_clip(landmarker: face_landmarker.FaceLandmarker, frames: np.ndarray, true_frames: np.ndarray, true: np.ndarray,
             example: np.ndarray, likenesses: Mapping[str, np.ndarray], *, published: bool = False,
             found: np.ndarray | None = None) -> dict[str, float]:
   """All scores of one video.

@@ -17,7 +17,8 @@ from atvg_jax import landmarks as lm
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Conditions, Generator
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 
@@ -40,7 +41,7 @@ def is_video(path: str) -> bool:
   return path.lower().endswith(SUFFIXES)
 
 
-def follow(path: str, landmarker: faces.FaceLandmarker) -> Followed:
+def follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> Followed:
   """Finds the largest face of a video in every frame; shows progress on standard error.
 
   Raises:
@@ -48,8 +49,8 @@ def follow(path: str, landmarker: faces.FaceLandmarker) -> Followed:
   """
   frames = tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
   track = landmarker.track(frames)
-  matrices = faces.align_track(track.landmarks)
-  return Followed(matrices, faces.normalise(faces.apply(matrices, track.landmarks)), track.faces_seen)
+  matrices = face_landmarker.align_track(track.landmarks)
+  return Followed(matrices, face_landmarker.normalise(face_landmarker.apply(matrices, track.landmarks)), track.faces_seen)
 
 
 def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -58,7 +59,7 @@ def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]
     raise InputError('the published weights know one mean face only, and cannot dub a video: use weights that were '
                      'trained here')
   landmarks, basis = followed.landmarks, generator.basis
-  rest = faces.rest_landmarks(landmarks)
+  rest = face_landmarker.rest_landmarks(landmarks)
   coefficients = lm.to_coefficients(landmarks, rest, basis)
   silent = landmarks - (lm.from_coefficients(coefficients, rest, basis) - rest)
   conditions = Conditions(rest[None], landmarks[:1], coefficients[:1].astype(np.float32))
@@ -89,12 +90,12 @@ def frames(generator: Generator, path: str, followed: Followed, landmarks: Itera
   for window, drawn in zip(kept, generator.vg.redrawn(map(_arrays, windows)), strict=True):
     for (picture, matrix, still, speaking), frame in zip(window, drawn):  # what filled the last window up is left
       if whole:
-        frame = paste.Paster(picture, matrix, faces.denormalise(still))(frame, faces.denormalise(speaking))
+        frame = paste.Paster(picture, matrix, face_landmarker.denormalise(still))(frame, face_landmarker.denormalise(speaking))
       yield frame
 
 
 def _arrays(window: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Faces uint8 [W, 128, 128, 3], their landmarks, and those to draw; a short window is filled up with its last."""
   window = window + window[-1:] * (_WINDOW - len(window))
-  crops = np.stack([faces.warp(picture, matrix) for picture, matrix, _, _ in window])
+  crops = np.stack([face_landmarker.warp(picture, matrix) for picture, matrix, _, _ in window])
   return crops, *(np.stack([entry[index] for entry in window]) for index in (2, 3))

@@ -20,7 +20,8 @@ from atvg_jax.runtime import parallel
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate import published_weights, streaming
 from atvg_jax.checkpoints import weights
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 # Quieter than this (-60 dB of full scale) there is no speech to follow.
@@ -51,8 +52,8 @@ class Conditions(NamedTuple):
   example_coefficients: np.ndarray  # float32 [..., K]
 
 
-def find_face(image: np.ndarray, landmarker: faces.FaceLandmarker | None = None,
-              alignment: Callable[[np.ndarray], np.ndarray] = faces.alignment) -> Portrait:
+def find_face(image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | None = None,
+              alignment: Callable[[np.ndarray], np.ndarray] = face_landmarker.alignment) -> Portrait:
   """Finds, aligns and cuts out the largest face of a picture.
 
   Args:
@@ -65,9 +66,9 @@ def find_face(image: np.ndarray, landmarker: faces.FaceLandmarker | None = None,
   """
   if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
     raise InputError(f'a picture is an array uint8 [height, width, 3], not {image.dtype} {list(image.shape)}')
-  shape = (landmarker or faces.FaceLandmarker()).landmarks(image)
+  shape = (landmarker or face_landmarker.FaceLandmarker()).landmarks(image)
   matrix = alignment(shape.points)
-  return Portrait(faces.warp(image, matrix), faces.normalise(faces.apply(matrix, shape.points)), matrix,
+  return Portrait(face_landmarker.warp(image, matrix), face_landmarker.normalise(face_landmarker.apply(matrix, shape.points)), matrix,
                   shape.faces_seen)
 
 
@@ -156,7 +157,7 @@ class Generator:
     Yields:
       uint8 [1, H, W, 3], one frame at a time: photographs are large.
     """
-    paster = paste.Paster(picture, portrait.matrix, faces.denormalise(portrait.landmarks))
+    paster = paste.Paster(picture, portrait.matrix, face_landmarker.denormalise(portrait.landmarks))
     for frames, landmarks in drawn:
       for frame, points in zip(frames, self.points(portrait, landmarks), strict=True):
         yield paster(frame, points)[None]
@@ -168,11 +169,11 @@ class Generator:
     """
     example = self.conditions(portrait.landmarks).example_landmarks
     scale = _mouth_width(portrait.landmarks) / max(_mouth_width(example), 1e-3)
-    return faces.denormalise(portrait.landmarks + scale * (landmarks - example))
+    return face_landmarker.denormalise(portrait.landmarks + scale * (landmarks - example))
 
-  def find_face(self, image: np.ndarray, landmarker: faces.FaceLandmarker | None = None) -> Portrait:
+  def find_face(self, image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | None = None) -> Portrait:
     """`find_face` with the alignment that these weights are used to."""
-    return find_face(image, landmarker, self.published.alignment if self.published else faces.alignment)
+    return find_face(image, landmarker, self.published.alignment if self.published else face_landmarker.alignment)
 
   def conditions(self, landmarks: np.ndarray) -> Conditions:
     """What the nets are told of faces of which one picture's landmarks are known, [..., 136]."""
@@ -187,7 +188,7 @@ class Generator:
     """Clips' aligned landmarks [B, T, 136] as VG-net wants them."""
     if not self.published:
       return landmarks
-    return np.stack([self.published.normalise(faces.denormalise(clip)) for clip in landmarks])
+    return np.stack([self.published.normalise(face_landmarker.denormalise(clip)) for clip in landmarks])
 
   def spoken(self, conditions: Conditions, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Landmarks [B, W, 136] of B faces, for every window of MFCC [B, W, 28, 12]."""
@@ -225,7 +226,7 @@ class Generator:
     """
     if self.published:  # the published normalisation takes whose face it is out of the landmarks
       return self.normalise(driving[None])[0]
-    rest, driving_rest = self.conditions(portrait.landmarks).rest, faces.rest_landmarks(driving)
+    rest, driving_rest = self.conditions(portrait.landmarks).rest, face_landmarker.rest_landmarks(driving)
     coefficients = lm.to_coefficients(driving, driving_rest, self.basis)
     proportion = np.clip(_mouth_width(rest) / max(_mouth_width(driving_rest), 1e-3), *_PROPORTIONS)
     return lm.from_coefficients(proportion * coefficients, rest, self.basis).astype(np.float32)

@@ -21,7 +21,8 @@ from atvg_jax.checkpoints import weights
 from atvg_jax.generate.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
 from data_pipelines.media import audio as audio_io
 from data_pipelines.media import audio_stream, video_reader, video_writer
-from data_pipelines import faces, features
+from data_pipelines.faces import face_landmarker
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 __all__ = ['Generator', 'Job', 'Maker', 'Result', 'generate_video']
@@ -117,7 +118,7 @@ class Maker:
   def __init__(self, nets: Sequence[str] | None = None):
     """Loads the weights, see `load_nets`."""
     self.generator = Generator(*load_nets(nets))
-    self.landmarker = faces.FaceLandmarker()
+    self.landmarker = face_landmarker.FaceLandmarker()
     self._portrait = functools.lru_cache(maxsize=4)(self._find_face)
 
   def face(self, name: str) -> tuple[Portrait, np.ndarray]:
@@ -171,9 +172,9 @@ class Maker:
         pieces = (frames for frames, _ in drawn)
       frames = itertools.chain.from_iterable(pieces)
       if job.motion:
-        points = faces.denormalise(portrait.landmarks)
+        points = face_landmarker.denormalise(portrait.landmarks)
         if job.frame == 'full':
-          frames = blinks.blinking(frames, faces.apply(faces.invert(portrait.matrix), points), closed)
+          frames = blinks.blinking(frames, face_landmarker.apply(face_landmarker.invert(portrait.matrix), points), closed)
           frames = head_motion.moved_pictures(frames, portrait, moves)
         else:
           frames = head_motion.moved_crops(blinks.blinking(frames, points, closed), moves)
@@ -290,7 +291,7 @@ def _shrunk(picture: np.ndarray, name: str) -> np.ndarray:
   return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def _followed(path: str, landmarker: faces.FaceLandmarker) -> dubbing.Followed:
+def _followed(path: str, landmarker: face_landmarker.FaceLandmarker) -> dubbing.Followed:
   """The face in a video."""
   try:
     followed = dubbing.follow(path, landmarker)

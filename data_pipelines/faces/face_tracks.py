@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines import alignment, faces, features
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines import features
 
 _SEARCH = 10  # frames between two looks for new faces; in frames without any, a third of it
 _SEARCH_SMALL = 50  # frames between two looks for small faces, where there are no others
@@ -40,21 +41,21 @@ class FaceTrack(NamedTuple):
 class _Open:
   """A track that goes on."""
 
-  def __init__(self, start: int, sight: faces.Sight, image: np.ndarray):
+  def __init__(self, start: int, sight: face_landmarker.Sight, image: np.ndarray):
     self.start = start
     self.sight = sight  # the last
-    self.sights: list[faces.Sight | None] = [sight]
+    self.sights: list[face_landmarker.Sight | None] = [sight]
     self.looks = [_look(image, sight)]  # the face's picture of every frame, the last one where it is missing
     self.missing = 0
 
-  def add(self, sight: faces.Sight | None, image: np.ndarray) -> None:
+  def add(self, sight: face_landmarker.Sight | None, image: np.ndarray) -> None:
     self.sights.append(sight)
     self.looks.append(_look(image, sight) if sight else self.looks[-1])
     self.missing = 0 if sight else self.missing + 1
     self.sight = sight or self.sight
 
 
-def follow(landmarker: faces.FaceLandmarker, frames: Iterable[tuple[int, np.ndarray, bool]]) -> list[FaceTrack]:
+def follow(landmarker: face_landmarker.FaceLandmarker, frames: Iterable[tuple[int, np.ndarray, bool]]) -> list[FaceTrack]:
   """Finds and follows every face.
 
   A track ends at a shot change, when the face is lost for more than `MAX_GAP` frames, and where it leaps or looks
@@ -92,7 +93,7 @@ def follow(landmarker: faces.FaceLandmarker, frames: Iterable[tuple[int, np.ndar
   return sorted(done, key=lambda track: (track.start, tuple(track.landmarks[0, 30])))
 
 
-def _match(landmarker: faces.FaceLandmarker, image: np.ndarray, detections: list[faces.Face],
+def _match(landmarker: face_landmarker.FaceLandmarker, image: np.ndarray, detections: list[face_landmarker.Face],
            open_tracks: list[_Open], number: int) -> None:
   """Gives detections to the tracks that have lost theirs, and begins tracks with those that are nobody's."""
   picture = Image.fromarray(image)
@@ -126,9 +127,9 @@ def _close(track: _Open) -> list[FaceTrack]:
   points = np.stack([sight.points if sight else empty for sight in sights])
   yaw = np.array([sight.yaw if sight else np.nan for sight in sights], np.float32)
   seen = np.array([sight is not None for sight in sights])
-  points, yaw = faces.fill_gaps(points), faces.fill_gaps(yaw)
+  points, yaw = face_landmarker.fill_gaps(points), face_landmarker.fill_gaps(yaw)
   bounds = [0, *jumps(np.stack(track.looks[:len(sights)])), len(points)]
-  return [FaceTrack(track.start + low, alignment.smooth(points[low:high], alignment.LIGHT), seen[low:high],
+  return [FaceTrack(track.start + low, face_alignment.smooth(points[low:high], face_alignment.LIGHT), seen[low:high],
                     yaw[low:high]) for low, high in itertools.pairwise(bounds)]
 
 
@@ -143,25 +144,25 @@ def jumps(looks: np.ndarray) -> list[int]:
   return found
 
 
-def _look(image: np.ndarray, sight: faces.Sight) -> np.ndarray:
+def _look(image: np.ndarray, sight: face_landmarker.Sight) -> np.ndarray:
   """uint8 [24, 24, 3]: the face, aligned. Means of a few samples: this is for every face in every frame."""
   side = _LOOK_SIZE * _LOOK_SAMPLES
   scale = features.IMAGE_SIZE / side
-  place = alignment.invert(alignment.alignment(sight.points))
+  place = face_alignment.invert(face_alignment.alignment(sight.points))
   middles = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2) + 0.5) * scale
-  x, y = np.clip(np.floor(alignment.apply(place, middles)).astype(int), 0,
+  x, y = np.clip(np.floor(face_alignment.apply(place, middles)).astype(int), 0,
                  (image.shape[1] - 1, image.shape[0] - 1)).T
   cells = image[y, x].reshape(_LOOK_SIZE, _LOOK_SAMPLES, _LOOK_SIZE, _LOOK_SAMPLES, 3)
   return cells.mean(axis=(1, 3)).astype(np.uint8)
 
 
-def _moved(before: faces.Sight, after: faces.Sight) -> float:
+def _moved(before: face_landmarker.Sight, after: face_landmarker.Sight) -> float:
   """How far the middle of a face has gone, in eye distances."""
   shift = np.linalg.norm(after.points.mean(axis=0) - before.points.mean(axis=0))
-  return float(shift / max(faces.eye_distance(before.points), 1e-6))
+  return float(shift / max(face_landmarker.eye_distance(before.points), 1e-6))
 
 
-def _box(sight: faces.Sight) -> np.ndarray:
+def _box(sight: face_landmarker.Sight) -> np.ndarray:
   return np.concatenate([sight.points.min(axis=0), sight.points.max(axis=0)])
 
 

@@ -19,22 +19,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import features
-from data_pipelines.alignment import (
-  LIGHT,
-  TEMPLATE,
-  align_track,
-  alignment,
-  apply,
-  denormalise,
-  eye_distance,
-  invert,
-  mouth_opening,
-  normalise,
-  rest_landmarks,
-  similarity,
-  smooth,
-  warp,
-)
+from data_pipelines.faces.face_alignment import LIGHT, TEMPLATE, align_track, alignment, apply, denormalise, eye_distance, invert, mouth_opening, normalise, rest_landmarks, similarity, smooth, warp
 from data_pipelines.errors import InputError
 
 __all__ = [
@@ -158,14 +143,14 @@ class FaceLandmarker:
     Raises:
       InputError: no face in any frame, or no frame at all.
     """
-    from data_pipelines import sampling  # here, for it compiles: not worth it for a single picture
+    from data_pipelines.faces import frame_resampling  # here, for it compiles: not worth it for a single picture
 
     points, presences, yaws = [], [], []
     square, faces_seen = None, 0
     for image in frames:
       presence = 0.0
       if square is not None:
-        mesh, presence = self._run_mesh(image, square, sampling.bilinear)
+        mesh, presence = self._run_mesh(image, square, frame_resampling.bilinear)
       if presence < _PRESENCE_THRESHOLD:
         faces = self.detect(image, small=len(points) % features.FPS == 0)
         faces_seen = max(faces_seen, len(faces))
