@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines import clip_source, convert_clip, features, video_cutter
+from data_pipelines import clip_source, features
+from data_pipelines.conversion import convert_clip, cut_video
 
 CONFIGS = [
     tfds.core.BuilderConfig(name='jpeg', description='Frames as JPEG of quality 95.'),
@@ -79,7 +80,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     if self.staging_dir is not None:
       return [convert_clip.load(self._staged(clip))]
     if isinstance(clip, clip_source.VideoPart):
-      return [result for _, result in video_cutter.cut(clip, self.builder_config.name)]
+      return [result for _, result in cut_video.cut(clip, self.builder_config.name)]
     return [convert_clip.convert(clip, self.builder_config.name)]
 
   def _staged(self, clip: clip_source.ClipSource) -> pathlib.Path:

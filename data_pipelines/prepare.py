@@ -25,9 +25,9 @@ from typing import Any
 
 import tqdm
 
-from data_pipelines import (
-    beam_engine, clip_source, convert_clip, features, landmark_statistics, video_cutter, worker_pool)
-from data_pipelines import sound_offsets as speaker_offsets
+from data_pipelines.conversion import beam_engine, convert_clip, cut_video, worker_pool
+from data_pipelines import clip_source, features, landmark_statistics
+from data_pipelines.conversion import sound_offsets as speaker_offsets
 from data_pipelines.errors import InputError
 
 DATASETS = ('clips', 'grid', 'lrw', 'lrw_ar')
@@ -117,7 +117,7 @@ def prepare(
       else:
         engine = functools.partial(_run_beam, runner=beam_runner, options=beam_options)
       new = _convert(tasks, engine, times.note, progress)
-      clips, tasks = video_cutter.staged(clips, tasks)
+      clips, tasks = cut_video.staged(clips, tasks)
       report = _build(dataset, source, out, clips, tasks, report_head, progress)
   except OSError as error:
     raise InputError(f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
@@ -213,7 +213,7 @@ def _convert(tasks: list[convert_clip.StagingTask], engine: Engine, note: Callab
       bar.update()
 
     if waiting:
-      engine(functools.partial(_attempt, video_cutter.convert_to_file), waiting, update)
+      engine(functools.partial(_attempt, cut_video.convert_to_file), waiting, update)
   return len(waiting)
 
 
@@ -249,7 +249,8 @@ def _run_beam(function: Function, tasks: list[convert_clip.StagingTask], update:
 def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[clip_source.ClipSource],
            tasks: list[convert_clip.StagingTask], head: dict[str, Any], progress: bool) -> dict[str, Any]:
   """Staged clips → the finished folder under its final name."""
-  from data_pipelines import record_index, report  # here, for what they import is slow
+  from data_pipelines import record_index  # here, for what they import is slow
+  from data_pipelines.conversion import report
 
   sums = landmark_statistics.zeros()
   results = [_measured(task.path, clip, sums) for clip, task in zip(clips, tasks)]

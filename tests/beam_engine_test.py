@@ -5,7 +5,8 @@ import builtins
 import pytest
 
 import drawn_clips
-from data_pipelines import beam_engine, convert_clip, prepare
+from data_pipelines.conversion import beam_engine, convert_clip
+from data_pipelines import prepare
 from data_pipelines.errors import InputError
 
 

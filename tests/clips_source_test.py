@@ -5,7 +5,8 @@ import os
 import pytest
 
 import drawn_clips
-from data_pipelines import clip_source, video_cutter
+from data_pipelines import clip_source
+from data_pipelines.conversion import cut_video
 from data_pipelines.clips import clips_source
 from data_pipelines.errors import InputError
 
@@ -92,7 +93,7 @@ def test_names_are_unique_and_fit_a_file_system(tmp_path):
 def test_long_videos_come_in_parts(tmp_path, monkeypatch):
   drawn_clips.write(tmp_path / 'anna' / 'a.mp4', num_frames=70)
   monkeypatch.setattr(clips_source, '_SMALL', 0)
-  monkeypatch.setattr(video_cutter, 'PART_FRAMES', 20)
+  monkeypatch.setattr(cut_video, 'PART_FRAMES', 20)
   for source in (tmp_path, tmp_path / 'anna' / 'a.mp4'):
     parts = listed(source)
     assert [(part.first, part.end, part.split) for part in parts] == [

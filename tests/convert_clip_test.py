@@ -8,10 +8,11 @@ from PIL import Image
 
 import drawn_clips
 from data_pipelines.media import audio, video_reader
-from data_pipelines import convert_clip, features
+from data_pipelines.conversion import convert_clip
+from data_pipelines import features
 from data_pipelines.faces import face_landmarker
 from data_pipelines.clip_source import ClipSource
-from data_pipelines.convert_clip import Record, Rejection
+from data_pipelines.conversion.convert_clip import Record, Rejection
 from data_pipelines.errors import InputError
 
 

@@ -7,7 +7,8 @@ import pathlib
 import pytest
 
 import damaged_files
-from data_pipelines import convert_clip, prepare, video_cutter
+from data_pipelines.conversion import convert_clip, cut_video
+from data_pipelines import prepare
 
 _KINDS = len(damaged_files._KINDS)
 
@@ -15,7 +16,7 @@ _KINDS = len(damaged_files._KINDS)
 def fates(dataset: str, source: pathlib.Path, out: pathlib.Path, monkeypatch, workers: int) -> dict[str, list[str]]:
   """File → what became of its clips: 'kept', or reasons."""
   found = collections.defaultdict(list)
-  staged = video_cutter.staged
+  staged = cut_video.staged
 
   def noting(*args):
     clips, tasks = staged(*args)
@@ -24,7 +25,7 @@ def fates(dataset: str, source: pathlib.Path, out: pathlib.Path, monkeypatch, wo
       found[clip.path].append(result.reason if isinstance(result, convert_clip.Rejection) else damaged_files.KEPT)
     return clips, tasks
 
-  monkeypatch.setattr(video_cutter, 'staged', noting)
+  monkeypatch.setattr(cut_video, 'staged', noting)
   prepare.prepare(dataset, source, out, workers=workers, progress=False)
   with (out / 'rejected.csv').open(encoding='utf-8', newline='') as file:
     told = [(row['path'], row['reason']) for row in csv.DictReader(file)]

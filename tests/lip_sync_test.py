@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipelines import lip_sync
+from data_pipelines.conversion import lip_sync
 
 _SECONDS = 32
 

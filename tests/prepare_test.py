@@ -14,7 +14,8 @@ import time
 import pytest
 
 import drawn_clips
-from data_pipelines import convert_clip, prepare, video_cutter
+from data_pipelines.conversion import convert_clip, cut_video
+from data_pipelines import prepare
 from data_pipelines.clips import clips_source
 from data_pipelines.errors import InputError
 
@@ -96,7 +97,7 @@ def test_a_long_video_that_was_killed_goes_on_with_its_next_part(tmp_path, monke
   for name in ('anna', 'bert'):
     drawn_clips.write(tmp_path / 'source' / name / 'talk.mp4', num_frames=75)
   monkeypatch.setattr(clips_source, '_SMALL', 0)
-  monkeypatch.setattr(video_cutter, 'PART_FRAMES', 30)
+  monkeypatch.setattr(cut_video, 'PART_FRAMES', 30)
   run = functools.partial(prepare.prepare, 'clips', tmp_path / 'source', progress=False)
 
   def killed(*args):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from data_pipelines import features, record_facts, sound_sync
+from data_pipelines import features
+from data_pipelines.conversion import record_facts, sound_sync
 
 
 def test_facts():

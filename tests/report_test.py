@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 import drawn_clips
-from data_pipelines import report, report_charts
+from data_pipelines.conversion import report, report_charts
 from data_pipelines.clip_source import ClipSource
-from data_pipelines.convert_clip import Record, Rejection
+from data_pipelines.conversion.convert_clip import Record, Rejection
 
 FACTS = {'frames': 20, 'eye_distance': 40.0, 'yaw': 1.0, 'frames_without_face': 0, 'frames_trimmed': 0,
          'mouth_opening_range': 0.2, 'chin_lowest': 118.0, 'sound_peak': 0.5, 'source_fps': 25.0,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import shots
+from data_pipelines.conversion import shots
 
 
 def scene(seed: int, width: int = 320) -> np.ndarray:

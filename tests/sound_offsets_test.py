@@ -6,7 +6,8 @@ import drawn_clips
 import numpy as np
 import pytest
 
-from data_pipelines import convert_clip, prepare, sound_offsets
+from data_pipelines.conversion import convert_clip, sound_offsets
+from data_pipelines import prepare
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.errors import InputError
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipelines import features, sound_sync
+from data_pipelines import features
+from data_pipelines.conversion import sound_sync
 
 _CALIBRATION = 1000 * sound_sync._ANTICIPATION
 

@@ -5,7 +5,7 @@ import pytest
 
 import drawn_clips
 from data_pipelines.media import video_reader
-from data_pipelines import video_part
+from data_pipelines.conversion import video_part
 from data_pipelines.errors import InputError
 from media_test import numbered, numbers, write_stamped
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from data_pipelines import worker_pool
+from data_pipelines.conversion import worker_pool
 
 
 def work(task: tuple[str, str]) -> None:
@@ -23,7 +23,7 @@ def work(task: tuple[str, str]) -> None:
 
 
 def note_modules(path: str) -> None:
-  from data_pipelines import convert_clip
+  from data_pipelines.conversion import convert_clip
   convert_clip._landmarker()
   pathlib.Path(path).write_text('\n'.join([*sys.modules, f'threads {os.environ["OMP_NUM_THREADS"]}']))
 

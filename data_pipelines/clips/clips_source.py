@@ -8,7 +8,8 @@ import pathlib
 import unicodedata
 from typing import NamedTuple
 
-from data_pipelines import clip_source, features, video_cutter, video_part
+from data_pipelines import clip_source, features
+from data_pipelines.conversion import cut_video, video_part
 from data_pipelines.clip_source import VideoPart
 from data_pipelines.errors import InputError
 
@@ -100,8 +101,8 @@ def _in_parts(part: VideoPart) -> list[VideoPart]:
     seconds = video_part.probe(part.path).seconds
   except (InputError, OSError):
     return [part]  # whoever converts it will find out why
-  count = max(1, round((seconds or 0) * features.FPS / video_cutter.PART_FRAMES))
-  firsts = [i * video_cutter.PART_FRAMES for i in range(count)]
+  count = max(1, round((seconds or 0) * features.FPS / cut_video.PART_FRAMES))
+  firsts = [i * cut_video.PART_FRAMES for i in range(count)]
   return [dataclasses.replace(part, first=first, end=end) for first, end in zip(firsts, [*firsts[1:], None])]
 
 

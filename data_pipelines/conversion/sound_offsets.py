@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from data_pipelines import sound_sync
+from data_pipelines.conversion import sound_sync
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.errors import InputError
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from data_pipelines.media import audio, video_reader
 from data_pipelines.faces import face_landmarker
-from data_pipelines import features, record_facts
+from data_pipelines import features
+from data_pipelines.conversion import record_facts
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.errors import InputError
 

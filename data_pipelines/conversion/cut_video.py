@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines import convert_clip, features, lip_sync, shots, video_part
+from data_pipelines.conversion import convert_clip, lip_sync, shots, video_part
+from data_pipelines import features
 from data_pipelines.faces import face_landmarker, face_tracks
 from data_pipelines.clip_source import ClipSource, VideoPart
-from data_pipelines.convert_clip import Record, Rejection, StagingTask
+from data_pipelines.conversion.convert_clip import Record, Rejection, StagingTask
 from data_pipelines.errors import InputError
 
 PART_FRAMES = 60 * features.FPS  # of a part: what a killed conversion may have to do again

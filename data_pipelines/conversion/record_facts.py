@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.faces import face_alignment
-from data_pipelines import features, sound_sync
+from data_pipelines import features
+from data_pipelines.conversion import sound_sync
 
 _QUIETEST = 1e-5  # of full scale: -100 dB
 

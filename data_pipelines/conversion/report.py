@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_pipelines import convert_clip, features, record_facts, report_charts, sound_sync
+from data_pipelines.conversion import convert_clip, record_facts, report_charts, sound_sync
+from data_pipelines import features
 from data_pipelines.faces import face_landmarker
 from data_pipelines.clip_source import SPLITS, ClipSource
-from data_pipelines.convert_clip import Record, Rejection, StagingTask
+from data_pipelines.conversion.convert_clip import Record, Rejection, StagingTask
 
 _PERCENTILES = (0, 5, 50, 95, 100)
 # Numbers of a clip whose distribution is told, with their unit.
