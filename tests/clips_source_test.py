@@ -7,7 +7,7 @@ import pytest
 import drawn_clips
 from data_pipelines import clip_source
 from data_pipelines.conversion import cut_video
-from data_pipelines.clips import clips_source
+from data_pipelines.datasets.clips import clips_source
 from data_pipelines.errors import InputError
 
 

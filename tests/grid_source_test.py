@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from data_pipelines.errors import InputError
-from data_pipelines.grid import grid_source
+from data_pipelines.datasets.grid import grid_source
 
 
 def touch(root: pathlib.Path, *names: str) -> pathlib.Path:

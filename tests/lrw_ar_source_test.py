@@ -3,7 +3,7 @@
 import pytest
 
 from data_pipelines.errors import InputError
-from data_pipelines.lrw_ar import lrw_ar_source
+from data_pipelines.datasets.lrw_ar import lrw_ar_source
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from data_pipelines import clip_source
 from data_pipelines.errors import InputError
-from data_pipelines.lrw import lrw_source
+from data_pipelines.datasets.lrw import lrw_source
 
 TEXT = 'Disk reference: 6\nChannel: BBC One\nDuration: 0.36 seconds\n'
 

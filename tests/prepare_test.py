@@ -16,7 +16,7 @@ import pytest
 import drawn_clips
 from data_pipelines.conversion import convert_clip, cut_video
 from data_pipelines import prepare
-from data_pipelines.clips import clips_source
+from data_pipelines.datasets.clips import clips_source
 from data_pipelines.errors import InputError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent

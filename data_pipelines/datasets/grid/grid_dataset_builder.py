@@ -1,7 +1,8 @@
 """TFDS builder of GRID."""
 
-from data_pipelines import clip_builder, clip_source
-from data_pipelines.grid import grid_source
+from data_pipelines.datasets import clip_builder
+from data_pipelines import clip_source
+from data_pipelines.datasets.grid import grid_source
 
 
 class Builder(clip_builder.ClipBuilder):

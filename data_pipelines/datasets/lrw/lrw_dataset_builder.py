@@ -1,7 +1,8 @@
 """TFDS builder of LRW."""
 
-from data_pipelines import clip_builder, clip_source
-from data_pipelines.lrw import lrw_source
+from data_pipelines.datasets import clip_builder
+from data_pipelines import clip_source
+from data_pipelines.datasets.lrw import lrw_source
 
 
 class Builder(clip_builder.ClipBuilder):
