@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines import landmark_statistics as statistics
-from data_pipelines import preprocess_ops, record_index, sample_plan, sound_ops
+from data_pipelines.records import landmark_statistics as statistics
+from data_pipelines import preprocess_ops, sound_ops
+from data_pipelines.records import record_index, sample_plan
 from data_pipelines.errors import InputError
 from data_pipelines.features import (AUDIO, CLIP_ID, EXAMPLE_IMAGE, EXAMPLE_LANDMARKS, FRAME_MASK, IMAGE_SIZE,
                                      LANDMARK_SIZE, LANDMARKS, MASK, MFCC, MFCC_COEFFICIENTS, MFCC_CONTEXT, MFCC_ROWS,

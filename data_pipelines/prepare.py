@@ -26,7 +26,8 @@ from typing import Any
 import tqdm
 
 from data_pipelines.conversion import beam_engine, convert_clip, cut_video, worker_pool
-from data_pipelines import clip_source, features, landmark_statistics
+from data_pipelines import clip_source, features
+from data_pipelines.records import landmark_statistics
 from data_pipelines.conversion import sound_offsets as speaker_offsets
 from data_pipelines.errors import InputError
 
@@ -249,7 +250,7 @@ def _run_beam(function: Function, tasks: list[convert_clip.StagingTask], update:
 def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[clip_source.ClipSource],
            tasks: list[convert_clip.StagingTask], head: dict[str, Any], progress: bool) -> dict[str, Any]:
   """Staged clips → the finished folder under its final name."""
-  from data_pipelines import record_index  # here, for what they import is slow
+  from data_pipelines.records import record_index  # here, for what they import is slow
   from data_pipelines.conversion import report
 
   sums = landmark_statistics.zeros()

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import drawn_clips
-from data_pipelines import record_index
+from data_pipelines.records import record_index
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent / 'data_pipelines'
 

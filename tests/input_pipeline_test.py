@@ -12,7 +12,8 @@ from PIL import Image
 
 import drawn_clips
 from data_pipelines.media import audio
-from data_pipelines import input_pipeline, record_index
+from data_pipelines import input_pipeline
+from data_pipelines.records import record_index
 from data_pipelines.errors import InputError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipelines import landmark_statistics
+from data_pipelines.records import landmark_statistics
 from data_pipelines.errors import InputError
 
 

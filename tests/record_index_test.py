@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import drawn_clips
-from data_pipelines import record_index
+from data_pipelines.records import record_index
 from data_pipelines.errors import InputError
 
 

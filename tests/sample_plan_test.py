@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from data_pipelines.errors import InputError
-from data_pipelines.sample_plan import SamplePlan
+from data_pipelines.records.sample_plan import SamplePlan
 
 
 def test_each_epoch_has_every_record_once_in_another_order():

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 import drawn_clips
 from data_pipelines.media import audio
-from data_pipelines import input_pipeline, preprocess_ops, record_index, sound_ops
+from data_pipelines import input_pipeline, preprocess_ops, sound_ops
+from data_pipelines.records import record_index
 from data_pipelines.errors import InputError
 
 _FRAMES = 30

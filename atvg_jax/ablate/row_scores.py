@@ -97,7 +97,7 @@ def score(config: Any, answer: Answer, clips: int) -> Scored:
 
 def _chosen(directory: str, split: str, clips: int | None) -> list[str]:
   """Names of clips that lie evenly in a split; all for None."""
-  from data_pipelines import record_index
+  from data_pipelines.records import record_index
 
   index = record_index.load(directory, split)
   if not len(index):

@@ -193,7 +193,7 @@ def _check_same(result: dict[str, Any], config: Any, run: Run) -> None:
 
 def _check_data(configs: dict[Run, Any]) -> None:
   """Raises InputError now for a data set that is not there, not when its row's turn comes."""
-  from data_pipelines import record_index
+  from data_pipelines.records import record_index
 
   for directory, split in {(directory, split) for config in configs.values() for directory in config.data.dirs
                            for split in (config.data.split, config.evaluation.split)}:

@@ -77,7 +77,8 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, p
   if generator.published:
     batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
   warming = _pool.submit(_warm_up, generator, batch_size)
-  from data_pipelines import input_pipeline, record_index  # import TensorFlow, which takes seconds
+  from data_pipelines import input_pipeline  # import TensorFlow, which takes seconds
+  from data_pipelines.records import record_index
   judges = judges or panel.Panel()
   tables, sets = {}, {}
   for directory in dirs:

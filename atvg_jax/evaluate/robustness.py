@@ -88,7 +88,8 @@ def run(dirs: Sequence[str], split: str, *, out: str, nets: Sequence[str] | None
     InputError: a folder is no converted data set, two have one name, `out` cannot be written, or holds points of other weights or
       other data.
   """
-  from data_pipelines import input_pipeline, record_index  # import TensorFlow, which takes seconds
+  from data_pipelines import input_pipeline  # import TensorFlow, which takes seconds
+  from data_pipelines.records import record_index
 
   if max_clips is not None and max_clips < 1:
     raise InputError(f'--max-clips={max_clips}: give 1 or more')
