@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines.records import landmark_statistics as statistics
-from data_pipelines import preprocess_ops, sound_ops
+from data_pipelines.augmentation import image_ops, sound_ops
 from data_pipelines.records import record_index, sample_plan
 from data_pipelines.errors import InputError
 from data_pipelines.features import (AUDIO, CLIP_ID, EXAMPLE_IMAGE, EXAMPLE_LANDMARKS, FRAME_MASK, IMAGE_SIZE,
@@ -74,7 +74,7 @@ def train_batches(
   _keep_to_cpu()
   if window < 1 or batch_size < 1:
     raise InputError(f'A window of {window} frames and a batch of {batch_size}: both must be 1 or more.')
-  hearing, seeing = preprocess_ops.split(preprocess_ops.parse(augment))
+  hearing, seeing = image_ops.split(image_ops.parse(augment))
   num_voices = sound_ops.NUM_VOICES if sound_ops.needs_babble([op for _, op in hearing]) else 0
   record_index.refuse_leaks(_folders(dirs))
   readers = [_Reader(record_index.load(folder, split), window) for folder in _folders(dirs)]
@@ -98,7 +98,7 @@ def train_batches(
     if hearing:
       heard = [_samples(voice) for voice in tf.unstack(voices, num=num_voices)]
       fields[MFCC_ROWS] = sound_ops.apply(hearing, _samples(content), start, window, heard, op_seed)
-    fields = preprocess_ops.apply(seeing, fields, op_seed)
+    fields = image_ops.apply(seeing, fields, op_seed)
     return _frames(fields, window) | {MASK: tf.ones([])}
 
   elements = tf.data.Dataset.range(start_step * batch_size, np.iinfo(np.int64).max)

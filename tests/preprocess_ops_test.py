@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from data_pipelines.media import audio
 from data_pipelines.faces import face_landmarker
-from data_pipelines import features, mfcc_ops, preprocess_ops
+from data_pipelines import features
+from data_pipelines.augmentation import image_ops, mfcc_ops
 from data_pipelines.errors import InputError
 
 
@@ -52,8 +53,8 @@ def call(op, example, seed) -> dict[str, np.ndarray]:
   return {name: value.numpy() for name, value in out.items()}
 
 
-_MOVING = [preprocess_ops.Flip(), preprocess_ops.Shift(6), preprocess_ops.Scale(0.08), preprocess_ops.Rotate(8),
-           preprocess_ops.Stretch(0.1)]
+_MOVING = [image_ops.Flip(), image_ops.Shift(6), image_ops.Scale(0.08), image_ops.Rotate(8),
+           image_ops.Stretch(0.1)]
 
 
 @pytest.mark.parametrize('op', _MOVING)
@@ -76,10 +77,10 @@ def test_the_seed_decides(example, op):
 
 
 def test_flip_twice_is_nothing_and_sides_change_names(example):
-  seed = next(seed for seed in range(20) if (call(preprocess_ops.Flip(), example, seed)[features.LANDMARKS]
+  seed = next(seed for seed in range(20) if (call(image_ops.Flip(), example, seed)[features.LANDMARKS]
                                              != example[features.LANDMARKS].numpy()).any())
-  once = call(preprocess_ops.Flip(), example, seed)
-  twice = call(preprocess_ops.Flip(), {name: tf.constant(value) for name, value in once.items()}, seed)
+  once = call(image_ops.Flip(), example, seed)
+  twice = call(image_ops.Flip(), {name: tf.constant(value) for name, value in once.items()}, seed)
   for name in example:
     np.testing.assert_array_equal(twice[name], example[name])
   rest = face_landmarker.denormalise(once[features.REST_LANDMARKS])
@@ -90,14 +91,14 @@ def test_shift_is_the_padded_picture_cut_elsewhere(example):
   picture = np.random.default_rng(1).integers(0, 255, (2, 128, 128, 3)).astype(np.uint8)
   padded = np.pad(picture, [(0, 0), (5, 5), (5, 5), (0, 0)], mode='symmetric')
   for left, top in ((-5, 5), (3, -2), (0, 0)):
-    window = preprocess_ops._window(tf.constant(picture), tf.constant(left), tf.constant(top), 128, 5)
+    window = image_ops._window(tf.constant(picture), tf.constant(left), tf.constant(top), 128, 5)
     np.testing.assert_array_equal(window, padded[:, 5 + top:133 + top, 5 + left:133 + left])
 
 
 def test_color_is_one_change_for_all_frames(example):
   grey = example | {features.VIDEO: tf.fill([3, 128, 128, 3], tf.constant(100, tf.uint8)),
                     features.EXAMPLE_IMAGE: tf.fill([128, 128, 3], tf.constant(100, tf.uint8))}
-  outs = [call(preprocess_ops.Color(0.1), grey, seed) for seed in range(5)]
+  outs = [call(image_ops.Color(0.1), grey, seed) for seed in range(5)]
   for out in outs:
     color = out[features.EXAMPLE_IMAGE][0, 0]
     assert (out[features.VIDEO] == color).all() and (out[features.EXAMPLE_IMAGE] == color).all()
@@ -109,14 +110,14 @@ def test_color_is_one_change_for_all_frames(example):
 def test_tone_is_one_change_for_all_frames_and_keeps_what_it_is_told_to(example):
   picture = np.random.default_rng(2).integers(60, 190, (128, 128, 3)).astype(np.uint8)
   same = example | {features.VIDEO: tf.constant(np.stack([picture] * 3)), features.EXAMPLE_IMAGE: tf.constant(picture)}
-  outs = [call(preprocess_ops.Tone(0.3), same, seed) for seed in range(5)]
+  outs = [call(image_ops.Tone(0.3), same, seed) for seed in range(5)]
   for out in outs:
     assert (out[features.VIDEO] == out[features.EXAMPLE_IMAGE]).all()
   assert len({out[features.VIDEO].tobytes() for out in outs}) == 5
-  unchanged = call(preprocess_ops.Tone(0.0), same, 0)
+  unchanged = call(image_ops.Tone(0.0), same, 0)
   assert np.abs(unchanged[features.EXAMPLE_IMAGE].astype(int) - picture).max() <= 1
   grey = np.repeat(picture[..., :1], 3, axis=-1)  # no saturation can colour it
-  out = call(preprocess_ops.Tone(0.3), same | {features.EXAMPLE_IMAGE: tf.constant(grey)}, 3)[features.EXAMPLE_IMAGE]
+  out = call(image_ops.Tone(0.3), same | {features.EXAMPLE_IMAGE: tf.constant(grey)}, 3)[features.EXAMPLE_IMAGE]
   assert np.ptp(out.astype(int), axis=-1).max() <= 1
 
 
@@ -128,7 +129,7 @@ def test_sharpness_moves_pixels_away_from_a_blur_or_towards_it(example):
   blurred = sum(v * w * padded[i:i + 128, j:j + 128] for v, i in taps for w, j in taps)
   strengths = []
   for seed in range(8):
-    change = call(preprocess_ops.Sharpness(1.0), same, seed)[features.EXAMPLE_IMAGE] - picture.astype(float)
+    change = call(image_ops.Sharpness(1.0), same, seed)[features.EXAMPLE_IMAGE] - picture.astype(float)
     strength = (change * (picture - blurred)).sum() / ((picture - blurred) ** 2).sum()
     np.testing.assert_allclose(change, strength * (picture - blurred), atol=0.6)  # rounding
     strengths.append(strength)
@@ -159,17 +160,17 @@ def test_mfcc_ops_change_what_they_say(example):
 
 def test_ops_without_pictures(example):
   bare = {name: value for name, value in example.items() if name not in (features.VIDEO, features.EXAMPLE_IMAGE)}
-  ops = preprocess_ops.parse(['flip', 'color', 'tone', 'sharpness', 'shift', 'scale', 'stretch', 'mfcc_noise'])
-  out = preprocess_ops.apply(list(enumerate(ops)), bare, tf.constant([1, 2]))
+  ops = image_ops.parse(['flip', 'color', 'tone', 'sharpness', 'shift', 'scale', 'stretch', 'mfcc_noise'])
+  out = image_ops.apply(list(enumerate(ops)), bare, tf.constant([1, 2]))
   assert out.keys() == bare.keys()
 
 
 def test_texts_become_ops():
-  assert preprocess_ops.parse(['flip', 'color(0.2)', ' shift( 3 ) ']) == [
-      preprocess_ops.Flip(), preprocess_ops.Color(0.2), preprocess_ops.Shift(3)]
+  assert image_ops.parse(['flip', 'color(0.2)', ' shift( 3 ) ']) == [
+      image_ops.Flip(), image_ops.Color(0.2), image_ops.Shift(3)]
   for text in ('turn', 'flip(2)', 'color(a)', 'shift(1.2.3)', 'color 0.1'):
     with pytest.raises(InputError):
-      preprocess_ops.parse([text])
+      image_ops.parse([text])
 
 
 def test_vocal_tract_is_a_warp_of_the_spectrum():
@@ -189,7 +190,7 @@ def test_vocal_tract_is_a_warp_of_the_spectrum():
     expected = cepstra(spectrum(np.clip(27 * mels / top - 1, 0, 25)))
     np.testing.assert_allclose(rows @ mfcc_ops._warping(tf.constant(factor, tf.float32)).numpy(),
                                np.tile(expected, (8, 1)), atol=0.01)
-  (op,) = preprocess_ops.parse(['vocal_tract(0.1)'])
+  (op,) = image_ops.parse(['vocal_tract(0.1)'])
   ours, other = (op({'mfcc_rows': tf.constant(rows)}, tf.constant([1, seed]))['mfcc_rows'].numpy() for seed in (0, 1))
   assert np.abs(ours - rows).max() > 0.05 and np.abs(ours - other).max() > 0.05
   np.testing.assert_array_equal(ours, np.tile(ours[:1], (8, 1)))  # one warp for the whole window

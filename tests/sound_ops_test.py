@@ -10,7 +10,8 @@ import tensorflow as tf
 
 import drawn_clips
 from data_pipelines.media import audio
-from data_pipelines import input_pipeline, preprocess_ops, sound_ops
+from data_pipelines import input_pipeline
+from data_pipelines.augmentation import image_ops, sound_ops
 from data_pipelines.records import record_index
 from data_pipelines.errors import InputError
 
@@ -84,10 +85,10 @@ def test_streams_with_sound_ops_are_functions_of_seed_and_step():
 
 
 def test_names_are_read():
-  ops = preprocess_ops.parse(['flip', 'babble(10)', 'noise(-5)'])
-  hearing, seeing = preprocess_ops.split(ops)
+  ops = image_ops.parse(['flip', 'babble(10)', 'noise(-5)'])
+  hearing, seeing = image_ops.split(ops)
   assert hearing == [(1, sound_ops.Babble(10.0)), (2, sound_ops.Noise(-5.0))]
-  assert seeing == [(0, preprocess_ops.Flip())]
+  assert seeing == [(0, image_ops.Flip())]
 
 
 def test_a_data_set_that_leaks_a_speaker_is_refused(tmp_path):

@@ -19,7 +19,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_pipelines import features, mfcc_ops, sound_ops
+from data_pipelines import features
+from data_pipelines.augmentation import mfcc_ops, sound_ops
 from data_pipelines.errors import InputError
 
 Example = dict[str, tf.Tensor]
