@@ -22,6 +22,8 @@ _SPEAKING_POINTS = {
     'mouth_jaw': [*range(2, 15), *range(48, 68)],
 }
 
+BASIS_FILE = 'landmark_basis.npz'  # in a workdir, and beside the records
+
 
 class LandmarkBasis(NamedTuple):
   """A linear model of how faces move.

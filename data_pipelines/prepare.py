@@ -140,7 +140,7 @@ class _Times:
 
 
 def _source_module(dataset: str):
-  return importlib.import_module(f'data_pipelines.{dataset}.{dataset}_source')
+  return importlib.import_module(f'data_pipelines.datasets.{dataset}.{dataset}_source')
 
 
 def _limited(clips: list[clip_source.ClipSource], limit: int | None) -> list[clip_source.ClipSource]:
@@ -288,7 +288,7 @@ def _write_records(dataset: str, source: pathlib.Path, data_dir: pathlib.Path, c
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow tells what this processor can do, at length
   import tensorflow_datasets as tfds
 
-  module = importlib.import_module(f'data_pipelines.{dataset}.{dataset}_dataset_builder')
+  module = importlib.import_module(f'data_pipelines.datasets.{dataset}.{dataset}_dataset_builder')
   shutil.rmtree(data_dir, ignore_errors=True)  # of a run that was killed here
   tfds.disable_progress_bar()
   builder = module.Builder(data_dir=data_dir, config=tasks[0].image_format)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.media import video_writer
 import atvg_jax
 from atvg_jax import cli
 from atvg_jax.generate import demo
-from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
 import random_nets
 
@@ -33,7 +33,7 @@ def inputs(tmp_path_factory):
     with wave.open(str(folder / name), 'wb') as file:
       file.setparams((1, 2, 16000, 0, 'NONE', ''))
       file.writeframes(bytes(2 * count))
-  with video_reader.VideoWriter(folder / 'mute.mp4', (64, 64)) as writer:
+  with video_writer.VideoWriter(folder / 'mute.mp4', (64, 64)) as writer:
     for _ in range(5):
       writer.append(np.zeros((64, 64, 3), np.uint8))
   (folder / 'truncated.mp4').write_bytes((folder / 'mute.mp4').read_bytes()[:300])

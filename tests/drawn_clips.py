@@ -10,8 +10,8 @@ import tempfile
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from data_pipelines.media import video_writer
 from data_pipelines import features, prepare
-from data_pipelines.media import video_reader
 
 SIZE = 192
 
@@ -78,7 +78,7 @@ def write(path: pathlib.Path, pictures: list[np.ndarray] | None = None, samples:
   samples = sound(len(pictures)) if isinstance(samples, str) else samples
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_suffix('.mp4')
-  with video_reader.VideoWriter(temporary, pictures[0].shape[:2], samples) as writer:
+  with video_writer.VideoWriter(temporary, pictures[0].shape[:2], samples) as writer:
     for picture in pictures:
       writer.append(picture)
   temporary.rename(path)

@@ -9,21 +9,31 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _JAX = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'dm_pix', 'chex'}
 _TENSORFLOW = {'tensorflow', 'tensorflow_datasets'}
 
-# A file of atvg_jax imports from its own floor and from below.
-_FLOORS = (
-    {'cepstra', 'landmarks', 'losses', 'metrics', 'sharpness', 'rng', 'optimizers', 'train_state', 'task',
-     'flops', 'host_memory', 'unsharp'},
-    {'models'},
-    {'tasks'},
-    {'parallel', 'programs', 'checkpoints', 'feed', 'metric_writers', 'pictures', 'step_log', 'run_config', 'weights',
-     'fit_landmarks'},
-    {'validation', 'train', 'plan', 'streaming', 'published', 'generator', 'generate', 'clip_scores',
-     'score_tables', 'score_page', 'evaluate', 'robustness', 'robustness_report', 'judges', 'convert', 'demo', 'paste',
-     'motion', 'dubbing', 'side_outputs', 'batch', 'export', 'say', 'app', 'studio', 'blinks',
-     'ablate', 'ablation_scores', 'ablation_report'},
-    {'benchmarks'},
-    {'cli', '__main__'},
-)
+# The rooms of each package, from the ground up: a file imports from its own room and from lower floors only.
+_FLOORS = {
+    'atvg_jax': (
+        {'landmarks', 'metrics', 'audio', 'runtime'},
+        {'models'},
+        {'checkpoints'},
+        {'train'},
+        {'generate'},
+        {'convert', 'app'},
+        {'evaluate'},
+        {'ablate'},
+        {'benchmarks'},
+        {'cli', '__main__', 'batch'},
+    ),
+    'data_pipelines': (
+        {'errors', 'features'},
+        {'clip_source', 'media'},
+        {'faces'},
+        {'records', 'augmentation'},
+        {'conversion'},
+        {'datasets', 'input_pipeline'},
+        {'prepare'},
+    ),
+}
+_MOST_MODULES = 12  # directly in a package
 
 
 def _files(package):
@@ -45,9 +55,9 @@ def _packages(path, **options):
   return {name.split('.')[0] for name in _imports(path, **options)}
 
 
-def _floor(name):
-  floors = [number for number, names in enumerate(_FLOORS) if name in names]
-  assert floors, f'atvg_jax/{name} stands on no floor: add it to _FLOORS'
+def _floor(package, room):
+  floors = [number for number, rooms in enumerate(_FLOORS[package]) if room in rooms]
+  assert floors, f'{package}/{room} stands on no floor: add it to _FLOORS'
   return floors[0]
 
 
@@ -56,7 +66,9 @@ def test_data_pipelines_know_no_jax():
     assert not _packages(path) & (_JAX | {'atvg_jax', 'configs'}), path
 
 
-@pytest.mark.parametrize('name', ['features', 'errors', 'audio', 'audio_stream', 'media', 'video_writer', 'faces', 'alignment'])
+@pytest.mark.parametrize('name', [
+    'features', 'errors', 'media/audio', 'media/audio_stream', 'media/video_reader', 'media/video_writer',
+    'faces/face_landmarker', 'faces/face_alignment'])
 def test_what_generation_uses_of_data_pipelines_knows_no_tensorflow(name):
   assert not _packages(_ROOT / 'data_pipelines' / f'{name}.py') & _TENSORFLOW
 
@@ -71,19 +83,43 @@ def test_tensorflow_is_met_in_the_feed_only():
       assert 'data_pipelines.input_pipeline' not in set(_imports(path)), path
 
 
-def test_every_file_imports_from_below():
-  for path in _files('atvg_jax'):
-    parts = path.relative_to(_ROOT / 'atvg_jax').with_suffix('').parts
-    if parts == ('__init__',):
+@pytest.mark.parametrize('package', _FLOORS)
+def test_every_room_imports_from_lower_floors_only(package):
+  for path in _files(package):
+    room = path.relative_to(_ROOT / package).with_suffix('').parts[0]
+    if room == '__init__':
       continue
     for name in _imports(path):
-      package, _, rest = name.partition('.')
-      module = rest.split('.')[0]
-      if package == 'atvg_jax' and module and module != '__version__':
-        assert _floor(module) <= _floor(parts[0]), f'{path} imports {name} from above'
+      home, _, rest = name.partition('.')
+      other = rest.split('.')[0]
+      if home != package or other in ('', room, '__version__'):
+        continue
+      assert _floor(package, other) < _floor(package, room), f'{path} imports {name} from above'
 
 
-@pytest.mark.parametrize('package, home', [('orbax', 'checkpoints.py'), ('tensorboardX', 'metric_writers.py')])
+@pytest.mark.parametrize('package', _FLOORS)
+def test_a_package_holds_rooms_and_few_modules(package):
+  modules = [path.name for path in (_ROOT / package).glob('*.py') if path.name != '__init__.py']
+  assert len(modules) <= _MOST_MODULES, modules
+
+
+def test_no_modules_import_each_other_in_a_circle():
+  files = {path.relative_to(_ROOT).with_suffix(''): path for package in _FLOORS for path in _files(package)}
+  names = {'.'.join(name.parts).removesuffix('.__init__'): path for name, path in files.items()}
+
+  def imported(path):
+    for name in _imports(path):
+      module = name if name in names else name.rpartition('.')[0]
+      if module in names and names[module] != path:
+        yield module
+
+  imports = {name: set(imported(path)) for name, path in names.items()}
+  while leaves := {name for name, needed in imports.items() if not needed & imports.keys()}:
+    imports = {name: needed for name, needed in imports.items() if name not in leaves}
+  assert not imports, f'modules of a circle, and what imports them: {sorted(imports)}'
+
+
+@pytest.mark.parametrize('package, home', [('orbax', 'orbax_checkpoints.py'), ('tensorboardX', 'metric_writers.py')])
 def test_some_packages_are_known_to_one_file(package, home):
   assert [path.name for path in _files('atvg_jax') if package in _packages(path)] == [home]
 

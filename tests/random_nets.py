@@ -5,11 +5,11 @@ import pathlib
 import jax
 import numpy as np
 
+from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from configs import release_at, release_vg
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 
 
@@ -18,7 +18,7 @@ def basis(num_components: int = 6) -> lm.LandmarkBasis:
   rng = np.random.default_rng(0)
   spread = rng.normal(size=(200, features.LANDMARK_SIZE)) * 0.01
   spread[:, 2 * 66 + 1] += rng.normal(size=200) * 0.1
-  rest = face_landmarker.normalise(face_landmarker.TEMPLATE)
+  rest = face_alignment.normalise(face_alignment.TEMPLATE)
   return lm.fit({'count': 200, 'rest_sum': 10 * rest, 'rest_count': 10, 'deviation_outer': spread.T @ spread},
                 num_components)
 

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
+from data_pipelines.faces import face_alignment
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.train import feed, pictures, tasks
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
@@ -130,7 +130,7 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def _moments(true: np.ndarray) -> list[int]:
   """The frames of landmarks [T, 136] in which the mouth is shut and open the most, and one half way between them."""
-  opening = face_landmarker.mouth_opening(true)
+  opening = face_alignment.mouth_opening(true)
   shut, wide = int(opening.argmin()), int(opening.argmax())
   return [shut, int(np.abs(opening - (opening[shut] + opening[wide]) / 2).argmin()), wide]
 

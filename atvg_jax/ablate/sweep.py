@@ -19,6 +19,8 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
+from atvg_jax.train import fit_landmarks
+from atvg_jax.train import command_flags
 from atvg_jax.ablate import sweep_report
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.train import loop
@@ -52,7 +54,7 @@ def run(argv: Sequence[str]) -> None:
     InputError: one sentence about whatever is wrong with the flags, the config or the data; or which rows failed.
     KeyboardInterrupt: a training was asked to stop, and saved.
   """
-  asked = run_config.parse_flags('ablate', list(argv), _define, {
+  asked = command_flags.parse_flags('ablate', list(argv), _define, {
       'config': 'configs/ablations.py', 'workdir': 'runs/ablations'})
   config_file, arg, changes = _config(asked)
   rows = _rows(config_file)
@@ -213,7 +215,7 @@ def _train_and_score(each: Run, config: Any, asked: flags.FlagValues) -> None:
   state, summary = loop.train(config, each.folder)
   if summary['interrupted']:
     raise KeyboardInterrupt
-  basis = run_config.landmark_basis(config, each.folder)
+  basis = fit_landmarks.landmark_basis(config, each.folder)
   scored = scores.score(config, scores.of_net(config, state, basis), asked.clips)
   paces = list(sweep_report.curve(each.folder, 'time/steps_per_second').values())
   scores.save(each.folder, {

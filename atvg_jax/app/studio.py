@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from atvg_jax.generate import video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.train import pictures
-from atvg_jax.generate.generator import Portrait, check_loudness
+from atvg_jax.generate.portrait import Portrait
+from atvg_jax.generate.generator import check_loudness
 from data_pipelines.media import audio, audio_stream, video_reader, video_writer
 from data_pipelines import features
 from data_pipelines.errors import InputError

@@ -13,14 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.faces import face_alignment
 from atvg_jax.generate import demo, streaming, video_maker
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from atvg_jax.runtime import flops
-from atvg_jax.generate.generator import load_nets
+from atvg_jax.checkpoints.weights import load_nets
 from configs import common
 from data_pipelines.media import audio
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
@@ -105,7 +105,7 @@ def measure(bundle: weights.Bundle, *, window: int = streaming.WINDOW, batch_siz
   """Draws `windows` windows of `batch_size` clips; name with unit → number."""
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (batch_size, features.IMAGE_SIZE, features.IMAGE_SIZE, 3), np.uint8)
-  rest = np.broadcast_to(face_landmarker.normalise(face_landmarker.TEMPLATE), (batch_size, features.LANDMARK_SIZE)).astype(np.float32)
+  rest = np.broadcast_to(face_alignment.normalise(face_alignment.TEMPLATE), (batch_size, features.LANDMARK_SIZE)).astype(np.float32)
   landmarks = [rest[:, None] + rng.normal(scale=0.05, size=(batch_size, window, rest.shape[-1])).astype(np.float32)
                for _ in range(windows)]
   begun = time.perf_counter()

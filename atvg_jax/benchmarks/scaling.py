@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 
 from atvg_jax.runtime import parallel
-from atvg_jax.benchmarks import generate_benchmark, train_benchmark
+from atvg_jax.benchmarks import generate_benchmark, train_steps
 from data_pipelines.errors import InputError
 
 
@@ -85,5 +85,5 @@ def _measure(arguments: argparse.Namespace, devices: int, clips: int) -> Cost:
   jax.config.update('jax_num_cpu_devices', devices)
   parallel.use_compilation_cache()
   arguments.batch_size = clips
-  table = train_benchmark.measure(train_benchmark.make_config(arguments), arguments.steps)
-  return Cost(table[train_benchmark.PROCESSOR_TIME], generate_benchmark.peak_memory())
+  table = train_steps.measure(train_steps.make_config(arguments), arguments.steps)
+  return Cost(table[train_steps.PROCESSOR_TIME], generate_benchmark.peak_memory())

@@ -22,17 +22,17 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from atvg_jax.runtime import parallel
-from atvg_jax.train.train_state import TrainState
 from data_pipelines.errors import InputError
 
 _FOLDER, BEST_FOLDER, _DAMAGED_FOLDER = 'checkpoints', 'best', 'damaged_checkpoints'
 _GENERATOR = ('g_params', 'g_batch_stats', 'g_ema_params')
 _TRAINING = ('step', 'g_opt_state', 'd_params', 'd_batch_stats', 'd_opt_state')
 
+State = Any  # a `flax.struct` dataclass with the fields below, such as `train_state.TrainState`
 _log = logging.getLogger(__name__)
 
 
-def _items(state: TrainState) -> dict[str, dict[str, Any]]:
+def _items(state: State) -> dict[str, dict[str, Any]]:
   """The state as the items of a checkpoint, without what is None."""
   return {item: {name: getattr(state, name) for name in names if getattr(state, name) is not None}
           for item, names in (('generator', _GENERATOR), ('training', _TRAINING))}
@@ -59,7 +59,7 @@ class Checkpoints:
     """The steps of which there are checkpoints, in rising order."""
     return sorted(self._manager.all_steps())
 
-  def save(self, step: int, state: TrainState) -> None:
+  def save(self, step: int, state: State) -> None:
     """Begins to save a replicated state; a save of the same step does nothing.
 
     Raises:
@@ -97,7 +97,7 @@ class Checkpoints:
       raise InputError(f'a checkpoint could not be written to {self._workdir} ({_reason(error)}): make room; the same '
                        f'command goes on from step {last}') from error
 
-  def restore(self, like: TrainState) -> TrainState | None:
+  def restore(self, like: State) -> State | None:
     """The newest state that can be read, as NumPy, or None where there is no checkpoint.
 
     A damaged checkpoint is named in the log and moved to `damaged_checkpoints/`, and the one before is taken.
@@ -126,7 +126,7 @@ class Checkpoints:
                        'another --workdir')
     return None
 
-  def _restore(self, step: int, like: TrainState) -> TrainState:
+  def _restore(self, step: int, like: State) -> State:
     wanted = {item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
               for item, tree in _items(like).items()}
     found = self._manager.item_metadata(step)
@@ -172,7 +172,7 @@ class Best:
     return ocp.CheckpointManager(self._folder, options=options, item_handlers={
         'generator': ocp.StandardCheckpointHandler(), 'score': ocp.JsonCheckpointHandler()})
 
-  def offer(self, step: int, state: TrainState, scores: Mapping[str, float]) -> None:
+  def offer(self, step: int, state: State, scores: Mapping[str, float]) -> None:
     """Keeps a step's generator if its score is the best yet; the same on all processes.
 
     Raises:

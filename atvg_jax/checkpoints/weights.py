@@ -6,9 +6,11 @@ with, and where it comes from.
 """
 
 import hashlib
+import importlib.resources
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,7 @@ from atvg_jax.checkpoints import run_config
 from data_pipelines.errors import InputError
 
 _FORMAT = 1
+_KINDS = ('at', 'vg')
 
 
 class Bundle(NamedTuple):
@@ -94,6 +97,45 @@ def load(path: str) -> Bundle:
                      'training workdir') from error
 
 
+def packaged_weights(kind: str) -> str:
+  """Path of the packaged weights of a net, 'at' or 'vg'."""
+  return str(importlib.resources.files('atvg_jax') / 'assets' / f'{kind}_small.npz')
+
+
+def load_nets(paths: Sequence[str | os.PathLike] | None) -> tuple[Bundle, Bundle]:
+  """Weights of AT-net and of VG-net; what is not given is the packaged one.
+
+  Args:
+    paths: training workdirs or .npz files in either order, or one folder that holds `at.npz` and `vg.npz`.
+
+  Raises:
+    InputError: there are no such weights, or two are the same net's.
+  """
+  pair = [os.path.join(path, name) for path in paths or () for name in ('at.npz', 'vg.npz')]
+  if len(pair) == 2 and all(map(os.path.exists, pair)):
+    paths = pair
+  found: dict[str, tuple[str, Bundle]] = {}
+  for path in map(os.fspath, paths or ()):
+    bundle = load_net(path)
+    if bundle.kind in found:
+      raise InputError(f'{found[bundle.kind][0]} and {path} are both weights of {bundle.kind.upper()}-net: give one '
+                       'of each net')
+    found[bundle.kind] = (path, bundle)
+  return tuple(found[kind][1] if kind in found else load_net(packaged_weights(kind)) for kind in _KINDS)
+
+
+def load_net(path: str | os.PathLike, kind: str | None = None) -> Bundle:
+  """Weights with their file's name in the provenance; of `kind`, or of either net."""
+  path = os.fspath(path)
+  bundle = load(path)
+  if bundle.kind not in _KINDS:
+    raise InputError(f'{path} holds weights of a {bundle.kind}: generation needs those of AT-net and VG-net')
+  if kind is not None and bundle.kind != kind:
+    raise InputError(f'{path} holds weights of {bundle.kind.upper()}-net, where those of {kind.upper()}-net are needed')
+  name = os.path.basename(os.path.abspath(path))
+  return bundle._replace(provenance={**bundle.provenance, 'name': name})
+
+
 def _load_workdir(workdir: str) -> Bundle:
   from atvg_jax.checkpoints import orbax_checkpoints  # Orbax takes seconds to import; packed files do without
 
@@ -101,7 +143,7 @@ def _load_workdir(workdir: str) -> Bundle:
   workdir = os.path.dirname(os.path.normpath(workdir)) if best else workdir
   config = run_config.load(workdir)
   step, generator = orbax_checkpoints.restore_generator(workdir, best=best)
-  basis = lm.load(os.path.join(workdir, run_config.BASIS_FILE)) if config['task'] == 'at' else None
+  basis = lm.load(os.path.join(workdir, lm.BASIS_FILE)) if config['task'] == 'at' else None
   provenance = {'step': step, 'licence': config.get('licence', ''), 'scores': _last_scores(workdir, step)}
   return Bundle(config['task'], config, generator.get('g_ema_params', generator['g_params']),
                 generator['g_batch_stats'], basis, provenance)

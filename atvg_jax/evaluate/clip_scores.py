@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.faces import face_alignment
+from atvg_jax.metrics import published_metrics
+from atvg_jax.metrics import landmark_metrics
 from atvg_jax.metrics import cpbd, image_metrics
 from atvg_jax.generate import streaming
 from data_pipelines.faces import face_landmarker
@@ -119,7 +122,7 @@ def follow(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> fac
 def redetect(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
   """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is seen."""
   track = follow(landmarker, crops)
-  return None if track is None else face_landmarker.normalise(track.landmarks)
+  return None if track is None else face_alignment.normalise(track.landmarks)
 
 
 def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:
@@ -138,20 +141,20 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
                           float('nan'))
   if found is None:
     return nothing | {'opening_r': 0.0, 'opening_range': 0.0}
-  points, true_points = face_landmarker.denormalise(found), face_landmarker.denormalise(true)  # [T, 68, 2] pixels
+  points, true_points = face_alignment.denormalise(found), face_alignment.denormalise(true)  # [T, 68, 2] pixels
   distance = np.linalg.norm(points - true_points, axis=-1)
   scores = nothing | {'lmd': float(distance[:, features.MOUTH].mean()), 'lmd_face': float(distance.mean())}
   if len(found) > 1:
     velocity = np.diff(points - true_points, axis=0)[:, features.MOUTH]
     scores['velocity_error'] = float(np.linalg.norm(velocity, axis=-1).mean())
   if len(found) > 2:
-    scores['jitter'] = float(image_metrics.jitter(found))
-  opening, true_opening = face_landmarker.mouth_opening(found), face_landmarker.mouth_opening(true)
+    scores['jitter'] = float(landmark_metrics.jitter(found))
+  opening, true_opening = face_alignment.mouth_opening(found), face_alignment.mouth_opening(true)
   if np.std(true_opening) > _STILL:
-    scores['opening_r'] = float(image_metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
+    scores['opening_r'] = float(landmark_metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
     scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
     if np.std(opening) > _STILL and len(found) >= _MAX_LAG + 3:
-      scores['lag'] = float(image_metrics.best_lag(opening, true_opening, _MAX_LAG)[0])
+      scores['lag'] = float(landmark_metrics.best_lag(opening, true_opening, _MAX_LAG)[0])
   return scores
 
 
@@ -189,10 +192,10 @@ def published_scores(frames: np.ndarray, true_frames: np.ndarray, found: np.ndar
   """The published script's formulas on frames uint8 [T, 128, 128, 3] and landmarks [T, 136]; see docs/fidelity.md."""
   pairs = list(zip(frames[::_SHARPNESS_STRIDE], true_frames[::_SHARPNESS_STRIDE], strict=True))
   return {
-      'psnr_published': float(np.mean([image_metrics.psnr_published(*map(image_metrics.published_grey, pair)) for pair in pairs])),
-      'ssim_published': float(np.mean([image_metrics.ssim_published(*map(image_metrics.published_image, pair)) for pair in pairs])),
-      'lmd_published': float('nan') if found is None else float(np.mean(image_metrics.lmd_published_sum(found, true))),
-      'cpbd_published': float(cpbd.cpbd_published(np.stack([image_metrics.published_grey(ours) for ours, _ in pairs])).mean())}
+      'psnr_published': float(np.mean([published_metrics.psnr_published(*map(published_metrics.published_grey, pair)) for pair in pairs])),
+      'ssim_published': float(np.mean([published_metrics.ssim_published(*map(published_metrics.published_image, pair)) for pair in pairs])),
+      'lmd_published': float('nan') if found is None else float(np.mean(published_metrics.lmd_published_sum(found, true))),
+      'cpbd_published': float(cpbd.cpbd_published(np.stack([published_metrics.published_grey(ours) for ours, _ in pairs])).mean())}
 
 
 def of_clip(landmarker: face_landmarker.FaceLandmarker, frames: np.ndarray, true_frames: np.ndarray, true: np.ndarray,

@@ -26,11 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from data_pipelines.faces import face_alignment
 from atvg_jax.evaluate import clip_scores, score_page, score_tables
 from atvg_jax.generate import streaming
-from atvg_jax.generate.generator import Generator, Portrait, load_nets
+from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.portrait import Portrait
+from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.evaluate.metric_networks import panel
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
@@ -143,7 +145,7 @@ def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], 
 def _warm_up(generator: Generator, batch_size: int) -> None:
   """Compiles what scoring needs, by black frames of no clip: beside the import of TensorFlow it costs no time."""
   size, length = features.IMAGE_SIZE, clip_scores.WINDOW
-  face = face_landmarker.normalise(face_landmarker.TEMPLATE)  # the published steps cannot take points without any spread
+  face = face_alignment.normalise(face_alignment.TEMPLATE)  # the published steps cannot take points without any spread
   _drawn(generator, {
       features.EXAMPLE_IMAGE: np.zeros((batch_size, size, size, 3), np.uint8),
       features.EXAMPLE_LANDMARKS: np.tile(face, (batch_size, 1)),
@@ -341,7 +343,7 @@ def _crops(path: str, frames: Sequence[np.ndarray],
     matrices: of each frame, where they are known; landmarks are not looked for then, and an empty array is returned.
   """
   if matrices is not None:
-    crops = [face_landmarker.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=False)]
+    crops = [face_alignment.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=False)]
     return np.stack(crops), np.empty((0, features.LANDMARK_SIZE)), matrices
   # A picture that ends where the face does, as ours do, gets a margin: the detector wants one.
   margin = max(frames[0].shape[:2]) // 2 if max(frames[0].shape[:2]) <= 2 * features.IMAGE_SIZE else 0
@@ -351,6 +353,6 @@ def _crops(path: str, frames: Sequence[np.ndarray],
   except InputError as error:
     raise InputError(f'{path}: no face was found in it, so that it cannot be scored') from error
   points = track.landmarks - margin
-  matrices = face_landmarker.align_track(points)
-  crops = np.stack([face_landmarker.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=True)])
-  return crops, face_landmarker.normalise(face_landmarker.apply(matrices, points)), matrices
+  matrices = face_alignment.align_track(points)
+  crops = np.stack([face_alignment.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=True)])
+  return crops, face_alignment.normalise(face_alignment.apply(matrices, points)), matrices

@@ -25,9 +25,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from data_pipelines.faces import face_alignment
 from atvg_jax.evaluate import clip_scores, evaluate, robustness_report, score_tables
 from atvg_jax.generate import streaming
-from atvg_jax.generate.generator import Generator, load_nets
+from atvg_jax.generate.generator import Generator
+from atvg_jax.checkpoints.weights import load_nets
 from data_pipelines.media import audio
 from data_pipelines.faces import face_landmarker
 from data_pipelines import features
@@ -236,7 +238,7 @@ def score_point(generator: Generator, batch: Batch, point: Point) -> list[dict[s
     length = lengths[clip]
     ours, true = video[clip, :length], landmarks[clip]
     track = clip_scores.follow(clip_scores.landmarker(), ours[:1] if point == STILL else ours)
-    found = None if track is None else np.broadcast_to(face_landmarker.normalise(track.landmarks), true.shape)
+    found = None if track is None else np.broadcast_to(face_alignment.normalise(track.landmarks), true.shape)
     scores = clip_scores.of_clip(
         clip_scores.landmarker(), ours, posed.video[clip, :length], true, posed.image[clip],
         {name: values[clip, :length] for name, values in likeness.items()}, found=found)
@@ -323,9 +325,9 @@ def _rng(clip_id: bytes, point: Point) -> np.random.Generator:
 def _facts(rest: np.ndarray, track: face_landmarker.Track | None) -> dict[str, float]:
   """What a clip is like: 'yaw' in degrees, the median as the detector measures it in the crops; 'face_shape', the width of the
   jaw over the height from brows to chin; 'mouth_width' in distances of the eyes."""
-  points = face_landmarker.denormalise(rest)
+  points = face_alignment.denormalise(rest)
   jaw = np.linalg.norm(points[16] - points[0])
   height = np.linalg.norm(points[8] - points[features.BROWS].mean(axis=0))
   mouth = np.linalg.norm(points[54] - points[48])
   return {'yaw': float('nan') if track is None else float(np.median(track.yaw)),
-          'face_shape': float(jaw / height), 'mouth_width': float(mouth / face_landmarker.eye_distance(points))}
+          'face_shape': float(jaw / height), 'mouth_width': float(mouth / face_alignment.eye_distance(points))}

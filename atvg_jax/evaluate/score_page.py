@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.media import video_writer
 from atvg_jax.evaluate import clip_scores
-from data_pipelines.media import video_reader
 
 _ORDER = 'lmd', 'opening_r'  # clips are ranked by the first that all have
 _SHOWN = 3  # clips of each kind
@@ -26,7 +26,7 @@ def write_video(folder: str, name: str, videos: Mapping[str, np.ndarray]) -> Non
   """Writes the rows' videos, uint8 [T, H, W, 3], side by side as `folder`/`name`.mp4."""
   os.makedirs(folder, exist_ok=True)
   strip = np.concatenate(list(videos.values()), axis=2)
-  with video_reader.VideoWriter(os.path.join(folder, f'{name}.mp4'), strip.shape[1:3], quick=True) as writer:
+  with video_writer.VideoWriter(os.path.join(folder, f'{name}.mp4'), strip.shape[1:3], quick=True) as writer:
     for frame in strip:
       writer.append(frame)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate import streaming
@@ -49,8 +50,8 @@ def follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> Followed:
   """
   frames = tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
   track = landmarker.track(frames)
-  matrices = face_landmarker.align_track(track.landmarks)
-  return Followed(matrices, face_landmarker.normalise(face_landmarker.apply(matrices, track.landmarks)), track.faces_seen)
+  matrices = face_alignment.align_track(track.landmarks)
+  return Followed(matrices, face_alignment.normalise(face_alignment.apply(matrices, track.landmarks)), track.faces_seen)
 
 
 def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -59,7 +60,7 @@ def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]
     raise InputError('the published weights know one mean face only, and cannot dub a video: use weights that were '
                      'trained here')
   landmarks, basis = followed.landmarks, generator.basis
-  rest = face_landmarker.rest_landmarks(landmarks)
+  rest = face_alignment.rest_landmarks(landmarks)
   coefficients = lm.to_coefficients(landmarks, rest, basis)
   silent = landmarks - (lm.from_coefficients(coefficients, rest, basis) - rest)
   conditions = Conditions(rest[None], landmarks[:1], coefficients[:1].astype(np.float32))
@@ -90,12 +91,12 @@ def frames(generator: Generator, path: str, followed: Followed, landmarks: Itera
   for window, drawn in zip(kept, generator.vg.redrawn(map(_arrays, windows)), strict=True):
     for (picture, matrix, still, speaking), frame in zip(window, drawn):  # what filled the last window up is left
       if whole:
-        frame = paste.Paster(picture, matrix, face_landmarker.denormalise(still))(frame, face_landmarker.denormalise(speaking))
+        frame = paste.Paster(picture, matrix, face_alignment.denormalise(still))(frame, face_alignment.denormalise(speaking))
       yield frame
 
 
 def _arrays(window: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Faces uint8 [W, 128, 128, 3], their landmarks, and those to draw; a short window is filled up with its last."""
   window = window + window[-1:] * (_WINDOW - len(window))
-  crops = np.stack([face_landmarker.warp(picture, matrix) for picture, matrix, _, _ in window])
+  crops = np.stack([face_alignment.warp(picture, matrix) for picture, matrix, _, _ in window])
   return crops, *(np.stack([entry[index] for entry in window]) for index in (2, 3))

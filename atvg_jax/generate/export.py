@@ -25,7 +25,8 @@ from jax import export as jax_export
 import atvg_jax
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
-from atvg_jax.generate.generator import Generator, load_nets
+from atvg_jax.generate.generator import Generator
+from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.models import at_net
 from data_pipelines import features
 from data_pipelines.errors import InputError

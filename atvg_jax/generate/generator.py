@@ -7,19 +7,20 @@ The picture gives the example frame and its landmarks; the sound gives landmarks
 gives them); VG-net draws. TensorFlow is not needed, and not imported.
 """
 
-import importlib.resources
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
 from atvg_jax.runtime import parallel
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate import published_weights, streaming
 from atvg_jax.checkpoints import weights
+from atvg_jax.generate.portrait import Portrait, find_face
 from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -27,21 +28,11 @@ from data_pipelines.errors import InputError
 # Quieter than this (-60 dB of full scale) there is no speech to follow.
 _SILENCE = 1e-3
 
-_KINDS = ('at', 'vg')
 
 FRAMES = ('crop', 'full')
 
 # How much wider or narrower than a driving mouth this one may be for the movement to follow.
 _PROPORTIONS = (0.6, 1.6)
-
-
-class Portrait(NamedTuple):
-  """The face in a picture, cut out as the nets see it."""
-
-  crop: np.ndarray  # uint8 [128, 128, 3]
-  landmarks: np.ndarray  # float32 [136]
-  matrix: np.ndarray  # [2, 3]: picture to crop
-  faces_seen: int  # the largest was taken
 
 
 class Conditions(NamedTuple):
@@ -50,26 +41,6 @@ class Conditions(NamedTuple):
   rest: np.ndarray  # float32 [..., 136]: its landmarks with the mouth at rest
   example_landmarks: np.ndarray  # float32 [..., 136]
   example_coefficients: np.ndarray  # float32 [..., K]
-
-
-def find_face(image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | None = None,
-              alignment: Callable[[np.ndarray], np.ndarray] = face_landmarker.alignment) -> Portrait:
-  """Finds, aligns and cuts out the largest face of a picture.
-
-  Args:
-    image: uint8 [H, W, 3].
-    landmarker: to use; None makes one.
-    alignment: [68, 2] pixels → [2, 3], picture to crop.
-
-  Raises:
-    InputError: there is no face, or the array is no picture.
-  """
-  if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-    raise InputError(f'a picture is an array uint8 [height, width, 3], not {image.dtype} {list(image.shape)}')
-  shape = (landmarker or face_landmarker.FaceLandmarker()).landmarks(image)
-  matrix = alignment(shape.points)
-  return Portrait(face_landmarker.warp(image, matrix), face_landmarker.normalise(face_landmarker.apply(matrix, shape.points)), matrix,
-                  shape.faces_seen)
 
 
 def check_speech(samples: np.ndarray, name: str = 'the sound') -> None:
@@ -119,7 +90,7 @@ class Generator:
     Raises:
       InputError: there are no such weights, or they are another net's.
     """
-    return cls(*(_load(path or packaged_weights(kind), kind) for kind, path in (('at', at), ('vg', vg))))
+    return cls(*(weights.load_net(path or weights.packaged_weights(kind), kind) for kind, path in (('at', at), ('vg', vg))))
 
   def __call__(self, image: np.ndarray, samples: np.ndarray, frame: str = 'crop') -> np.ndarray:
     """Makes the largest face of a picture speak.
@@ -157,7 +128,7 @@ class Generator:
     Yields:
       uint8 [1, H, W, 3], one frame at a time: photographs are large.
     """
-    paster = paste.Paster(picture, portrait.matrix, face_landmarker.denormalise(portrait.landmarks))
+    paster = paste.Paster(picture, portrait.matrix, face_alignment.denormalise(portrait.landmarks))
     for frames, landmarks in drawn:
       for frame, points in zip(frames, self.points(portrait, landmarks), strict=True):
         yield paster(frame, points)[None]
@@ -169,11 +140,11 @@ class Generator:
     """
     example = self.conditions(portrait.landmarks).example_landmarks
     scale = _mouth_width(portrait.landmarks) / max(_mouth_width(example), 1e-3)
-    return face_landmarker.denormalise(portrait.landmarks + scale * (landmarks - example))
+    return face_alignment.denormalise(portrait.landmarks + scale * (landmarks - example))
 
   def find_face(self, image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | None = None) -> Portrait:
     """`find_face` with the alignment that these weights are used to."""
-    return find_face(image, landmarker, self.published.alignment if self.published else face_landmarker.alignment)
+    return find_face(image, landmarker, self.published.alignment if self.published else face_alignment.alignment)
 
   def conditions(self, landmarks: np.ndarray) -> Conditions:
     """What the nets are told of faces of which one picture's landmarks are known, [..., 136]."""
@@ -188,7 +159,7 @@ class Generator:
     """Clips' aligned landmarks [B, T, 136] as VG-net wants them."""
     if not self.published:
       return landmarks
-    return np.stack([self.published.normalise(face_landmarker.denormalise(clip)) for clip in landmarks])
+    return np.stack([self.published.normalise(face_alignment.denormalise(clip)) for clip in landmarks])
 
   def spoken(self, conditions: Conditions, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Landmarks [B, W, 136] of B faces, for every window of MFCC [B, W, 28, 12]."""
@@ -226,7 +197,7 @@ class Generator:
     """
     if self.published:  # the published normalisation takes whose face it is out of the landmarks
       return self.normalise(driving[None])[0]
-    rest, driving_rest = self.conditions(portrait.landmarks).rest, face_landmarker.rest_landmarks(driving)
+    rest, driving_rest = self.conditions(portrait.landmarks).rest, face_alignment.rest_landmarks(driving)
     coefficients = lm.to_coefficients(driving, driving_rest, self.basis)
     proportion = np.clip(_mouth_width(rest) / max(_mouth_width(driving_rest), 1e-3), *_PROPORTIONS)
     return lm.from_coefficients(proportion * coefficients, rest, self.basis).astype(np.float32)
@@ -248,42 +219,3 @@ def _mouth_width(landmarks: np.ndarray) -> float:
   left, right = features.MOUTH.start, features.MOUTH.start + 6  # the corners
   points = landmarks.reshape(features.NUM_LANDMARKS, 2)
   return float(np.hypot(*(points[right] - points[left])))
-
-
-def packaged_weights(kind: str) -> str:
-  """Path of the packaged weights of a net, 'at' or 'vg'."""
-  return str(importlib.resources.files('atvg_jax') / 'assets' / f'{kind}_small.npz')
-
-
-def load_nets(paths: Sequence[str | os.PathLike] | None) -> tuple[weights.Bundle, weights.Bundle]:
-  """Weights of AT-net and of VG-net; what is not given is the packaged one.
-
-  Args:
-    paths: training workdirs or .npz files in either order, or one folder that holds `at.npz` and `vg.npz`.
-
-  Raises:
-    InputError: there are no such weights, or two are the same net's.
-  """
-  pair = [os.path.join(path, name) for path in paths or () for name in ('at.npz', 'vg.npz')]
-  if len(pair) == 2 and all(map(os.path.exists, pair)):
-    paths = pair
-  found: dict[str, tuple[str, weights.Bundle]] = {}
-  for path in map(os.fspath, paths or ()):
-    bundle = _load(path)
-    if bundle.kind in found:
-      raise InputError(f'{found[bundle.kind][0]} and {path} are both weights of {bundle.kind.upper()}-net: give one '
-                       'of each net')
-    found[bundle.kind] = (path, bundle)
-  return tuple(found[kind][1] if kind in found else _load(packaged_weights(kind)) for kind in _KINDS)
-
-
-def _load(path: str | os.PathLike, kind: str | None = None) -> weights.Bundle:
-  """Weights with their file's name in the provenance; of `kind`, or of either net."""
-  path = os.fspath(path)
-  bundle = weights.load(path)
-  if bundle.kind not in _KINDS:
-    raise InputError(f'{path} holds weights of a {bundle.kind}: generation needs those of AT-net and VG-net')
-  if kind is not None and bundle.kind != kind:
-    raise InputError(f'{path} holds weights of {bundle.kind.upper()}-net, where those of {kind.upper()}-net are needed')
-  name = os.path.basename(os.path.abspath(path))
-  return bundle._replace(provenance={**bundle.provenance, 'name': name})

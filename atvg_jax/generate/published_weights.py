@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
@@ -89,13 +89,13 @@ class Published:
   def alignment(self, points: np.ndarray) -> np.ndarray:
     """[68, 2] pixels → [2, 3]: picture to the published 128x128 crop."""
     matrix = self._to_template(points, 'template_closed')
-    aligned = face_landmarker.apply(matrix, points.astype(np.float64))
+    aligned = face_alignment.apply(matrix, points.astype(np.float64))
     if np.sum(aligned[40:42, 1] - aligned[37:39, 1]) > _OPEN_EYES:
       matrix = self._to_template(points, 'template_open')
     return matrix
 
   def _to_template(self, points: np.ndarray, name: str) -> np.ndarray:
-    return face_landmarker.similarity(points[_ALIGNED], self._basics[name][_ALIGNED] + _CROP_SHIFT)
+    return face_alignment.similarity(points[_ALIGNED], self._basics[name][_ALIGNED] + _CROP_SHIFT)
 
   def normalise(self, landmarks: np.ndarray) -> np.ndarray:
     """The published normalisation of one clip's landmarks: [T, 68, 2] pixels → [T, 136].

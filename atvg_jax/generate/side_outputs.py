@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.faces import face_alignment
 from atvg_jax.generate import streaming
-from atvg_jax.generate.generator import Generator, Portrait
+from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.portrait import Portrait
 from atvg_jax.models import fast_vg
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.media import video_writer
 from data_pipelines.errors import InputError
@@ -66,7 +67,7 @@ class Saver:
       with open(temporary, 'wb') as file:
         np.savez_compressed(
             file, landmarks=np.concatenate(self._landmarks), points_in_crop=points.astype(np.float32),
-            points_in_picture=face_landmarker.apply(face_landmarker.invert(self._portrait.matrix), points).astype(np.float32),
+            points_in_picture=face_alignment.apply(face_alignment.invert(self._portrait.matrix), points).astype(np.float32),
             picture_to_crop=self._portrait.matrix, fps=features.FPS)
       os.replace(temporary, path)
     self._stack.__exit__(kind, value, traceback)

@@ -14,11 +14,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data_pipelines.faces import face_alignment
 import atvg_jax
 from atvg_jax.generate.effects import blinks, head_motion
 from atvg_jax.generate import dubbing, side_outputs, streaming
 from atvg_jax.checkpoints import weights
-from atvg_jax.generate.generator import FRAMES, Generator, Portrait, check_loudness, load_nets
+from atvg_jax.generate.generator import FRAMES, Generator, check_loudness
+from atvg_jax.generate.portrait import Portrait
+from atvg_jax.checkpoints.weights import load_nets
 from data_pipelines.media import audio as audio_io
 from data_pipelines.media import audio_stream, video_reader, video_writer
 from data_pipelines.faces import face_landmarker
@@ -172,9 +175,9 @@ class Maker:
         pieces = (frames for frames, _ in drawn)
       frames = itertools.chain.from_iterable(pieces)
       if job.motion:
-        points = face_landmarker.denormalise(portrait.landmarks)
+        points = face_alignment.denormalise(portrait.landmarks)
         if job.frame == 'full':
-          frames = blinks.blinking(frames, face_landmarker.apply(face_landmarker.invert(portrait.matrix), points), closed)
+          frames = blinks.blinking(frames, face_alignment.apply(face_alignment.invert(portrait.matrix), points), closed)
           frames = head_motion.moved_pictures(frames, portrait, moves)
         else:
           frames = head_motion.moved_crops(blinks.blinking(frames, points, closed), moves)

@@ -1,7 +1,7 @@
 """One device's program on many devices. Nothing else knows of `pmap`, meshes or processes.
 
 Every process (host) drives its local devices; a batch is cut into equal parts, one a device; the train
-state is the same everywhere. A step function is written for one device and the axis `task.AXIS`.
+state is the same everywhere. A step function is written for one device and the axis `AXIS`.
 """
 
 import functools
@@ -15,8 +15,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from atvg_jax.runtime import flops
-from atvg_jax.train.task import AXIS
 from data_pipelines.errors import InputError
+
+AXIS = 'batch'  # of the devices, in step functions
 
 
 def initialize(*, distributed: bool | None = None) -> None:

@@ -7,16 +7,18 @@ beside its checkpoints.
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from atvg_jax.runtime import parallel
 from atvg_jax.train import feed, pictures
 from atvg_jax import landmarks as lm
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
-BASIS_FILE, PICTURE_FILE = 'landmark_basis.npz', 'landmark_basis.png'
+PICTURE_FILE = 'landmark_basis.png'
 
 
 def fit(dirs: Sequence[str], num_components: int, *, points: str = 'mouth_jaw', symmetric: bool = True,
@@ -27,6 +29,26 @@ def fit(dirs: Sequence[str], num_components: int, *, points: str = 'mouth_jaw', 
     InputError: a folder is no converted data set, or its frames are too few.
   """
   return lm.fit(feed.landmark_statistics(dirs), num_components, points=points, symmetric=symmetric)
+
+
+def landmark_basis(config: Any, workdir: str, basis: lm.LandmarkBasis | None = None) -> lm.LandmarkBasis | None:
+  """The workdir's landmark basis; a new run of AT-net gets the given one, or one fitted to its data sets.
+
+  VG-net learns from landmarks themselves and has none: None.
+  """
+  if config.task != 'at':
+    return None
+  path = os.path.join(workdir, lm.BASIS_FILE)
+  if os.path.exists(path):
+    return lm.load(path)
+  if basis is None:
+    settings = config.landmarks
+    basis = fit(config.data.dirs, settings.num_components, points=settings.points,
+                              symmetric=settings.symmetric)
+  if parallel.is_main_process():
+    lm.save(path + '.partial', basis)
+    os.replace(path + '.partial', path)
+  return basis
 
 
 def run(dirs: Sequence[str], out: str | None = None, *, num_components: int = 6, points: str = 'mouth_jaw',
@@ -52,14 +74,14 @@ def run(dirs: Sequence[str], out: str | None = None, *, num_components: int = 6,
   folder = dirs[0] if out is None else out
   try:
     os.makedirs(folder, exist_ok=True)
-    lm.save(os.path.join(folder, f'{BASIS_FILE}.partial'), basis)
+    lm.save(os.path.join(folder, f'{lm.BASIS_FILE}.partial'), basis)
     picture = os.path.join(folder, f'.{PICTURE_FILE}')
     Image.fromarray(pictures.landmark_modes(basis)).save(picture)
     os.replace(picture, os.path.join(folder, PICTURE_FILE))
-    os.replace(os.path.join(folder, f'{BASIS_FILE}.partial'), os.path.join(folder, BASIS_FILE))
+    os.replace(os.path.join(folder, f'{lm.BASIS_FILE}.partial'), os.path.join(folder, lm.BASIS_FILE))
   except OSError as error:
     raise InputError(f'{folder} cannot be written ({error.strerror}): choose another with --out.') from error
-  return table(basis) + f'\n{os.path.join(folder, BASIS_FILE)} and {PICTURE_FILE} written'
+  return table(basis) + f'\n{os.path.join(folder, lm.BASIS_FILE)} and {PICTURE_FILE} written'
 
 
 def table(basis: lm.LandmarkBasis) -> str:

@@ -18,6 +18,8 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from atvg_jax.train import fit_landmarks
+from atvg_jax.train import command_flags
 from atvg_jax.train import feed, optimizers, pictures
 from atvg_jax.checkpoints import run_config, weights
 from atvg_jax.runtime import flops, parallel, rng
@@ -73,7 +75,7 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
   if config.init_from and not has_checkpoint(workdir):
     start = weights.starting_point(config.init_from, config.task)
     basis = basis or start.basis
-  task = make_task(config, run_config.landmark_basis(config, workdir, basis))
+  task = make_task(config, fit_landmarks.landmark_basis(config, workdir, basis))
   with contextlib.ExitStack() as stack:
     def closing(thing: Any) -> Any:
       return stack.enter_context(contextlib.closing(thing))
@@ -209,7 +211,7 @@ def run(argv: list[str]) -> None:
     InputError: one sentence about whatever is wrong with the flags, the config or the data.
   """
   set_up_logging()
-  asked = run_config.parse(argv)
+  asked = command_flags.parse(argv)
   parallel.initialize(distributed=asked.distributed)
   _, summary = train(asked.config, asked.workdir)
   if parallel.is_main_process():

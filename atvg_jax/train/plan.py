@@ -18,11 +18,11 @@ import jax
 import numpy as np
 from absl import flags
 
+from atvg_jax.train import command_flags
 from atvg_jax.train import feed
-from atvg_jax.checkpoints import run_config
 from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax import landmarks as lm
-from atvg_jax.train.task import AXIS
+from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train.tasks import make_task
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -216,7 +216,7 @@ def run(argv: list[str]) -> None:
                          flag_values=values)
     flags.DEFINE_boolean('search', False, 'find the largest batch by compiling, in minutes each', flag_values=values)
 
-  values = run_config.parse_flags('plan', argv, define, {'topology': 'v5e:4x4'})
+  values = command_flags.parse_flags('plan', argv, define, {'topology': 'v5e:4x4'})
   jax.config.update('jax_platforms', 'cpu')  # what is planned for is not asked
   config, where = values.config, Slice(values.topology)
   clips = values.clips or max(1, config.data.batch_size // len(where.devices))

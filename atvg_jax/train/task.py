@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from atvg_jax.train.train_state import TrainState
 
-AXIS = 'batch'
 SKIPPED = 'skipped'
 
 Batch = Mapping[str, jax.Array]

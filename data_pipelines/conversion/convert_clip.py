@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from data_pipelines.faces import face_alignment
 from data_pipelines.media import audio, video_reader
 from data_pipelines.faces import face_landmarker
 from data_pipelines import features
@@ -106,13 +107,13 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
     return Rejection('too short', f'{num_frames} frames with a face, {MIN_FRAMES} are needed')
   frames, points = clip.frames[start:stop], track.landmarks[start:stop]
   samples = samples[start * features.SAMPLES_PER_FRAME:stop * features.SAMPLES_PER_FRAME]
-  eye_distance = float(np.median(face_landmarker.eye_distance(points)))
+  eye_distance = float(np.median(face_alignment.eye_distance(points)))
   if eye_distance < MIN_EYE_DISTANCE:
     return Rejection('face too small',
                      f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
 
-  matrices = face_landmarker.align_track(points)  # [T, 2, 3]
-  landmarks = face_landmarker.normalise(face_landmarker.apply(matrices, points)).astype(np.float32)  # [T, 136]
+  matrices = face_alignment.align_track(points)  # [T, 2, 3]
+  landmarks = face_alignment.normalise(face_alignment.apply(matrices, points)).astype(np.float32)  # [T, 136]
   turned = mouth_outside(landmarks)
   if turned is not None:
     return turned
@@ -153,13 +154,13 @@ def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray
   """
   num_frames = len(pictures)
   sound = np.round(samples * 32767).astype(np.int16)
-  opening = face_landmarker.mouth_opening(landmarks)
+  opening = face_alignment.mouth_opening(landmarks)
   fields = {
       features.CLIP_ID: source.clip_id,
       features.SPEAKER: source.speaker,
       features.VIDEO: pictures,
       features.LANDMARKS: landmarks,
-      features.REST_LANDMARKS: np.asarray(face_landmarker.rest_landmarks(landmarks), np.float32),
+      features.REST_LANDMARKS: np.asarray(face_alignment.rest_landmarks(landmarks), np.float32),
       features.AUDIO: sound,
       # Of the stored sound, so that a record agrees with itself.
       features.MFCC_ROWS: audio.frame_rows(sound / np.float32(32767), num_frames),
@@ -170,7 +171,7 @@ def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray
   return Record(fields, facts | record_facts.measure(fields) | {
       'frames': num_frames,
       'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
-      'chin_lowest': round(float(face_landmarker.denormalise(landmarks)[:, 8, 1].max()), 1),
+      'chin_lowest': round(float(face_alignment.denormalise(landmarks)[:, 8, 1].max()), 1),
   })
 
 
@@ -183,7 +184,7 @@ def encoded_crop(frame: np.ndarray, matrix: np.ndarray, image_format: str) -> by
   """A frame, uint8 [H, W, 3], and its matrix to the crop [2, 3] → the encoded crop."""
   from data_pipelines.faces import frame_resampling  # here, for it compiles, and only workers need it
 
-  return encode(face_landmarker.warp(frame, matrix, sample=frame_resampling.bicubic), image_format)
+  return encode(face_alignment.warp(frame, matrix, sample=frame_resampling.bicubic), image_format)
 
 
 def encode(crop: np.ndarray, image_format: str) -> bytes:

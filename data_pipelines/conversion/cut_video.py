@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.faces import face_alignment
 from data_pipelines.conversion import convert_clip, lip_sync, shots, video_part
 from data_pipelines import features
 from data_pipelines.faces import face_landmarker, face_tracks
@@ -138,7 +139,7 @@ class _Cutting:
     inside = ((points >= 0) & (points <= (width, height))).all(axis=-1).mean(axis=-1)
     reasons = np.full(len(points), '', object)
     reasons[_calm(np.abs(track.yaw)) > MAX_YAW] = 'turned too far'
-    reasons[_calm(face_landmarker.eye_distance(points)) < MIN_EYE_DISTANCE] = 'face too small'
+    reasons[_calm(face_alignment.eye_distance(points)) < MIN_EYE_DISTANCE] = 'face too small'
     reasons[inside < _MIN_INSIDE] = 'partly outside the picture'
     if not self._part.all_faces:
       for other in tracks:
@@ -181,7 +182,7 @@ class _Cutting:
         fact = {
             'turned too far': f': the head is turned by {np.abs(track.yaw[where]).max():.0f} degrees, '
                               f'{MAX_YAW:.0f} are allowed',
-            'face too small': f': {np.median(face_landmarker.eye_distance(track.landmarks[where])):.1f} pixels between the eyes, '
+            'face too small': f': {np.median(face_alignment.eye_distance(track.landmarks[where])):.1f} pixels between the eyes, '
                               f'{MIN_EYE_DISTANCE:.0f} are needed',
             'too short': f': {convert_clip.MIN_FRAMES} in a row are needed',
         }.get(reason, '')
@@ -207,9 +208,9 @@ class _Cutting:
       start, end = stretch.start, stretch.end
       source = self._named(start)
       track = tracks[stretch.track]
-      matrices = face_landmarker.align_track(track.landmarks)[start - track.start:end - track.start]
+      matrices = face_alignment.align_track(track.landmarks)[start - track.start:end - track.start]
       points = track.landmarks[start - track.start:end - track.start]
-      landmarks = face_landmarker.normalise(face_landmarker.apply(matrices, points)).astype(np.float32)
+      landmarks = face_alignment.normalise(face_alignment.apply(matrices, points)).astype(np.float32)
       sound = self._sound(samples, start, end, advance)
       rejection = _silent(sound) or convert_clip.mouth_outside(landmarks) or _still(landmarks)
       if rejection is not None:
@@ -222,7 +223,7 @@ class _Cutting:
           'faces_seen': _most_at_once(tracks, start, end),
           'frames_without_face': int((~track.seen[start - track.start:end - track.start]).sum()),
           'frames_trimmed': 0,
-          'eye_distance': round(float(np.median(face_landmarker.eye_distance(points))), 1),
+          'eye_distance': round(float(np.median(face_alignment.eye_distance(points))), 1),
           'yaw': round(float(np.median(track.yaw[start - track.start:end - track.start])), 1),
           'sound_peak': round(float(np.abs(sound).max()), 3),
           'sound_advance': round(advance, 3),
@@ -264,9 +265,9 @@ class _Cutting:
     """What `lip_sync` compares: the mouth's opening, and the sound with its margins."""
     track = tracks[stretch.track]
     points = track.landmarks[stretch.start - track.start:stretch.end - track.start]
-    landmarks = face_landmarker.normalise(face_landmarker.apply(face_landmarker.alignment(points), points))
+    landmarks = face_alignment.normalise(face_alignment.apply(face_alignment.alignment(points), points))
     margin = lip_sync.MARGIN
-    return face_landmarker.mouth_opening(landmarks), self._sound(samples, stretch.start - margin, stretch.end + margin, advance)
+    return face_alignment.mouth_opening(landmarks), self._sound(samples, stretch.start - margin, stretch.end + margin, advance)
 
   def _sound(self, samples: np.ndarray, start: int, end: int, advance: float) -> np.ndarray:
     """Samples of the frames `start` to `end`, silence where there are none before; shorter where the sound ends."""
@@ -314,7 +315,7 @@ def _larger(track: face_tracks.FaceTrack, other: face_tracks.FaceTrack) -> bool:
   low, high = max(track.start, other.start), min(track.end, other.end)
   if low >= high:
     return False
-  sizes = [float(np.median(face_landmarker.eye_distance(one.landmarks[low - one.start:high - one.start])))
+  sizes = [float(np.median(face_alignment.eye_distance(one.landmarks[low - one.start:high - one.start])))
            for one in (track, other)]
   return sizes[0] > sizes[1] or sizes[0] == sizes[1] and track.start < other.start
 
@@ -337,7 +338,7 @@ def _still(landmarks: np.ndarray) -> Rejection | None:
   """A mouth that does not move belongs to a listener or to a still picture, whoever is heard."""
   if len(landmarks) < _STILL_FRAMES:
     return None
-  low, high = np.percentile(face_landmarker.mouth_opening(landmarks), [5, 95])
+  low, high = np.percentile(face_alignment.mouth_opening(landmarks), [5, 95])
   if high - low >= _STILL:
     return None
   return Rejection('mouth still', f'the opening of the mouth changes by {high - low:.4f} eye distances in '

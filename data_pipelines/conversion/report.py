@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from data_pipelines.faces import face_alignment
 from data_pipelines.conversion import convert_clip, record_facts, report_charts, sound_sync
 from data_pipelines import features
-from data_pipelines.faces import face_landmarker
 from data_pipelines.clip_source import SPLITS, ClipSource
 from data_pipelines.conversion.convert_clip import Record, Rejection, StagingTask
 
@@ -166,7 +166,7 @@ def _spread(kept: list[int], clips: Sequence[ClipSource]) -> list[int]:
 
 def _draw_landmarks(picture: Image.Image, landmarks: np.ndarray) -> None:
   draw = ImageDraw.Draw(picture)
-  for i, (x, y) in enumerate(face_landmarker.denormalise(landmarks)):
+  for i, (x, y) in enumerate(face_alignment.denormalise(landmarks)):
     color = (255, 220, 0) if i >= features.MOUTH.start else (0, 230, 120)
     draw.rectangle((x - 1, y - 1, x, y), fill=color)
 

@@ -22,7 +22,7 @@ _REST_SHARE = 0.3
 
 
 def _load_template() -> np.ndarray:
-  path = pathlib.Path(__file__).parent / 'assets' / 'face_template.json'
+  path = pathlib.Path(__file__).parent.parent / 'assets' / 'face_template.json'
   return np.asarray(json.loads(path.read_text())['points'], np.float32)
 
 

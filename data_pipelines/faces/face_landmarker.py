@@ -19,30 +19,10 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import features
-from data_pipelines.faces.face_alignment import LIGHT, TEMPLATE, align_track, alignment, apply, denormalise, eye_distance, invert, mouth_opening, normalise, rest_landmarks, similarity, smooth, warp
+from data_pipelines.faces.face_alignment import LIGHT, smooth
 from data_pipelines.errors import InputError
 
-__all__ = [
-  'TEMPLATE',
-  'Face',
-  'FaceLandmarker',
-  'Shape',
-  'Sight',
-  'Track',
-  'align_track',
-  'alignment',
-  'apply',
-  'denormalise',
-  'eye_distance',
-  'invert',
-  'mouth_opening',
-  'normalise',
-  'rest_landmarks',
-  'similarity',
-  'warp',
-]
-
-_ASSETS = pathlib.Path(__file__).parent / 'assets'
+_ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
 
 # The detector (BlazeFace short range) looks at 128x128 pixels, the mesh at 256x256.
 _DETECTOR_SIZE = 128

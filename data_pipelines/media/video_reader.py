@@ -14,9 +14,8 @@ from PIL import Image, ImageOps
 from data_pipelines.media import audio
 from data_pipelines import features
 from data_pipelines.errors import InputError, check_file
-from data_pipelines.media.video_writer import VideoWriter
 
-__all__ = ['Clip', 'VideoWriter', 'check_size', 'iter_video', 'read_image', 'read_video', 'upright', 'video_stream']
+__all__ = ['Clip', 'check_size', 'iter_video', 'read_image', 'read_video', 'upright', 'video_stream']
 
 _MAX_PIXELS = 50_000_000  # of a picture
 _MAX_SIDE = 65_535  # of a picture: a JPEG's longest

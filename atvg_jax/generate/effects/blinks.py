@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import scipy  # its parts are loaded when they are first used: a crop needs none
 
-from data_pipelines.faces import face_landmarker
+from data_pipelines.faces import face_alignment
 from data_pipelines import features
 
 _EYES = (features.RIGHT_EYE, features.LEFT_EYE)
@@ -62,7 +62,7 @@ def of_track(landmarks: np.ndarray) -> Iterator[float]:
   Args:
     landmarks: [T, 136] of the face in every frame.
   """
-  points = face_landmarker.denormalise(landmarks)
+  points = face_alignment.denormalise(landmarks)
   opening = np.mean([_openness(points[:, eye]) for eye in _EYES], axis=0)
   wide = max(np.percentile(opening, _AS_A_RULE), 1e-6)
   if wide < _LEAST_OPEN:  # shut from the beginning to the end: nothing is known

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from PIL import Image
 
-from atvg_jax.generate.generator import Portrait
-from data_pipelines.faces import face_landmarker
+from data_pipelines.faces import face_alignment
+from atvg_jax.generate.portrait import Portrait
 from data_pipelines import features
 
 GENTLE = 'gentle'
@@ -49,9 +49,9 @@ def of_track(matrices: np.ndarray) -> Iterator[np.ndarray]:
   """
   shifts = []
   for matrix in matrices:
-    inverse = face_landmarker.invert(matrix)
+    inverse = face_alignment.invert(matrix)
     relative = matrices[0][:, :2] @ inverse[:, :2]
-    centre = face_landmarker.apply(matrices[0], face_landmarker.apply(inverse, _CENTRE[None]))[0] - _CENTRE
+    centre = face_alignment.apply(matrices[0], face_alignment.apply(inverse, _CENTRE[None]))[0] - _CENTRE
     shifts.append([*centre, np.arctan2(relative[1, 0], relative[0, 0]), np.hypot(*relative[:, 0]) - 1])
   held = np.asarray(shifts)
   limits = np.array([_LIMITS['shift'], _LIMITS['shift'], _LIMITS['turn'], _LIMITS['zoom']])
@@ -70,7 +70,7 @@ def _similarity(x: float, y: float, turn: float, zoom: float) -> np.ndarray:
 def moved_crops(frames: Iterable[np.ndarray], motion: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
   """Frames uint8 [128, 128, 3] moved; their edge is repeated where they leave the border bare."""
   for frame, matrix in zip(frames, motion):
-    yield face_landmarker.warp(frame, matrix)
+    yield face_alignment.warp(frame, matrix)
 
 
 def moved_pictures(frames: Iterable[np.ndarray], portrait: Portrait, motion: Iterable[np.ndarray],
@@ -87,14 +87,14 @@ class _Mover:
 
   def __init__(self, to_crop: np.ndarray, shape: tuple[int, ...]):
     corners = _CENTRE + _FADE * np.array([[x, y] for x in (-1, 1) for y in (-1, 1)])
-    corners = face_landmarker.apply(face_landmarker.invert(to_crop), corners)
+    corners = face_alignment.apply(face_alignment.invert(to_crop), corners)
     limits = np.array([shape[1], shape[0]])
     self._low = np.clip(np.floor(corners.min(axis=0)), 0, limits).astype(int)
     self._high = np.clip(np.ceil(corners.max(axis=0)), 0, limits).astype(int)
     cell = max(2, round(_CELL / np.hypot(*to_crop[:, 0])))
     self._xs, self._ys = (np.append(np.arange(0, side, cell), side).tolist() for side in self._high - self._low)
     nodes = np.stack(np.meshgrid(self._xs, self._ys), axis=-1).astype(np.float64) + self._low
-    self._places = face_landmarker.apply(to_crop, nodes.reshape(-1, 2))
+    self._places = face_alignment.apply(to_crop, nodes.reshape(-1, 2))
     self._shape = nodes.shape
     distance = np.hypot(*(self._places - _CENTRE).T)
     weight = np.clip((_FADE - distance) / (_FADE - _HEAD), 0, 1)
@@ -102,13 +102,13 @@ class _Mover:
     edge = np.minimum(nodes, limits - nodes).min(axis=-1).reshape(-1) * np.hypot(*to_crop[:, 0])
     weight = weight * np.clip(edge / (_FADE - _HEAD), 0, 1)
     self._weight = (weight * weight * (3 - 2 * weight))[:, None]
-    self._from_crop = face_landmarker.invert(to_crop)
+    self._from_crop = face_alignment.invert(to_crop)
 
   def __call__(self, frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The frame, moved by a similarity of the crop."""
-    back = face_landmarker.apply(face_landmarker.invert(matrix), self._places)
+    back = face_alignment.apply(face_alignment.invert(matrix), self._places)
     places = self._places + self._weight * (back - self._places)
-    nodes = face_landmarker.apply(self._from_crop, places).reshape(self._shape) - self._low
+    nodes = face_alignment.apply(self._from_crop, places).reshape(self._shape) - self._low
     quads = np.concatenate([nodes[:-1, :-1], nodes[1:, :-1], nodes[1:, 1:], nodes[:-1, 1:]], axis=-1).tolist()
     mesh = [((self._xs[j], self._ys[i], self._xs[j + 1], self._ys[i + 1]), quads[i][j])
             for i in range(len(self._ys) - 1) for j in range(len(self._xs) - 1)]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 import scipy  # its parts are loaded when they are first used: a crop needs none
 
-from data_pipelines.faces import face_landmarker
+from data_pipelines.faces import face_alignment
 from data_pipelines import features
 
 _SIZE = features.IMAGE_SIZE
@@ -51,7 +51,7 @@ class Paster:
     self._to_crop = matrix + np.concatenate([np.zeros((2, 2)), matrix[:, :2] @ [[left], [top]]], axis=1)
     self._patch = np.ascontiguousarray(picture[top:bottom, left:right])
     self._mask = np.clip(_lift(mask[..., None], self._to_crop, (0, 0, right - left, bottom - top)), 0, 1)
-    self._crop = face_landmarker.warp(picture, matrix).astype(np.float32)
+    self._crop = face_alignment.warp(picture, matrix).astype(np.float32)
 
   def __call__(self, frame: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The picture with one frame in it.
@@ -84,8 +84,8 @@ class Paster:
     cell = max(2, round(_CELL / scale))
     xs, ys = (np.append(np.arange(0, side, cell), side) for side in (width, height))
     nodes = np.stack(np.meshgrid(xs, ys), axis=-1).astype(np.float64)
-    places = warp(face_landmarker.apply(self._to_crop, nodes.reshape(-1, 2)))
-    moved = face_landmarker.apply(face_landmarker.invert(self._to_crop), places).reshape(nodes.shape)
+    places = warp(face_alignment.apply(self._to_crop, nodes.reshape(-1, 2)))
+    moved = face_alignment.apply(face_alignment.invert(self._to_crop), places).reshape(nodes.shape)
     quads = np.concatenate([moved[:-1, :-1], moved[1:, :-1], moved[1:, 1:], moved[:-1, 1:]], axis=-1).tolist()
     xs, ys = xs.tolist(), ys.tolist()
     mesh = [((xs[j], ys[i], xs[j + 1], ys[i + 1]), quads[i][j])
@@ -148,7 +148,7 @@ def _box_in_picture(layer: np.ndarray, to_crop: np.ndarray, shape: tuple[int, ..
   """Left, top, right, bottom of what is not zero in a layer [128, 128] of the crop, in a picture of `shape`."""
   rows, columns = np.flatnonzero(layer.any(axis=1)), np.flatnonzero(layer.any(axis=0))
   corners = np.array([[x, y] for x in (columns[0] - 2, columns[-1] + 3) for y in (rows[0] - 2, rows[-1] + 3)], float)
-  corners = face_landmarker.apply(face_landmarker.invert(to_crop), corners)
+  corners = face_alignment.apply(face_alignment.invert(to_crop), corners)
   limits = np.array([shape[1], shape[0]])
   low, high = (np.clip(edge, 0, limits).astype(int).tolist()
                for edge in (np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))))

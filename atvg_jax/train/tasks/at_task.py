@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from atvg_jax.metrics import landmark_metrics
 from atvg_jax import landmarks as lm
 from atvg_jax.train import losses, optimizers
 from atvg_jax import models
-from atvg_jax.metrics import image_metrics
 from atvg_jax.runtime import rng
 from atvg_jax.models import at_net
-from atvg_jax.train.task import AXIS, Batch, Task, accumulate, frame_weights
+from atvg_jax.runtime.parallel import AXIS
+from atvg_jax.train.task import Batch, Task, accumulate, frame_weights
 from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
 
@@ -59,7 +60,7 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
       total += weights.velocity * terms['g_velocity_loss']
     if weights.distance:
       landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], basis)
-      terms['g_distance_loss'] = jnp.mean(image_metrics.lmd(landmarks, batch[features.LANDMARKS], blunt=_BLUNT))
+      terms['g_distance_loss'] = jnp.mean(landmark_metrics.lmd(landmarks, batch[features.LANDMARKS], blunt=_BLUNT))
       total += weights.distance * terms['g_distance_loss']
     terms['g_loss'] = total
     return total, (updates.get('batch_stats', {}), terms)
@@ -92,8 +93,8 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     error = jnp.mean((coefficients - target(batch)) ** 2, axis=-1)
     sums = {
         'coefficient_loss': (jnp.sum(error * frames), jnp.sum(frames)),
-        'lmd': (jnp.sum(image_metrics.lmd(predicted, true) * frames), jnp.sum(frames)),
-        'lmd_still': (jnp.sum(image_metrics.lmd(still, true) * frames), jnp.sum(frames)),
+        'lmd': (jnp.sum(landmark_metrics.lmd(predicted, true) * frames), jnp.sum(frames)),
+        'lmd_still': (jnp.sum(landmark_metrics.lmd(still, true) * frames), jnp.sum(frames)),
         **_opening(lm.mouth_gap(predicted), lm.mouth_gap(true), frames)}
     return jax.lax.psum(sums, AXIS)
 

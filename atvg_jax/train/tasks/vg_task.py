@@ -18,7 +18,8 @@ from atvg_jax.metrics import image_metrics
 from atvg_jax.runtime import rng
 from atvg_jax.models import unsharp
 from atvg_jax.models import discriminator, vg_net
-from atvg_jax.train.task import AXIS, Batch, Task, accumulate, frame_weights
+from atvg_jax.runtime.parallel import AXIS
+from atvg_jax.train.task import Batch, Task, accumulate, frame_weights
 from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
 

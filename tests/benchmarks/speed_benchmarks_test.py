@@ -1,0 +1,52 @@
+"""The benchmarks of generation and training run on tiny nets and count what they should."""
+
+import jax
+import pytest
+
+from atvg_jax import benchmarks
+from atvg_jax.train import tasks
+from atvg_jax.benchmarks import generate_benchmark, train_steps
+from data_pipelines.errors import InputError
+import random_nets
+import synthetic
+
+
+def _shapes(config):
+  task = tasks.make_task(config, None)
+  return jax.eval_shape(task.init, jax.random.key(0))
+
+
+def test_published_size_is_8_gflop_a_frame_and_7_without_memory():
+  config = synthetic.config('vg_grid', '', data__image_size=128).copy_and_resolve_references().unlock()
+  state = _shapes(config)
+  assert generate_benchmark.operations(config, state.g_params) / 1e9 == pytest.approx(8.0, abs=0.05)
+  config.model.recurrence = 'batch'
+  assert generate_benchmark.operations(config, state.g_params) / 1e9 == pytest.approx(7.1, abs=0.05)
+
+
+def test_a_step_counts_its_passes():
+  config = synthetic.config('vg_grid', '', data__image_size=128, data__batch_size=2)
+  state = _shapes(config)
+  frame = generate_benchmark.operations(config, state.g_params)
+  passes = train_steps.operations(config, state) / 32 - 4 * frame  # what is D's
+  assert passes / 8 / 1e9 == pytest.approx(0.51, abs=0.02)  # 3x3x64x128 and so on at 64² to 8² cells, and the head
+
+
+def test_drawing_is_measured():
+  table = generate_benchmark.measure(random_nets.bundle('vg'), window=2, windows=2)
+  assert table['frames/s'] > 0
+  assert table['effective rate / matmul rate'] == pytest.approx(
+      table['effective GFLOP/s'] / table['matmul, GFLOP/s'])
+
+
+def test_training_is_measured():
+  table = train_steps.measure(synthetic.config('release_vg', data__dirs=()), 1)
+  assert table['frames/s'] == pytest.approx(10 / table['step, s'])
+  assert 0 <= table['waiting for data, %'] <= 100
+
+
+@pytest.mark.parametrize('argv', [['generate', '--window', '0'], ['train', '--steps', '0'], ['train', '--config', 'none'],
+                                  ['train', '--config', 'at_grid'], ['speed']])
+def test_bad_options_are_sentences(argv):
+  with pytest.raises(InputError):
+    benchmarks.run(argv)

@@ -1,0 +1,144 @@
+"""Padding counts nothing, every protocol takes its examples from where it says, and folders are compared by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+import drawn_clips
+import random_nets
+from atvg_jax.generate import demo
+from atvg_jax.evaluate import evaluate
+from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.portrait import find_face
+from atvg_jax.evaluate.metric_networks import panel
+from data_pipelines import features
+from data_pipelines.media import video_reader
+from data_pipelines.errors import InputError
+
+_FRAMES = 6  # of each clip; the batch is padded to 8
+
+
+@pytest.fixture(scope='module')
+def portrait():
+  return find_face(video_reader.read_image(demo.portrait()))
+
+
+@pytest.fixture(scope='module')
+def batch(portrait):
+  """Two clips of a still face; the second one is there to fill a batch."""
+  rng = np.random.default_rng(0)
+  length = 8
+  landmarks = np.tile(portrait.landmarks, (2, length, 1))
+  for _, lower in features.INNER_LIP_PAIRS:
+    landmarks[:, :, 2 * lower + 1] += np.linspace(0, 0.1, length)
+  video = np.tile(portrait.crop, (2, length, 1, 1, 1))
+  video[:, _FRAMES:] = 0  # must not count
+  return {
+      features.EXAMPLE_IMAGE: np.stack([portrait.crop] * 2),
+      features.EXAMPLE_LANDMARKS: np.stack([portrait.landmarks] * 2),
+      features.LANDMARKS: landmarks, features.VIDEO: video,
+      features.MFCC: rng.normal(size=(2, length, 28, 12)).astype(np.float32),
+      features.MASK: np.array([1, 0], np.float32),
+      features.FRAME_MASK: (np.arange(length) < _FRAMES).astype(np.float32) * np.ones((2, 1), np.float32),
+      features.CLIP_ID: np.array([b'first', b'first'])}
+
+
+@pytest.fixture(scope='module')
+def generator(tmp_path_factory):
+  return Generator.from_pretrained(*random_nets.save(tmp_path_factory.mktemp('nets')))
+
+
+@pytest.fixture(scope='module')
+def scored(batch, generator):
+  clips = [{key: value[clip:clip + 1] for key, value in batch.items()} for clip in range(2)]
+  return list(evaluate.evaluate(generator, iter(clips), {'first': 's1'}))
+
+
+def test_padding_counts_nothing(scored):
+  assert [(clip.scores['clip_id'], clip.scores['speaker']) for clip in scored] == [('first', 's1')]
+  assert all(video.shape == (_FRAMES, 128, 128, 3) for video in scored[0].videos.values())
+  rows = scored[0].scores['rows']
+  for row in (rows['real'], rows['still']):  # this face stands still: its example frame is the truth
+    assert row['psnr'] == row['psnr_mouth'] == 100
+    assert row['ssim'] == pytest.approx(1, abs=1e-5) and row['ssim_mouth'] == pytest.approx(1, abs=1e-5)
+  assert rows['real']['lmd'] < 3
+  assert rows['still']['opening_r'] == pytest.approx(0, abs=1e-5)
+
+
+def test_random_nets_are_worse_than_the_still_frame(scored):
+  for row in ('true landmarks', 'sound'):
+    assert scored[0].scores['rows'][row]['psnr'] < 30 and scored[0].scores['rows'][row]['ssim'] < 0.9
+
+
+def test_without_true_frames_nothing_is_compared_with_them(batch, generator):
+  clip = {key: value[:1] for key, value in batch.items()}
+  (scored,) = evaluate.evaluate(generator, iter([clip]), {'first': 's1'}, 'cross-speaker')
+  assert 'psnr' not in scored.scores['rows']['sound'] and 'lmd' not in scored.scores['rows']['true landmarks']
+  assert {'opening_r', 'jitter', 'identity_drift'} <= set(scored.scores['rows']['sound'])
+  assert 'psnr' in scored.scores['rows']['real']
+
+
+class _Ears(panel.Panel):
+  """Judges who tell how much they heard."""
+
+  needs_sound = True
+
+  def of_clip(self, videos, example, samples):
+    return {row: {'lse_c': len(samples) / len(video), 'lse_d': float(np.abs(samples).max())} for row, video in videos.items()}
+
+  def of_set(self):
+    return {'sound': 7.0}
+
+
+@pytest.mark.parametrize('protocol', ['same-clip', 'published'])
+def test_a_run_writes_tables_and_videos(generator, tmp_path, monkeypatch, protocol):
+  monkeypatch.setattr(evaluate, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
+  data, out = drawn_clips.converted('lrw_ar'), tmp_path / 'out'
+  text = evaluate.run([str(data)], 'validation', protocol=protocol, max_clips=1, out=str(out), judges=_Ears())
+  assert 'true landmarks' in text and ('published "PSNR"' in text) == (protocol == 'published')
+  results = json.loads((out / 'evaluation.json').read_text())
+  assert results['protocol'] == protocol
+  (clip,) = results['data'][str(data)]['per_clip']
+  assert clip['speaker'] == 'c18' and (out / clip['video']).is_file()
+  assert clip['rows']['sound']['lse_c'] == 640 and 0.1 < clip['rows']['still']['lse_d'] <= 1
+  rows = results['data'][str(data)]['rows']
+  assert rows['sound']['fid'] == {'mean': 7, 'low': None, 'high': None, 'clips': 1} and 'fid' not in rows['still']
+  assert '| LSE-C | LSE-D | FID |' in text
+  assert clip['video'] in (out / 'evaluation.html').read_text()
+  assert (out / 'evaluation.md').read_text() == text
+  assert len((out / 'evaluation.csv').read_text().splitlines()) == 5
+
+
+def test_folders_of_videos(tmp_path):
+  pictures, sound = drawn_clips.frames(12), drawn_clips.sound(12)
+  for folder, frames in (('real', pictures), ('late', pictures[:1] * 2 + pictures[:-2]), ('bright', [
+      np.clip(picture.astype(int) + 20, 0, 255).astype(np.uint8) for picture in pictures])):
+    drawn_clips.write(tmp_path / folder / 'a.mp4', frames, sound)
+  real = str(tmp_path / 'real')
+
+  def rows(folder):
+    evaluate.run_folders(real, str(tmp_path / folder), out=str(tmp_path / 'out'))
+    return json.loads((tmp_path / 'out' / 'evaluation.json').read_text())['data'][str(tmp_path / folder)]['rows']
+
+  perfect, late, bright = rows('real')['generated'], rows('late')['generated'], rows('bright')['generated']
+  assert perfect['psnr']['mean'] == 100 and perfect['opening_r']['mean'] > 0.9 and perfect['lag']['mean'] == 0
+  assert late['lag']['mean'] == 2 and late['opening_r']['mean'] < perfect['opening_r']['mean'] - 0.3
+  assert bright['psnr']['mean'] < 30 and bright['opening_r']['mean'] > 0.9
+  assert bright['color_shift']['mean'] > 10 > perfect['color_shift']['mean']
+
+
+def test_bad_input_is_told(tmp_path):
+  with pytest.raises(InputError, match='no protocol'):
+    evaluate.run(['here'], 'validation', protocol='easy')
+  (tmp_path / 'file').touch()
+  with pytest.raises(InputError, match='is a file'):
+    evaluate.run(['here'], 'validation', out=str(tmp_path / 'file'))
+  with pytest.raises(InputError, match='no folder of videos'):
+    evaluate.run_folders(str(tmp_path / 'none'), str(tmp_path))
+  (tmp_path / 'a').mkdir()
+  with pytest.raises(InputError, match='nothing to compare'):
+    evaluate.run_folders(str(tmp_path / 'a'), str(tmp_path))
+  (tmp_path / 'a' / 'file').touch()
+  with pytest.raises(InputError, match='file is empty|cannot be|no '):
+    evaluate.run_folders(str(tmp_path / 'a'), str(tmp_path))

@@ -1,0 +1,77 @@
+"""The exported programs, run by the loader in the documentation and nothing of this project, equal the nets."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_pipelines.faces import face_alignment
+from atvg_jax.generate import export, streaming
+from atvg_jax.generate.generator import Generator
+from data_pipelines import features
+from data_pipelines.errors import InputError
+import random_nets
+
+_DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'generation.md'
+
+
+def _loader() -> str:
+  blocks = _DOCUMENT.read_text(encoding='utf-8').split('```python\n')[1:]
+  return next(block.split('```')[0] for block in blocks if 'deserialize' in block)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('export')
+  export.run(str(folder / 'exported'), random_nets.save(folder))
+  return folder
+
+
+def test_the_loader_in_the_documentation_draws_the_same_frames(folder):
+  generator = Generator.from_pretrained(folder / 'at.npz', folder / 'vg.npz')
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)
+  landmarks = face_alignment.normalise(face_alignment.TEMPLATE) + 0.02 * rng.normal(size=(2, features.LANDMARK_SIZE)).astype(np.float32)
+  mfcc = rng.normal(size=(2, 5, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)).astype(np.float32)
+  conditions = generator.conditions(landmarks)
+  spoken = list(generator.spoken(conditions, [mfcc]))
+  ours = next(iter(generator.vg(image, conditions.example_landmarks, spoken)))
+  np.savez(folder / 'inputs.npz', image=image, landmarks=landmarks, rest=conditions.rest, mfcc=mfcc)
+  program = _loader() + (
+      'import sys\n'
+      'assert not {"atvg_jax", "data_pipelines", "flax"} & set(sys.modules)\n'
+      'with np.load("inputs.npz") as inputs:\n  np.save("frames.npy", speak(**inputs))\n')
+  environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+  done = subprocess.run([sys.executable, '-c', program], cwd=folder, env=environment, capture_output=True, text=True,
+                        check=False)
+  assert done.returncode == 0, done.stderr
+  theirs = np.load(folder / 'frames.npy')
+  assert theirs.shape == ours.shape and np.abs(theirs.astype(int) - ours).max() <= 1
+  assert len([line for line in _loader().splitlines() if line.strip()]) <= 20
+
+
+def test_any_length_in_pieces_that_carry(folder):
+  generator = Generator.from_pretrained(folder / 'at.npz', folder / 'vg.npz')
+  program, carry = export.at_program(generator.bundles['at'])
+  assert program.platforms == export.PLATFORMS
+  rng = np.random.default_rng(1)
+  example = rng.normal(size=(3, 6)).astype(np.float32)
+  mfcc = rng.normal(size=(3, 7, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)).astype(np.float32)
+  state = np.zeros([3 if side == 'batch' else side for side in carry], np.float32)
+  first, state = program.call(example, mfcc[:, :4], state)
+  second, _ = program.call(example, mfcc[:, 4:], state)
+  ours = np.concatenate(list(generator.at(example, streaming.split(mfcc, 7))), axis=1)
+  np.testing.assert_allclose(np.concatenate([first, second], axis=1), ours, atol=1e-4)
+
+
+def test_beside_the_programs_is_what_they_are(folder):
+  options = json.loads((folder / 'exported' / 'options.json').read_text())
+  assert options['fps'] == 25 and options['platforms'] == ['cpu', 'cuda', 'tpu']
+  assert options['weights']['vg']['name'] == 'vg.npz' and len(options['weights']['vg']['sha256']) == 64
+  assert sorted(os.listdir(folder / 'exported')) == ['at.stablehlo', 'basis.npz', 'options.json', 'vg.stablehlo']
+  with pytest.raises(InputError, match='cannot be the folder'):
+    export.run(str(folder / 'at.npz'), [str(folder / 'at.npz'), str(folder / 'vg.npz')])

@@ -1,0 +1,59 @@
+"""Two processes train as one does, go on where one stopped and the other way round, and stop together."""
+
+import pathlib
+import shutil
+import socket
+import subprocess
+
+import numpy as np
+import parallel_workers
+import pytest
+
+
+def _free_port() -> str:
+  with socket.socket() as listener:
+    listener.bind(('localhost', 0))
+    return str(listener.getsockname()[1])
+
+
+def _pair(folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+  """Two processes of four devices each that share `folder`/shared; `last` are further arguments of the second."""
+  common = ('--workdir', str(folder / 'shared'), '--count', '2', '--port', _free_port(), *arguments)
+  return [parallel_workers.start('at', '4', str(folder / f'{index}.npz'), '--index', str(index), *common,
+                              *(last if index else ())) for index in (0, 1)]
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  """A folder with one.npz, of one process of eight devices, and pair/{0,1}.npz, of two of four."""
+  folder = tmp_path_factory.mktemp('runs')
+  (folder / 'pair').mkdir()
+  parallel_workers.finish(parallel_workers.start('at', '8', str(folder / 'one.npz')), *_pair(folder / 'pair'))
+  return folder
+
+
+def test_two_processes_and_one_train_alike(runs):
+  parallel_workers.compare(runs / 'one.npz', runs / 'pair' / '0.npz')
+  parallel_workers.compare(runs / 'pair' / '0.npz', runs / 'pair' / '1.npz', 0.0)
+  assert sorted(path.name for path in (runs / 'pair' / 'shared' / 'checkpoints').iterdir()) == ['3', '5']
+  assert [path.name for path in (runs / 'pair' / 'shared' / 'best').iterdir()] == ['5']
+
+
+def test_one_goes_on_where_two_stopped_and_two_where_one_did(runs, tmp_path):
+  for source, name in ((runs / 'one', 'shared'), (runs / 'pair' / 'shared', 'two')):
+    shutil.copytree(source, tmp_path / name)
+    shutil.rmtree(tmp_path / name / 'checkpoints' / '5')
+  parallel_workers.finish(parallel_workers.start('at', '8', str(tmp_path / 'two.npz')), *_pair(tmp_path))
+  parallel_workers.compare(runs / 'one.npz', tmp_path / 'two.npz')
+  parallel_workers.compare(runs / 'one.npz', tmp_path / '0.npz')
+
+
+def test_a_notice_to_one_stops_both_after_the_same_step(tmp_path):
+  steps = 10**6
+  parallel_workers.finish(*_pair(tmp_path, '--steps', str(steps), last=('--terminate-at', '4')))
+  with np.load(tmp_path / '0.npz') as first, np.load(tmp_path / '1.npz') as second:
+    # The feed reads ahead: the notice comes while an earlier step is taken.
+    assert first['interrupted'] and second['interrupted'] and 1 <= first['.step'] == second['.step'] < steps
+    stopped = int(first['.step'])
+  names = [int(path.name) for path in (tmp_path / 'shared' / 'checkpoints').iterdir()]
+  assert max(names) == stopped

@@ -1,0 +1,73 @@
+"""The same global batch gives the same training, however many devices share it."""
+
+
+import jax
+import numpy as np
+import pytest
+from parallel_workers import compare, finish, start
+
+from atvg_jax.runtime import parallel
+from data_pipelines.errors import InputError
+
+def test_eight_devices_and_one_train_alike(tmp_path):
+  files = [tmp_path / f'{devices}.npz' for devices in (1, 8)]
+  finish(*[start('vg', file.stem, str(file)) for file in files])
+  compare(*files)
+
+
+def test_batches_are_cut_into_one_part_a_device():
+  batch = {'x': np.arange(12, dtype=np.float32).reshape(4, 3)}
+  placed = parallel.shard_batch(batch)['x']
+  assert placed.shape == (jax.local_device_count(), 4 // jax.local_device_count(), 3)
+  np.testing.assert_array_equal(np.asarray(placed).reshape(4, 3), batch['x'])
+
+
+@pytest.mark.parametrize('environment, several', [
+    ({}, False),
+    ({'JAX_COORDINATOR_ADDRESS': 'host:1234'}, True),
+    ({'TPU_WORKER_HOSTNAMES': 'localhost'}, False),
+    ({'TPU_WORKER_HOSTNAMES': 't0,t1'}, True),
+    ({'SLURM_NTASKS': '4', 'SLURM_JOB_ID': '1'}, False),  # the batch script itself, before srun
+    ({'SLURM_NTASKS': '4', 'SLURM_STEP_NODELIST': 'n[0-3]'}, True),
+    ({'SLURM_NTASKS': '1', 'SLURM_STEP_NODELIST': 'n0'}, False),
+])
+def test_company_is_seen_in_the_environment(environment, several):
+  assert parallel.has_company(environment) == several
+
+
+def test_half_an_address_is_refused(monkeypatch):
+  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'localhost:1')
+  monkeypatch.delenv('JAX_NUM_PROCESSES', raising=False)
+  with pytest.raises(InputError, match='set all three'):
+    parallel.initialize()
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
+  monkeypatch.setattr(jax, 'device_count', lambda: 3)
+  with pytest.raises(InputError, match='multiple of 3'):
+    parallel.per_process(16)
+  with pytest.raises(InputError, match=r'in 4 parts \(accumulate\): use a multiple of 12'):
+    parallel.per_process(18, 4)
+
+
+def test_host_copies_outlive_the_state():
+  tree = parallel.replicate({'x': np.ones(3, np.float32)})
+  copy = parallel.to_host(tree)['x']
+  jax.block_until_ready(jax.jit(lambda tree: {'x': tree['x'] + 1}, donate_argnums=0)(tree))
+  np.testing.assert_array_equal(copy, 1)
+
+
+def test_the_compilation_cache_is_the_users_unless_told_otherwise(monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
+  previous = jax.config.jax_compilation_cache_dir
+  seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+  try:
+    jax.config.update('jax_compilation_cache_dir', None)
+    parallel.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == '/somewhere/atvg_jax'
+    jax.config.update('jax_compilation_cache_dir', '/elsewhere')
+    parallel.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == '/elsewhere'
+  finally:
+    jax.config.update('jax_compilation_cache_dir', previous)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', seconds)
