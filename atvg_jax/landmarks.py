@@ -18,8 +18,8 @@ from data_pipelines.errors import InputError
 
 # Speech moves the mouth and the jaw; the ends of the jaw line, at the ears, follow the head only.
 _SPEAKING_POINTS = {
-    'all': range(features.NUM_LANDMARKS),
-    'mouth_jaw': [*range(2, 15), *range(48, 68)],
+  'all': range(features.NUM_LANDMARKS),
+  'mouth_jaw': [*range(2, 15), *range(48, 68)],
 }
 
 BASIS_FILE = 'landmark_basis.npz'  # in a workdir, and beside the records
@@ -36,6 +36,7 @@ class LandmarkBasis(NamedTuple):
     rest_gap: mean `mouth_gap` of rest shapes.
     explained: [K] share of the (speaking points') movement that each component explains.
   """
+
   mean: Any
   components: Any
   scale: Any
@@ -63,12 +64,13 @@ def mouth_gap(landmarks):
 
 def mirror(landmarks: np.ndarray) -> np.ndarray:
   """The landmarks of the picture flipped left to right: [..., 136] → [..., 136]."""
-  points = landmarks.reshape(landmarks.shape[:-1] + (features.NUM_LANDMARKS, 2))
+  points = landmarks.reshape((*landmarks.shape[:-1], features.NUM_LANDMARKS, 2))
   return (points[..., features.MIRROR, :] * np.array([-1, 1], landmarks.dtype)).reshape(landmarks.shape)
 
 
-def fit(statistics: Mapping[str, np.ndarray], num_components: int, *, points: str = 'mouth_jaw',
-        symmetric: bool = True) -> LandmarkBasis:
+def fit(
+  statistics: Mapping[str, np.ndarray], num_components: int, *, points: str = 'mouth_jaw', symmetric: bool = True
+) -> LandmarkBasis:
   """Fits a basis to the statistics of one or more data sets.
 
   Args:
@@ -88,15 +90,14 @@ def fit(statistics: Mapping[str, np.ndarray], num_components: int, *, points: st
     InputError: if there are fewer frames than components or `points` is unknown.
   """
   if points not in _SPEAKING_POINTS:
-    raise InputError(f"landmark points {points!r} are unknown: use one of {sorted(_SPEAKING_POINTS)}")
+    raise InputError(f'landmark points {points!r} are unknown: use one of {sorted(_SPEAKING_POINTS)}')
   count, rest_count = float(statistics['count']), float(statistics['rest_count'])
   if count <= num_components or rest_count < 1:
-    raise InputError(f'{int(count)} frames are too few to fit {num_components} landmark components: '
-                     'convert more clips')
+    raise InputError(f'{int(count)} frames are too few to fit {num_components} landmark components: convert more clips')
   identity = np.eye(features.LANDMARK_SIZE)
   keep = np.zeros(features.LANDMARK_SIZE)
   for point in _SPEAKING_POINTS[points]:
-    keep[2 * point:2 * point + 2] = 1
+    keep[2 * point : 2 * point + 2] = 1
   projection = identity * keep
   mean = np.asarray(statistics['rest_sum'], np.float64) / rest_count
   if symmetric:
@@ -110,12 +111,13 @@ def fit(statistics: Mapping[str, np.ndarray], num_components: int, *, points: st
   components = components * np.where(mouth_gap(components) < 0, -1, 1)[:, None]
   toward_opening = second_moment @ _GAP
   return LandmarkBasis(
-      mean=mean.astype(np.float32),
-      components=np.ascontiguousarray(components, np.float32),
-      scale=np.float32(np.sqrt(variances[0])),
-      opening=(toward_opening / (_GAP @ toward_opening)).astype(np.float32),
-      rest_gap=np.float32(mouth_gap(mean)),
-      explained=(variances[:num_components] / variances.sum()).astype(np.float32))
+    mean=mean.astype(np.float32),
+    components=np.ascontiguousarray(components, np.float32),
+    scale=np.float32(np.sqrt(variances[0])),
+    opening=(toward_opening / (_GAP @ toward_opening)).astype(np.float32),
+    rest_gap=np.float32(mouth_gap(mean)),
+    explained=(variances[:num_components] / variances.sum()).astype(np.float32),
+  )
 
 
 def deviations(basis: LandmarkBasis) -> np.ndarray:

@@ -21,14 +21,22 @@ _NO_ATTENTION = {**_PLAIN_L1, 'model.attention': False, 'model.composition': Fal
 
 def sweep(add) -> None:
   """Calls `add(row, title, task, fields)` for every row, in the table's order; `fields` are set in the full model."""
-  add('direct', 'direct: sound → video', 'vg', {
-      **_NO_DISCRIMINATOR, 'model.name': 'sound_vg', 'model.landmark_maps': False})
+  add(
+    'direct',
+    'direct: sound → video',
+    'vg',
+    {**_NO_DISCRIMINATOR, 'model.name': 'sound_vg', 'model.landmark_maps': False},
+  )
   add('baseline', 'baseline: frame-wise, plain L1', 'vg', {**_NO_ATTENTION, 'model.recurrence': 'none'})
   add('mmcrnn', '+ MMCRNN', 'vg', _NO_ATTENTION)
   add('attention', '+ attention', 'vg', _PLAIN_L1)
   add('dynamic_loss', '+ dynamic pixel-wise loss', 'vg', _NO_DISCRIMINATOR)
-  add('frame_discriminator', '+ frame-wise discriminator', 'vg',
-      {'discriminator.sequence': False, 'discriminator.regression': False})
+  add(
+    'frame_discriminator',
+    '+ frame-wise discriminator',
+    'vg',
+    {'discriminator.sequence': False, 'discriminator.regression': False},
+  )
   add('sequence_discriminator', '+ sequence discriminator', 'vg', {'discriminator.regression': False})
   add(_FULL, '+ regression: the full model', 'vg', {})
   add('recurrence_batch', 'full, recurrence over the batch', 'vg', {'model.recurrence': 'batch'})
@@ -92,13 +100,30 @@ def _vg(config: ConfigDict, published: bool) -> None:
   config.data.window = 6
   config.data.augment = ('flip', 'color(0.1)')
   config.model.update(
-      encoder_features=(8, 16, 32), deep_features=(48, 64), landmark_features=(32, 64),
-      landmark_attention_features=(32, 32), bottleneck_features=48, recurrent_features=64, residual_blocks=3,
-      decoder_features=(48, 32), upsample_features=(24,), head_kernel=3, norm='group', landmark_maps=True,
-      dropout_rate=0.0, init_stddev=None)
+    encoder_features=(8, 16, 32),
+    deep_features=(48, 64),
+    landmark_features=(32, 64),
+    landmark_attention_features=(32, 32),
+    bottleneck_features=48,
+    recurrent_features=64,
+    residual_blocks=3,
+    decoder_features=(48, 32),
+    upsample_features=(24,),
+    head_kernel=3,
+    norm='group',
+    landmark_maps=True,
+    dropout_rate=0.0,
+    init_stddev=None,
+  )
   config.discriminator.update(
-      features=(16, 24, 32, 48), image_head_features=64, landmark_features=(64, 64), recurrent_features=64,
-      recurrent_layers=1, norm='group', init_stddev=None)
+    features=(16, 24, 32, 48),
+    image_head_features=64,
+    landmark_features=(64, 64),
+    recurrent_features=64,
+    recurrent_layers=1,
+    norm='group',
+    init_stddev=None,
+  )
   config.loss.mouth_weight = 12.0
   config.optimizer.learning_rate = 2e-3
   config.optimizer.b1 = 0.9
@@ -123,8 +148,15 @@ def _at(config: ConfigDict, published: bool) -> None:
   config.data.batch_size = 16
   config.data.window = 16
   config.model.update(
-      audio_features=((16, 32), (48, 64)), audio_head_features=(128, 64), landmark_features=(64, 64),
-      recurrent_features=64, recurrent_layers=2, dropout_rate=0.3, norm='group', init_stddev=None)
+    audio_features=((16, 32), (48, 64)),
+    audio_head_features=(128, 64),
+    landmark_features=(64, 64),
+    recurrent_features=64,
+    recurrent_layers=2,
+    dropout_rate=0.3,
+    norm='group',
+    init_stddev=None,
+  )
   config.loss.velocity = 0.5
   config.optimizer.learning_rate = 1e-3
   config.optimizer.schedule = 'cosine'

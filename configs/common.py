@@ -117,15 +117,29 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     for name in ('landmark_features', 'recurrent_features'):
       del config.model[name]
   if config.discriminator is not None:
-    config.discriminator.update(features=(4, 8), image_head_features=8, landmark_features=(8, 8),
-                                recurrent_features=8, recurrent_layers=1)
+    config.discriminator.update(
+      features=(4, 8), image_head_features=8, landmark_features=(8, 8), recurrent_features=8, recurrent_layers=1
+    )
   return config
 
 
 _TINY = {
-    'at': {'audio_features': ((4, 8), (8, 8, 8)), 'audio_head_features': (16, 8), 'landmark_features': (8, 8),
-           'recurrent_features': 8},
-    'vg': {'encoder_features': (4, 4, 8), 'deep_features': (8, 8), 'stem_kernel': 3, 'landmark_features': (8, 8),
-           'landmark_attention_features': (8, 8), 'bottleneck_features': 8, 'recurrent_features': 8,
-           'residual_blocks': 1, 'decoder_features': (8, 8), 'head_kernel': 3},
+  'at': {
+    'audio_features': ((4, 8), (8, 8, 8)),
+    'audio_head_features': (16, 8),
+    'landmark_features': (8, 8),
+    'recurrent_features': 8,
+  },
+  'vg': {
+    'encoder_features': (4, 4, 8),
+    'deep_features': (8, 8),
+    'stem_kernel': 3,
+    'landmark_features': (8, 8),
+    'landmark_attention_features': (8, 8),
+    'bottleneck_features': 8,
+    'recurrent_features': 8,
+    'residual_blocks': 1,
+    'decoder_features': (8, 8),
+    'head_kernel': 3,
+  },
 }

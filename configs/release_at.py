@@ -23,8 +23,17 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.window = 24
   config.data.augment = ('mfcc_noise(0.1)', 'mfcc_shift(0.3)', 'mfcc_band_mask(2)')
   config.model.update(
-      audio_features=((96, 96), (192,)), audio_head_features=(512,), audio_sequence=True, landmark_features=(64, 64),
-      recurrent_features=192, recurrent_layers=1, members=2, dropout_rate=0.55, norm='group', init_stddev=None)
+    audio_features=((96, 96), (192,)),
+    audio_head_features=(512,),
+    audio_sequence=True,
+    landmark_features=(64, 64),
+    recurrent_features=192,
+    recurrent_layers=1,
+    members=2,
+    dropout_rate=0.55,
+    norm='group',
+    init_stddev=None,
+  )
   config.loss.velocity = 0.5
   config.loss.distance = 0.5
   # So that the openings drawn vary about as much as the true ones do on held-out clips.

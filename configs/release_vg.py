@@ -22,12 +22,35 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.weights = (0.3, 0.7)  # GRID here is one speaker: the faces are in LRW-AR
   config.data.batch_size = 3
   config.data.window = 6
-  config.data.augment = ('flip', 'color(0.15)', 'tone(0.3)', 'sharpness(0.5)', 'scale(0.06)', 'stretch(0.1)', 'shift(4)')
+  config.data.augment = (
+    'flip',
+    'color(0.15)',
+    'tone(0.3)',
+    'sharpness(0.5)',
+    'scale(0.06)',
+    'stretch(0.1)',
+    'shift(4)',
+  )
   config.model.update(
-      encoder_features=(16, 32, 64), deep_features=(128, 192), landmark_features=(32, 64),
-      landmark_attention_features=(64, 32), bottleneck_features=64, recurrent_features=144, residual_blocks=4,
-      decoder_features=(96, 64), upsample_features=(48,), head_kernel=3, norm='group', landmark_maps=True,
-      skip=True, warp=True, darken=0.55, sharpen=0.45, dropout_rate=0.0, init_stddev=None)
+    encoder_features=(16, 32, 64),
+    deep_features=(128, 192),
+    landmark_features=(32, 64),
+    landmark_attention_features=(64, 32),
+    bottleneck_features=64,
+    recurrent_features=144,
+    residual_blocks=4,
+    decoder_features=(96, 64),
+    upsample_features=(48,),
+    head_kernel=3,
+    norm='group',
+    landmark_maps=True,
+    skip=True,
+    warp=True,
+    darken=0.55,
+    sharpen=0.45,
+    dropout_rate=0.0,
+    init_stddev=None,
+  )
   config.loss.gradient = 2.0
   config.loss.mouth_weight = 12.0
   config.loss.ssim = 4.0

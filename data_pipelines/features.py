@@ -39,9 +39,29 @@ INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 
 # Point i of a mirrored face is point MIRROR[i] of the face.
 MIRROR = (
-    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
-    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65)
+  *range(16, -1, -1),
+  *range(26, 16, -1),
+  *range(27, 31),
+  *range(35, 30, -1),
+  45,
+  44,
+  43,
+  42,
+  47,
+  46,
+  39,
+  38,
+  37,
+  36,
+  41,
+  40,
+  *range(54, 47, -1),
+  *range(59, 54, -1),
+  *range(64, 59, -1),
+  67,
+  66,
+  65,
+)
 
 # Keys of a record (one clip) and of a batch.
 CLIP_ID = 'clip_id'  # text

@@ -18,13 +18,31 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.records import landmark_statistics as statistics
 from data_pipelines.augmentation import image_ops, sound_ops
-from data_pipelines.records import record_index, sample_plan
 from data_pipelines.errors import InputError
-from data_pipelines.features import (AUDIO, CLIP_ID, EXAMPLE_IMAGE, EXAMPLE_LANDMARKS, FRAME_MASK, IMAGE_SIZE,
-                                     LANDMARK_SIZE, LANDMARKS, MASK, MFCC, MFCC_COEFFICIENTS, MFCC_CONTEXT, MFCC_ROWS,
-                                     MFCC_ROWS_PER_FRAME, MFCC_WINDOW, REST_LANDMARKS, SAMPLES_PER_FRAME, VIDEO, VOICES)
+from data_pipelines.features import (
+  AUDIO,
+  CLIP_ID,
+  EXAMPLE_IMAGE,
+  EXAMPLE_LANDMARKS,
+  FRAME_MASK,
+  IMAGE_SIZE,
+  LANDMARK_SIZE,
+  LANDMARKS,
+  MASK,
+  MFCC,
+  MFCC_COEFFICIENTS,
+  MFCC_CONTEXT,
+  MFCC_ROWS,
+  MFCC_ROWS_PER_FRAME,
+  MFCC_WINDOW,
+  REST_LANDMARKS,
+  SAMPLES_PER_FRAME,
+  VIDEO,
+  VOICES,
+)
+from data_pipelines.records import landmark_statistics as statistics
+from data_pipelines.records import record_index, sample_plan
 
 _BUCKET = 16  # frames: whole clips are padded to a multiple of it
 _MARK = 'InputError: '  # how TensorFlow quotes an exception of ours
@@ -36,18 +54,18 @@ EXAMPLES = ('same-clip', 'first-frame', 'other-clip', 'other-speaker')
 
 
 def train_batches(
-    dirs: Paths,
-    *,
-    split: str = 'train',
-    window: int = 16,
-    batch_size: int,
-    seed: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-    start_step: int = 0,
-    weights: Sequence[float] | None = None,
-    augment: Sequence[str] = (),
-    with_video: bool = True,
+  dirs: Paths,
+  *,
+  split: str = 'train',
+  window: int = 16,
+  batch_size: int,
+  seed: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+  start_step: int = 0,
+  weights: Sequence[float] | None = None,
+  augment: Sequence[str] = (),
+  with_video: bool = True,
 ) -> tf.data.Dataset:
   """Endless shuffled batches of windows. Step s is the same whether or not the stream began there.
 
@@ -110,17 +128,17 @@ def train_batches(
 
 
 def eval_batches(
-    dirs: Paths,
-    *,
-    split: str = 'validation',
-    batch_size: int,
-    window: int | None = None,
-    with_video: bool = True,
-    process_index: int = 0,
-    process_count: int = 1,
-    example: str = 'same-clip',
-    with_audio: bool = False,
-    voices_from: Paths = (),
+  dirs: Paths,
+  *,
+  split: str = 'validation',
+  batch_size: int,
+  window: int | None = None,
+  with_video: bool = True,
+  process_index: int = 0,
+  process_count: int = 1,
+  example: str = 'same-clip',
+  with_audio: bool = False,
+  voices_from: Paths = (),
 ) -> tf.data.Dataset:
   """One pass over a split, each clip once, in the order of the files.
 
@@ -145,7 +163,7 @@ def eval_batches(
       a bad option; nobody else speaks in `voices_from`.
   """
   _keep_to_cpu()
-  if batch_size < 1 or window is not None and window < 1:
+  if batch_size < 1 or (window is not None and window < 1):
     raise InputError(f'A window of {window} frames and a batch of {batch_size}: both must be 1 or more.')
   if example not in EXAMPLES:
     raise InputError(f'There is no example frame {example!r}: choose one of {", ".join(EXAMPLES)}.')
@@ -159,9 +177,20 @@ def eval_batches(
       length = window or -(-int(reader.num_frames[record]) // _BUCKET) * _BUCKET
       buckets.setdefault(length, []).append((source, record))
   datasets = [
-      _bucket(readers, clips, examples, example, length, batch_size, with_video, process_index, process_count, with_audio,
-              lenders)
-      for length, clips in sorted(buckets.items())
+    _bucket(
+      readers,
+      clips,
+      examples,
+      example,
+      length,
+      batch_size,
+      with_video,
+      process_index,
+      process_count,
+      with_audio,
+      lenders,
+    )
+    for length, clips in sorted(buckets.items())
   ]
   options = tf.data.Options()
   options.autotune.enabled = False  # it would keep batches that are given up half way from being closed for seconds
@@ -196,11 +225,14 @@ class _Reader:
     kept = np.flatnonzero(index.num_frames >= min_frames)
     skipped = len(index) - len(kept)
     if not len(kept):
-      raise InputError(f'No clip of {index.folder} has {min_frames} frames (the longest has '
-                       f'{index.num_frames.max(initial=0)}): choose a shorter window.')
+      raise InputError(
+        f'No clip of {index.folder} has {min_frames} frames (the longest has '
+        f'{index.num_frames.max(initial=0)}): choose a shorter window.'
+      )
     if skipped:
-      logging.getLogger(__name__).warning('%s: %d of %d clips are shorter than %d frames and are skipped', index.folder,
-                                          skipped, len(index), min_frames)
+      logging.getLogger(__name__).warning(
+        '%s: %d of %d clips are shorter than %d frames and are skipped', index.folder, skipped, len(index), min_frames
+      )
     self._index = index
     self._records = kept
     self._checked = np.zeros(len(index), bool)
@@ -231,21 +263,35 @@ def _example_records(reader: _Reader, example: str) -> np.ndarray:
     theirs = clips[speaker]
     if example == 'other-clip':
       if len(theirs) == 1:
-        raise InputError(f'{reader.folder} has one clip only of speaker {speaker}: there is no other to take the example '
-                         'frame from; choose another protocol or split.')
+        raise InputError(
+          f'{reader.folder} has one clip only of speaker {speaker}: there is no other to take the example '
+          'frame from; choose another protocol or split.'
+        )
       chosen[theirs] = np.roll(theirs, -1)
       continue
     if len(speakers) == 1:
-      raise InputError(f'{reader.folder} has one speaker only in this split, {speaker}: there is no other to take the '
-                       'example frame from; choose another protocol or split.')
+      raise InputError(
+        f'{reader.folder} has one speaker only in this split, {speaker}: there is no other to take the '
+        'example frame from; choose another protocol or split.'
+      )
     others = clips[speakers[(number + 1) % len(speakers)]]
     chosen[theirs] = [others[zlib.crc32(reader.clip_id[record].encode()) % len(others)] for record in theirs]
   return chosen
 
 
-def _bucket(readers: list[_Reader], clips: list[tuple[int, int]], examples: list[np.ndarray], example_of: str,
-            length: int, batch_size: int, with_video: bool, process_index: int, process_count: int, with_audio: bool,
-            lenders: list[_Reader]) -> tf.data.Dataset:
+def _bucket(
+  readers: list[_Reader],
+  clips: list[tuple[int, int]],
+  examples: list[np.ndarray],
+  example_of: str,
+  length: int,
+  batch_size: int,
+  with_video: bool,
+  process_index: int,
+  process_count: int,
+  with_audio: bool,
+  lenders: list[_Reader],
+) -> tf.data.Dataset:
   """Evaluation batches of the clips (source, record) that are padded or cut to `length` frames."""
   batches = -(-len(clips) // (batch_size * process_count))
   num_voices = sound_ops.NUM_VOICES if lenders else 0
@@ -266,15 +312,22 @@ def _bucket(readers: list[_Reader], clips: list[tuple[int, int]], examples: list
     else:
       example = 0 if example_of == 'first-frame' else _outside(draw, total, start, valid)
     voices = np.array(_voices(lenders, reader, record, num_voices), np.object_)
-    return (content, example_content, np.int32(start), np.int32(valid), np.int32(example), np.float32(n < len(clips)),
-            voices)
+    return (
+      content,
+      example_content,
+      np.int32(start),
+      np.int32(valid),
+      np.int32(example),
+      np.float32(n < len(clips)),
+      voices,
+    )
 
   def finish(content, example_content, start, valid, example, mask, voices):
     fields = _cut(content, start, valid, example, length, with_video, unroll=False, example_content=example_content)
     fields = _frames(fields, length) | {MASK: mask, FRAME_MASK: tf.cast(tf.range(length) < valid, tf.float32)}
     places = tf.range(length * SAMPLES_PER_FRAME)
     if with_audio:
-      sound = _samples(content)[start * SAMPLES_PER_FRAME:(start + valid) * SAMPLES_PER_FRAME]
+      sound = _samples(content)[start * SAMPLES_PER_FRAME : (start + valid) * SAMPLES_PER_FRAME]
       sound = tf.pad(sound, [[0, length * SAMPLES_PER_FRAME - tf.shape(sound)[0]]])
       fields[AUDIO] = tf.cast(tf.ensure_shape(sound, places.shape), tf.int16)
     if num_voices:
@@ -292,12 +345,18 @@ def _voices(lenders: list[_Reader], reader: _Reader, record: int, count: int) ->
   """Records of `count` clips whose speakers are not the one of `record`, which is of `reader`."""
   if not count:
     return []
-  others = [(lender, i) for lender in lenders
-            for i in (np.flatnonzero(lender.speaker != reader.speaker[record]) if lender.folder == reader.folder
-                      else range(len(lender)))]
+  others = [
+    (lender, i)
+    for lender in lenders
+    for i in (
+      np.flatnonzero(lender.speaker != reader.speaker[record]) if lender.folder == reader.folder else range(len(lender))
+    )
+  ]
   if not others:
-    raise InputError(f'{reader.folder} has one speaker only in this split, {reader.speaker[record]}, and babble is other '
-                     'people\'s talk: name another data set as well.')
+    raise InputError(
+      f'{reader.folder} has one speaker only in this split, {reader.speaker[record]}, and babble is other '
+      "people's talk: name another data set as well."
+    )
   rng = np.random.default_rng(zlib.crc32(reader.clip_id[record].encode()))
   chosen = rng.integers(len(others), size=count)
   return [others[i][0].read(others[i][1]) for i in chosen]
@@ -312,17 +371,25 @@ def _outside(draw: int, total: int, start: int, window: int) -> int:
   return frame if frame < start else frame + window
 
 
-def _cut(content: tf.Tensor, start: tf.Tensor, valid: tf.Tensor, example: tf.Tensor, length: int, with_video: bool,
-         unroll: bool, example_content: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+def _cut(
+  content: tf.Tensor,
+  start: tf.Tensor,
+  valid: tf.Tensor,
+  example: tf.Tensor,
+  length: int,
+  with_video: bool,
+  unroll: bool,
+  example_content: tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
   """A record's bytes → the fields of one window of `length` frames, the last of `valid` frames repeated.
 
   The example is frame `example` of `example_content`, by default of the same record.
   """
   spec = {
-      CLIP_ID: tf.io.FixedLenFeature([], tf.string),
-      LANDMARKS: tf.io.FixedLenSequenceFeature([LANDMARK_SIZE], tf.float32, allow_missing=True),
-      REST_LANDMARKS: tf.io.FixedLenFeature([LANDMARK_SIZE], tf.float32),
-      MFCC_ROWS: tf.io.FixedLenSequenceFeature([MFCC_COEFFICIENTS], tf.float32, allow_missing=True),
+    CLIP_ID: tf.io.FixedLenFeature([], tf.string),
+    LANDMARKS: tf.io.FixedLenSequenceFeature([LANDMARK_SIZE], tf.float32, allow_missing=True),
+    REST_LANDMARKS: tf.io.FixedLenFeature([LANDMARK_SIZE], tf.float32),
+    MFCC_ROWS: tf.io.FixedLenSequenceFeature([MFCC_COEFFICIENTS], tf.float32, allow_missing=True),
   }
   if with_video:
     spec[VIDEO] = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
@@ -332,19 +399,22 @@ def _cut(content: tf.Tensor, start: tf.Tensor, valid: tf.Tensor, example: tf.Ten
   num_rows = MFCC_ROWS_PER_FRAME * length + 2 * MFCC_CONTEXT
   rows = MFCC_ROWS_PER_FRAME * start + tf.range(num_rows)
   fields = {
-      CLIP_ID: record[CLIP_ID],
-      LANDMARKS: tf.gather(record[LANDMARKS], frames),
-      EXAMPLE_LANDMARKS: example_record[LANDMARKS][example],
-      REST_LANDMARKS: record[REST_LANDMARKS],
-      MFCC_ROWS: tf.gather(record[MFCC_ROWS], tf.minimum(rows, tf.shape(record[MFCC_ROWS])[0] - 1)),
+    CLIP_ID: record[CLIP_ID],
+    LANDMARKS: tf.gather(record[LANDMARKS], frames),
+    EXAMPLE_LANDMARKS: example_record[LANDMARKS][example],
+    REST_LANDMARKS: record[REST_LANDMARKS],
+    MFCC_ROWS: tf.gather(record[MFCC_ROWS], tf.minimum(rows, tf.shape(record[MFCC_ROWS])[0] - 1)),
   }
   if with_video:
     if unroll:  # where every frame is a frame of its own
       pictures = tf.unstack(tf.gather(record[VIDEO], frames), num=length)
       fields[VIDEO] = tf.stack([_decode(picture) for picture in pictures])
     else:
-      decoded = tf.map_fn(_decode, record[VIDEO][start:start + valid],
-                          fn_output_signature=tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8))
+      decoded = tf.map_fn(
+        _decode,
+        record[VIDEO][start : start + valid],
+        fn_output_signature=tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8),
+      )
       fields[VIDEO] = tf.gather(decoded, frames - start)
     fields[EXAMPLE_IMAGE] = _decode(example_record[VIDEO][example])
   return fields

@@ -25,28 +25,28 @@ from typing import Any
 
 import tqdm
 
-from data_pipelines.conversion import beam_engine, convert_clip, cut_video, worker_pool
 from data_pipelines import clip_source, features
-from data_pipelines.records import landmark_statistics
+from data_pipelines.conversion import beam_engine, convert_clip, cut_video, worker_pool
 from data_pipelines.conversion import sound_offsets as speaker_offsets
 from data_pipelines.errors import InputError
+from data_pipelines.records import landmark_statistics
 
 DATASETS = ('clips', 'grid', 'lrw', 'lrw_ar')
 
 
 def prepare(
-    dataset: str,
-    source: str | os.PathLike,
-    out: str | os.PathLike,
-    *,
-    workers: int | None = None,
-    image_format: str = 'jpeg',
-    limit: int | None = None,
-    all_faces: bool = False,
-    sound_offsets: str | os.PathLike | None = None,
-    progress: bool = True,
-    beam_runner: str | None = None,
-    beam_options: Sequence[str] = (),
+  dataset: str,
+  source: str | os.PathLike,
+  out: str | os.PathLike,
+  *,
+  workers: int | None = None,
+  image_format: str = 'jpeg',
+  limit: int | None = None,
+  all_faces: bool = False,
+  sound_offsets: str | os.PathLike | None = None,
+  progress: bool = True,
+  beam_runner: str | None = None,
+  beam_options: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Converts `source` into the data set `out`.
 
@@ -79,8 +79,9 @@ def prepare(
   if dataset not in DATASETS:
     raise InputError(f'There is no data set {dataset!r}: choose one of {", ".join(DATASETS)}.')
   if image_format not in convert_clip.IMAGE_FORMATS:
-    raise InputError(f'There is no frame format {image_format!r}: choose one of '
-                     f'{", ".join(convert_clip.IMAGE_FORMATS)}.')
+    raise InputError(
+      f'There is no frame format {image_format!r}: choose one of {", ".join(convert_clip.IMAGE_FORMATS)}.'
+    )
   if workers is not None and workers < 1:
     raise InputError(f'{workers} workers cannot convert anything: give 1 or more.')
   if beam_runner is not None:
@@ -91,7 +92,9 @@ def prepare(
   if all_faces and dataset != 'clips':
     raise InputError(f'{dataset} has one face a clip: all faces are kept of the data set clips only.')
   if sound_offsets is not None and dataset == 'clips':
-    raise InputError('clips measures the sound of every video by itself: offsets of speakers are for the other data sets.')
+    raise InputError(
+      'clips measures the sound of every video by itself: offsets of speakers are for the other data sets.'
+    )
   options = {'all_faces': True} if all_faces else {}
   clips = _limited(_source_module(dataset).list_clips(str(source), **options), limit)
   _refuse_leaks(dataset, clips)
@@ -99,16 +102,21 @@ def prepare(
   clips = speaker_offsets.apply(clips, offsets or {})
   tasks = [convert_clip.staging_task(clip, image_format, _staging(out)) for clip in clips]
   report_head = {
-      'dataset': dataset,
-      'image_format': image_format,
-      'version': convert_clip.VERSION,
-      'source_fingerprint': convert_clip.fingerprint(tasks),
-      'sound_offsets': offsets,
+    'dataset': dataset,
+    'image_format': image_format,
+    'version': convert_clip.VERSION,
+    'source_fingerprint': convert_clip.fingerprint(tasks),
+    'sound_offsets': offsets,
   }
   if _is_done(out, report_head):
     report = json.loads((out / 'report.json').read_text())
-    return report | {'out': str(out), 'seconds': 0.0, 'seconds_to_first_clip': 0.0, 'seconds_converting': 0.0,
-                     'new_clips': 0}
+    return report | {
+      'out': str(out),
+      'seconds': 0.0,
+      'seconds_to_first_clip': 0.0,
+      'seconds_converting': 0.0,
+      'new_clips': 0,
+    }
 
   try:
     with _locked(out):
@@ -121,10 +129,17 @@ def prepare(
       clips, tasks = cut_video.staged(clips, tasks)
       report = _build(dataset, source, out, clips, tasks, report_head, progress)
   except OSError as error:
-    raise InputError(f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
-                     'then run the same command again.') from error
-  return report | {'out': str(out), 'seconds': time.time() - started, 'seconds_to_first_clip': times.first,
-                   'seconds_converting': times.last, 'new_clips': new}
+    raise InputError(
+      f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
+      'then run the same command again.'
+    ) from error
+  return report | {
+    'out': str(out),
+    'seconds': time.time() - started,
+    'seconds_to_first_clip': times.first,
+    'seconds_converting': times.last,
+    'new_clips': new,
+  }
 
 
 class _Times:
@@ -156,8 +171,10 @@ def _refuse_leaks(dataset: str, clips: list[clip_source.ClipSource]) -> None:
   # Clips of nobody known are left out anyway.
   leaked = clip_source.leaked_speakers((clip.speaker, clip.split) for clip in clips if clip.speaker)
   if leaked:
-    raise InputError(f'The splits of {dataset} share {len(leaked)} speakers ({", ".join(leaked[:5])}): correct the '
-                     'split, which must be by speaker, so that validation shows faces and voices new to the nets.')
+    raise InputError(
+      f'The splits of {dataset} share {len(leaked)} speakers ({", ".join(leaked[:5])}): correct the '
+      'split, which must be by speaker, so that validation shows faces and voices new to the nets.'
+    )
 
 
 def _partial(out: pathlib.Path) -> pathlib.Path:
@@ -170,7 +187,7 @@ def _staging(out: pathlib.Path) -> pathlib.Path:
 
 def _is_done(out: pathlib.Path, head: dict[str, Any]) -> bool:
   """Whether `out` is this very conversion. Anything else but nothing is an error: it is never overwritten."""
-  if not out.exists() or out.is_dir() and not any(out.iterdir()):
+  if not out.exists() or (out.is_dir() and not any(out.iterdir())):
     return False
   if not out.is_dir():
     raise InputError(f'{out} is a file, where the folder of the converted data is to be: choose another name.')
@@ -180,8 +197,9 @@ def _is_done(out: pathlib.Path, head: dict[str, Any]) -> bool:
     raise InputError(f'{out} is not empty and no data set of this program: choose another folder.') from None
   changed = [name for name, value in head.items() if report.get(name) != value]
   if changed:
-    raise InputError(f'{out} holds another conversion ({", ".join(changed)} differ): remove it or choose another '
-                     'folder.')
+    raise InputError(
+      f'{out} holds another conversion ({", ".join(changed)} differ): remove it or choose another folder.'
+    )
   return True
 
 
@@ -207,8 +225,16 @@ Engine = Callable[[Function, list[convert_clip.StagingTask], Callable[[], Any]],
 def _convert(tasks: list[convert_clip.StagingTask], engine: Engine, note: Callable[[], None], progress: bool) -> int:
   """Converts what has not been converted yet, calling `note` after each clip; returns how many clips that was."""
   waiting = [task for task in tasks if not os.path.exists(task.path)]
-  with tqdm.tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc='converting', unit='clip', smoothing=0.05,
-                 disable=not progress, file=sys.stderr) as bar:
+  with tqdm.tqdm(
+    total=len(tasks),
+    initial=len(tasks) - len(waiting),
+    desc='converting',
+    unit='clip',
+    smoothing=0.05,
+    disable=not progress,
+    file=sys.stderr,
+  ) as bar:
+
     def update() -> None:
       note()
       bar.update()
@@ -228,8 +254,9 @@ def _attempt(function: Function, task: convert_clip.StagingTask) -> None:
     convert_clip.save(convert_clip.Rejection('failed', traceback.format_exc().strip().splitlines()[-1]), task.path)
 
 
-def _run_pool(function: Function, tasks: list[convert_clip.StagingTask], update: Callable[[], Any], *,
-              workers: int) -> None:
+def _run_pool(
+  function: Function, tasks: list[convert_clip.StagingTask], update: Callable[[], Any], *, workers: int
+) -> None:
   with contextlib.closing(worker_pool.run(function, tasks, min(workers, len(tasks)))) as outcomes:
     for outcome in outcomes:
       task = tasks[outcome.index]
@@ -241,24 +268,39 @@ def _run_pool(function: Function, tasks: list[convert_clip.StagingTask], update:
       update()
 
 
-def _run_beam(function: Function, tasks: list[convert_clip.StagingTask], update: Callable[[], Any], *, runner: str,
-              options: Sequence[str]) -> None:
+def _run_beam(
+  function: Function,
+  tasks: list[convert_clip.StagingTask],
+  update: Callable[[], Any],
+  *,
+  runner: str,
+  options: Sequence[str],
+) -> None:
   with beam_engine.watched([task.path for task in tasks], update):
     beam_engine.run(function, tasks, runner, options)
 
 
-def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[clip_source.ClipSource],
-           tasks: list[convert_clip.StagingTask], head: dict[str, Any], progress: bool) -> dict[str, Any]:
+def _build(
+  dataset: str,
+  source: pathlib.Path,
+  out: pathlib.Path,
+  clips: list[clip_source.ClipSource],
+  tasks: list[convert_clip.StagingTask],
+  head: dict[str, Any],
+  progress: bool,
+) -> dict[str, Any]:
   """Staged clips → the finished folder under its final name."""
-  from data_pipelines.records import record_index  # here, for what they import is slow
   from data_pipelines.conversion import report
+  from data_pipelines.records import record_index  # here, for what they import is slow
 
   sums = landmark_statistics.zeros()
   results = [_measured(task.path, clip, sums) for clip, task in zip(clips, tasks)]
   kept = [i for i, result in enumerate(results) if isinstance(result, convert_clip.Record)]
   if not kept:
-    raise InputError(f'None of the {len(clips)} clips in {source} could be converted; the first: '
-                     f'{clips[0].clip_id}, {results[0].reason}: {results[0].detail}')
+    raise InputError(
+      f'None of the {len(clips)} clips in {source} could be converted; the first: '
+      f'{clips[0].clip_id}, {results[0].reason}: {results[0].detail}'
+    )
   if progress:
     print(f'writing {len(kept)} records', file=sys.stderr)
   built = _write_records(dataset, source, _partial(out) / 'tfds', clips, tasks)
@@ -271,8 +313,11 @@ def _build(dataset: str, source: pathlib.Path, out: pathlib.Path, clips: list[cl
   return summary
 
 
-def _measured(path: str, clip: clip_source.ClipSource, sums: dict[str, Any],
-              ) -> convert_clip.Record | convert_clip.Rejection:
+def _measured(
+  path: str,
+  clip: clip_source.ClipSource,
+  sums: dict[str, Any],
+) -> convert_clip.Record | convert_clip.Rejection:
   """A staged result without its arrays, whose landmarks are added to `sums` if it is for training."""
   result = convert_clip.load(path, keys=(features.LANDMARKS, features.REST_LANDMARKS))
   if isinstance(result, convert_clip.Rejection):
@@ -282,8 +327,13 @@ def _measured(path: str, clip: clip_source.ClipSource, sums: dict[str, Any],
   return convert_clip.Record({}, result.facts)
 
 
-def _write_records(dataset: str, source: pathlib.Path, data_dir: pathlib.Path, clips: list[clip_source.ClipSource],
-                   tasks: list[convert_clip.StagingTask]) -> pathlib.Path:
+def _write_records(
+  dataset: str,
+  source: pathlib.Path,
+  data_dir: pathlib.Path,
+  clips: list[clip_source.ClipSource],
+  tasks: list[convert_clip.StagingTask],
+) -> pathlib.Path:
   """Has the TFDS builder write the records; returns the folder with the TFRecord files."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow tells what this processor can do, at length
   import tensorflow_datasets as tfds
@@ -295,6 +345,7 @@ def _write_records(dataset: str, source: pathlib.Path, data_dir: pathlib.Path, c
   builder.staging_dir = str(pathlib.Path(tasks[0].path).parent)
   builder.clips = clips
   with contextlib.redirect_stdout(io.StringIO()):  # TFDS greets and takes leave
-    builder.download_and_prepare(download_dir=data_dir / 'downloads',
-                                 download_config=tfds.download.DownloadConfig(manual_dir=source))
+    builder.download_and_prepare(
+      download_dir=data_dir / 'downloads', download_config=tfds.download.DownloadConfig(manual_dir=source)
+    )
   return pathlib.Path(builder.data_dir)

@@ -7,14 +7,14 @@ import wave
 
 import numpy as np
 import pytest
+import random_nets
 from PIL import Image
 
-from data_pipelines.media import video_writer
 import atvg_jax
 from atvg_jax import cli
 from atvg_jax.generate import demo
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.media import video_writer
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +43,9 @@ def inputs(tmp_path_factory):
 GOOD = {'--image': demo.portrait(), '--audio': demo.speech(), '--out': 'out.mp4', '--weights': ('at.npz', 'vg.npz')}
 
 
-@pytest.mark.parametrize('change, reason', [
+@pytest.mark.parametrize(
+  'change, reason',
+  [
     ({'--image': 'none.jpg'}, 'none.jpg does not exist'),
     ({'--image': 'folder'}, 'directory'),
     ({'--image': 'empty'}, 'empty'),
@@ -76,7 +78,9 @@ GOOD = {'--image': demo.portrait(), '--audio': demo.speech(), '--out': 'out.mp4'
     ({'--out': 'folder'}, 'must end in'),
     ({'--out': 'none/out.mp4'}, 'does not exist'),
     ({'--out': 'out.gif'}, 'must end in'),
-    ({'--audio': None, '--driving': 'mute.mp4', '--out': 'mute.mp4'}, 'overwrite')])
+    ({'--audio': None, '--driving': 'mute.mp4', '--out': 'mute.mp4'}, 'overwrite'),
+  ],
+)
 def test_bad_input_ends_in_one_sentence_and_leaves_nothing(inputs, monkeypatch, capsys, change, reason):
   monkeypatch.chdir(inputs)
   before = sorted(os.listdir(inputs))
@@ -93,15 +97,32 @@ def test_bad_input_ends_in_one_sentence_and_leaves_nothing(inputs, monkeypatch, 
 @pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='there is no folder here that nobody can write to')
 def test_an_unwritable_folder_is_told(inputs, monkeypatch, capsys):
   monkeypatch.chdir(inputs)
-  assert cli.main(['generate', '--image', demo.portrait(), '--audio', demo.speech(), '--out', '/proc/self/out.mp4',
-                   '--weights', 'at.npz', 'vg.npz']) == 2
+  assert (
+    cli.main(
+      [
+        'generate',
+        '--image',
+        demo.portrait(),
+        '--audio',
+        demo.speech(),
+        '--out',
+        '/proc/self/out.mp4',
+        '--weights',
+        'at.npz',
+        'vg.npz',
+      ]
+    )
+    == 2
+  )
   assert '/proc/self/out.mp4 cannot be written' in capsys.readouterr().err
 
 
 def test_version_and_a_light_start():
-  program = ('import sys\nfrom atvg_jax import cli\n'
-             'assert not {"jax", "tensorflow", "av"} & set(sys.modules), "heavy imports"\n'
-             'cli.main(["--version"])')
+  program = (
+    'import sys\nfrom atvg_jax import cli\n'
+    'assert not {"jax", "tensorflow", "av"} & set(sys.modules), "heavy imports"\n'
+    'cli.main(["--version"])'
+  )
   done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr
   assert done.stdout == f'atvg {atvg_jax.__version__}\n'
@@ -119,6 +140,7 @@ def test_interrupts_and_errors_have_their_statuses(monkeypatch, capsys):
   def raising(error):
     def run(*_):
       raise error
+
     return run
 
   monkeypatch.setattr(demo, 'run', raising(KeyboardInterrupt()))

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax.runtime import parallel, rng
 from atvg_jax.checkpoints import run_config
 from atvg_jax.models import make_net
+from atvg_jax.runtime import parallel, rng
 from atvg_jax.train.tasks import make_task
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
-_NAMES = sorted(path.stem for path in (pathlib.Path(__file__).resolve().parent.parent / 'configs').glob('*_*.py')
-                if path.stem != '__init__')
+_NAMES = sorted(
+  path.stem
+  for path in (pathlib.Path(__file__).resolve().parent.parent / 'configs').glob('*_*.py')
+  if path.stem != '__init__'
+)
 
 
 def _parameters(state, name):
@@ -81,10 +84,16 @@ def test_a_real_step_of_the_smoke_form(name):
 
 @pytest.mark.parametrize('kind', ['at', 'vg'])
 def test_the_data_sets_configs_differ_in_data_alone(kind):
-  configs = [importlib.import_module(f'configs.{kind}_{data}').get_config('smoke').to_dict()
-             for data in ('grid', 'lrw_ar', 'union', 'lrw')]
+  configs = [
+    importlib.import_module(f'configs.{kind}_{data}').get_config('smoke').to_dict()
+    for data in ('grid', 'lrw_ar', 'union', 'lrw')
+  ]
   for config in configs[1:]:
     assert config['model'] == configs[0]['model'] and config['loss'] == configs[0]['loss']
     assert config['optimizer'] == configs[0]['optimizer']
   assert [config['data']['dirs'] for config in configs] == [
-      ('data/grid',), ('data/lrw_ar',), ('data/grid', 'data/lrw_ar'), ('data/lrw',)]
+    ('data/grid',),
+    ('data/lrw_ar',),
+    ('data/grid', 'data/lrw_ar'),
+    ('data/lrw',),
+  ]

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import av
+import drawn_clips
 import numpy as np
 from PIL import Image
-
-import drawn_clips
 
 KEPT = 'kept'
 ANYTHING = None  # whatever chance has left whole; but no crash, and a line in the report
@@ -33,9 +32,20 @@ class Made(NamedTuple):
   fates: tuple[str, ...] | None  # KEPT, or reasons
 
 
-def write(path: pathlib.Path, pictures: list[np.ndarray], sound: np.ndarray | None, *, rate: int = 16_000,
-          layout: str = 'mono', sample_format: str = 'fltp', sound_codec: str = 'aac', codec: str = 'libx264',
-          pixels: str = 'yuv420p', stamps: list[float] | None = None, rotation: int | None = None) -> None:
+def write(
+  path: pathlib.Path,
+  pictures: list[np.ndarray],
+  sound: np.ndarray | None,
+  *,
+  rate: int = 16_000,
+  layout: str = 'mono',
+  sample_format: str = 'fltp',
+  sound_codec: str = 'aac',
+  codec: str = 'libx264',
+  pixels: str = 'yuv420p',
+  stamps: list[float] | None = None,
+  rotation: int | None = None,
+) -> None:
   """A film of any codecs; `sound` is [channels, n] (or [1, n channels] where the format is packed)."""
   with av.open(str(path), 'w') as container:
     video = container.add_stream(codec, rate=25)
@@ -70,14 +80,14 @@ def _good(path, rng):
 
 
 def _truncated(path, rng):
-  path.write_bytes(_content()[:rng.randrange(1, len(_content()) - 1)])
+  path.write_bytes(_content()[: rng.randrange(1, len(_content()) - 1)])
 
 
 def _torn_movie(path, rng):  # its index is at the end: it is lost
   write(path.with_suffix('.mov'), drawn_clips.frames(_FRAMES), _hum())
   content = path.with_suffix('.mov').read_bytes()
   path.with_suffix('.mov').unlink()
-  path.write_bytes(content[:len(content) * rng.randrange(10, 80) // 100])
+  path.write_bytes(content[: len(content) * rng.randrange(10, 80) // 100])
 
 
 def _flipped(path, rng):
@@ -96,7 +106,7 @@ def _hole(path, rng):
 
 
 def _headless(path, rng):
-  path.write_bytes(_content()[rng.randrange(4, 2000):])
+  path.write_bytes(_content()[rng.randrange(4, 2000) :])
 
 
 def _garbage(path, rng):
@@ -109,8 +119,8 @@ def _huge(path, rng):
   write(avi, [np.zeros((16, 16, 3), np.uint8)] * 3, None, codec='rawvideo', pixels='bgr24')
   content = bytearray(avi.read_bytes())
   for place in range(len(content) - 8):
-    if content[place:place + 8] == struct.pack('<II', 16, 16):
-      content[place:place + 8] = struct.pack('<II', 65_000, 65_000)
+    if content[place : place + 8] == struct.pack('<II', 16, 16):
+      content[place : place + 8] = struct.pack('<II', 65_000, 65_000)
   avi.unlink()
   path.write_bytes(content)
 
@@ -121,7 +131,7 @@ def _endless(path, rng):
   for name in (b'mvhd', b'mdhd'):  # version and flags, two dates, time scale, length
     place = content.find(name)
     while place >= 0:
-      content[place + 20:place + 24] = struct.pack('>I', 0xFFFFFFF0)
+      content[place + 20 : place + 24] = struct.pack('>I', 0xFFFFFFF0)
       place = content.find(name, place + 4)
   path.write_bytes(content)
 
@@ -142,7 +152,7 @@ def _eight_bits(path, rng):
 
 
 def _odd(path, rng):
-  pictures = [picture[:191 - rng.randrange(2), :189] for picture in drawn_clips.frames(_FRAMES)]
+  pictures = [picture[: 191 - rng.randrange(2), :189] for picture in drawn_clips.frames(_FRAMES)]
   write(path, pictures, _hum(), codec='ffv1', pixels='bgr0')
 
 
@@ -180,45 +190,54 @@ def _locked(path, rng):
 
 # Kind → (how it is made, ending, what becomes of it).
 _KINDS: dict[str, tuple[Callable, str, tuple[str, ...] | None]] = {
-    'good': (_good, '.mp4', (KEPT,)),
-    'truncated': (_truncated, '.mp4', ANYTHING),
-    'torn-movie': (_torn_movie, '.mov', ('unreadable',)),
-    'flipped': (_flipped, '.mp4', ANYTHING),
-    'hole': (_hole, '.mp4', ANYTHING),
-    'headless': (_headless, '.mp4', ('unreadable',)),
-    'garbage': (_garbage, '.mp4', ANYTHING),
-    'empty': (lambda path, rng: path.touch(), '.mp4', ('unreadable',)),
-    'text': (lambda path, rng: path.write_text('This is no video.\n' * 50), '.avi', ('unreadable',)),
-    'picture': (lambda path, rng: Image.fromarray(drawn_clips.face()).save(path, 'PNG'), '.mp4',
-                ('unreadable', 'no sound')),
-    'other-ending': (_good, '.avi', (KEPT,)),
-    'no-ending': (_good, '', (KEPT,)),
-    'no-sound': (lambda path, rng: write(path, drawn_clips.frames(_FRAMES), None), '.mp4', ('no sound',)),
-    'sound-of-no-length': (lambda path, rng: write(path, drawn_clips.frames(_FRAMES), np.zeros((1, 0), np.float32)),
-                           '.mkv', ('no sound',)),
-    'silence': (lambda path, rng: write(path, drawn_clips.frames(_FRAMES), 0 * _hum()), '.mp4', ('silent',)),
-    'no-picture': (lambda path, rng: _sound_only(path), '.mp4', ('unreadable',)),
-    'one-frame': (lambda path, rng: write(path, drawn_clips.frames(1), _hum()), '.mp4', ('unreadable', 'too short')),
-    'five-frames': (lambda path, rng: write(path, drawn_clips.frames(5), _hum()), '.mp4', ('too short',)),
-    'no-face': (lambda path, rng: write(path, [np.full((96, 96, 3), 90, np.uint8)] * _FRAMES, _hum()), '.mp4',
-                ('no face',)),
-    'nan': (_no_sample, '.mkv', (KEPT,)),
-    'surround': (_surround, '.mp4', (KEPT,)),
-    'eight-bits': (_eight_bits, '.mkv', (KEPT,)),
-    'odd': (_odd, '.mkv', (KEPT,)),
-    'phone': (_phone, '.mp4', (KEPT,)),
-    # The drawn head moves by whole pixels: two of them at once, where a frame is missing, look like a jump cut.
-    'variable-rate': (_variable_rate, '.mp4', (KEPT, 'too short')),
-    'one-pixel': (_one_pixel, '.mkv', ('no face',)),
-    'thin': (_anamorphic, '.mp4', ANYTHING),
-    'huge': (_huge, '.avi', ('unreadable', 'no sound')),
-    'endless': (_endless, '.mp4', ANYTHING),
-    'name-日本語 ñ (1)': (_good, '.mp4', (KEPT,)),
-    'name-\udcff\udcfe': (_good, '.mp4', ANYTHING),  # bytes that are no UTF-8: libav cannot open every one
-    'link': (_link, '.mp4', (KEPT,)),
-    'dangling': (lambda path, rng: path.symlink_to(path.with_name('nowhere.mp4')), '.mp4', ('unreadable',)),
-    'folder': (lambda path, rng: path.mkdir(), '.mp4', ('unreadable',)),
-    'pipe': (lambda path, rng: os.mkfifo(path), '.mp4', ('unreadable',)),
+  'good': (_good, '.mp4', (KEPT,)),
+  'truncated': (_truncated, '.mp4', ANYTHING),
+  'torn-movie': (_torn_movie, '.mov', ('unreadable',)),
+  'flipped': (_flipped, '.mp4', ANYTHING),
+  'hole': (_hole, '.mp4', ANYTHING),
+  'headless': (_headless, '.mp4', ('unreadable',)),
+  'garbage': (_garbage, '.mp4', ANYTHING),
+  'empty': (lambda path, rng: path.touch(), '.mp4', ('unreadable',)),
+  'text': (lambda path, rng: path.write_text('This is no video.\n' * 50), '.avi', ('unreadable',)),
+  'picture': (
+    lambda path, rng: Image.fromarray(drawn_clips.face()).save(path, 'PNG'),
+    '.mp4',
+    ('unreadable', 'no sound'),
+  ),
+  'other-ending': (_good, '.avi', (KEPT,)),
+  'no-ending': (_good, '', (KEPT,)),
+  'no-sound': (lambda path, rng: write(path, drawn_clips.frames(_FRAMES), None), '.mp4', ('no sound',)),
+  'sound-of-no-length': (
+    lambda path, rng: write(path, drawn_clips.frames(_FRAMES), np.zeros((1, 0), np.float32)),
+    '.mkv',
+    ('no sound',),
+  ),
+  'silence': (lambda path, rng: write(path, drawn_clips.frames(_FRAMES), 0 * _hum()), '.mp4', ('silent',)),
+  'no-picture': (lambda path, rng: _sound_only(path), '.mp4', ('unreadable',)),
+  'one-frame': (lambda path, rng: write(path, drawn_clips.frames(1), _hum()), '.mp4', ('unreadable', 'too short')),
+  'five-frames': (lambda path, rng: write(path, drawn_clips.frames(5), _hum()), '.mp4', ('too short',)),
+  'no-face': (
+    lambda path, rng: write(path, [np.full((96, 96, 3), 90, np.uint8)] * _FRAMES, _hum()),
+    '.mp4',
+    ('no face',),
+  ),
+  'nan': (_no_sample, '.mkv', (KEPT,)),
+  'surround': (_surround, '.mp4', (KEPT,)),
+  'eight-bits': (_eight_bits, '.mkv', (KEPT,)),
+  'odd': (_odd, '.mkv', (KEPT,)),
+  'phone': (_phone, '.mp4', (KEPT,)),
+  # The drawn head moves by whole pixels: two of them at once, where a frame is missing, look like a jump cut.
+  'variable-rate': (_variable_rate, '.mp4', (KEPT, 'too short')),
+  'one-pixel': (_one_pixel, '.mkv', ('no face',)),
+  'thin': (_anamorphic, '.mp4', ANYTHING),
+  'huge': (_huge, '.avi', ('unreadable', 'no sound')),
+  'endless': (_endless, '.mp4', ANYTHING),
+  'name-日本語 ñ (1)': (_good, '.mp4', (KEPT,)),
+  'name-\udcff\udcfe': (_good, '.mp4', ANYTHING),  # bytes that are no UTF-8: libav cannot open every one
+  'link': (_link, '.mp4', (KEPT,)),
+  'dangling': (lambda path, rng: path.symlink_to(path.with_name('nowhere.mp4')), '.mp4', ('unreadable',)),
+  'folder': (lambda path, rng: path.mkdir(), '.mp4', ('unreadable',)),
+  'pipe': (lambda path, rng: os.mkfifo(path), '.mp4', ('unreadable',)),
 }
 if os.geteuid():  # the superuser may read everything
   _KINDS['locked'] = (_locked, '.mp4', ('unreadable',))

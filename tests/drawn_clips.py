@@ -10,15 +10,18 @@ import tempfile
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from data_pipelines.media import video_writer
 from data_pipelines import features, prepare
+from data_pipelines.media import video_writer
 
 SIZE = 192
 
 
 @functools.lru_cache(maxsize=256)
-def face(opening: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), skin: tuple[int, int, int] = (215, 165, 140),
-         ) -> np.ndarray:
+def face(
+  opening: float = 0.0,
+  shift: tuple[float, float] = (0.0, 0.0),
+  skin: tuple[int, int, int] = (215, 165, 140),
+) -> np.ndarray:
   """uint8 [192, 192, 3]: a face with its mouth open by 0 to 0.05, moved by some pixels."""
   enlarged = 4 * SIZE
   image = Image.new('RGB', (enlarged, enlarged), (70, 100, 140))
@@ -67,12 +70,18 @@ def sound(num_frames: int) -> np.ndarray:
 
 def frames(num_frames: int, **look) -> list[np.ndarray]:
   """The head sways by a pixel or two."""
-  return [face(float(round(opening, 4)), (round(2 * math.sin(t / 5)), 0), **look)
-          for t, opening in enumerate(openings(num_frames))]
+  return [
+    face(float(round(opening, 4)), (round(2 * math.sin(t / 5)), 0), **look)
+    for t, opening in enumerate(openings(num_frames))
+  ]
 
 
-def write(path: pathlib.Path, pictures: list[np.ndarray] | None = None, samples: np.ndarray | str | None = 'hum',
-          num_frames: int = 20) -> pathlib.Path:
+def write(
+  path: pathlib.Path,
+  pictures: list[np.ndarray] | None = None,
+  samples: np.ndarray | str | None = 'hum',
+  num_frames: int = 20,
+) -> pathlib.Path:
   """Writes a clip (as MP4, whatever the name), by default one of the drawn face with its hum."""
   pictures = frames(num_frames) if pictures is None else pictures
   samples = sound(len(pictures)) if isinstance(samples, str) else samples

@@ -18,11 +18,11 @@ def test_anything_else_is_told(tmp_path):
   (tmp_path / 'link').symlink_to(tmp_path / 'gone')
   os.mkfifo(tmp_path / 'pipe')
   for name, message in {
-      'folder': 'is a directory, where a picture is needed',
-      'missing': 'does not exist',
-      'empty': 'is empty',
-      'link': 'is a link to .*gone, which does not exist',
-      'pipe': 'is a device or a pipe',
+    'folder': 'is a directory, where a picture is needed',
+    'missing': 'does not exist',
+    'empty': 'is empty',
+    'link': 'is a link to .*gone, which does not exist',
+    'pipe': 'is a device or a pipe',
   }.items():
     with pytest.raises(errors.InputError, match=message):
       errors.check_file(tmp_path / name, 'a picture')

@@ -44,8 +44,11 @@ def _generator(name: str) -> np.random.Generator:
 
 def state_dict(net: str, prefix: str = '') -> dict[str, np.ndarray]:
   """The weights of 'at_net', 'at_single', 'vg_net' or 'discriminator' under their PyTorch names, or some of them."""
-  return {key: weight(key, tuple(shape)) for key, (shape, _) in read_json('state_dicts.json')[net].items()
-          if key.startswith(prefix)}
+  return {
+    key: weight(key, tuple(shape))
+    for key, (shape, _) in read_json('state_dicts.json')[net].items()
+    if key.startswith(prefix)
+  }
 
 
 def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:

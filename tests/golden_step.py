@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from atvg_jax.train import losses
 from atvg_jax.convert import torch_weights
 from atvg_jax.models import layers
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
+from atvg_jax.train import losses
 
 _G = VgNet(recurrence='batch', dropout_rate=0.0)
 _D = RegressionDiscriminator()
@@ -41,13 +41,15 @@ class Game:
     self._dtype = np.dtype(dtype)
     nets = {'g': _G.clone(dtype=dtype), 'd': _D.clone(dtype=dtype)}
     self._step = jax.jit(functools.partial(_step, nets['g'], nets['d']))
-    self._variables = [torch_weights.convert(net, golden.state_dict(name))
-                       for net, name in ((_G, 'vg_net'), (_D, 'discriminator'))]
+    self._variables = [
+      torch_weights.convert(net, golden.state_dict(name)) for net, name in ((_G, 'vg_net'), (_D, 'discriminator'))
+    ]
     self._inputs = (
-        golden.channels_last(golden.inputs('step/image', (2, 3, 128, 128), 0.5)),
-        golden.inputs('step/example_landmarks', (2, 136), 0.4),
-        golden.channels_last(golden.inputs('step/video', (2, 16, 3, 128, 128), 0.5)),
-        golden.inputs('step/landmarks', (2, 16, 136), 0.4))
+      golden.channels_last(golden.inputs('step/image', (2, 3, 128, 128), 0.5)),
+      golden.inputs('step/example_landmarks', (2, 136), 0.4),
+      golden.channels_last(golden.inputs('step/video', (2, 16, 3, 128, 128), 0.5)),
+      golden.inputs('step/landmarks', (2, 16, 136), 0.4),
+    )
 
   def __call__(self, noise: float = 0.0, seed: int = 0) -> Step:
     """Plays it; `noise` changes each weight by up to this share of it, at random."""
@@ -59,8 +61,11 @@ class Game:
     g, d = jax.tree.map(disturbed, self._variables)
     inputs = [np.asarray(x, self._dtype) for x in self._inputs]
     terms, grads, batch_stats = jax.device_get(self._step(g, d, *inputs))
-    norms = {f'{name}/{key}': norm for name, net in (('d', _D), ('g', _G))
-             for key, norm in _gradient_norms(net, grads[name]).items()}
+    norms = {
+      f'{name}/{key}': norm
+      for name, net in (('d', _D), ('g', _G))
+      for key, norm in _gradient_norms(net, grads[name]).items()
+    }
     return Step(terms, norms, batch_stats)
 
 
@@ -77,14 +82,20 @@ def _traced_step(g_net, d_net, g, d, image, example_landmarks, video, landmarks)
 
   def generate(params, batch_stats):
     outputs, updates = g_net.apply(
-        {'params': params, 'batch_stats': batch_stats},
-        image, example_landmarks, landmarks, train=True, mutable=['batch_stats'])
+      {'params': params, 'batch_stats': batch_stats},
+      image,
+      example_landmarks,
+      landmarks,
+      train=True,
+      mutable=['batch_stats'],
+    )
     return outputs, updates['batch_stats']
 
   def discriminate(params, clip):
     # The statistics that D keeps reach none of the numbers compared here.
-    return d_net.apply({'params': params, 'batch_stats': d['batch_stats']},
-                    clip, example_landmarks, train=True, mutable=['batch_stats'])[0]
+    return d_net.apply(
+      {'params': params, 'batch_stats': d['batch_stats']}, clip, example_landmarks, train=True, mutable=['batch_stats']
+    )[0]
 
   outputs, g_batch_stats = generate(g['params'], g['batch_stats'])
   fake = jax.lax.stop_gradient(outputs['video'])
@@ -92,10 +103,10 @@ def _traced_step(g_net, d_net, g, d, image, example_landmarks, video, landmarks)
   def d_loss(params):
     real_out, fake_out = discriminate(params, video), discriminate(params, fake)
     terms = {
-        'd_real': losses.bce_with_logits(real_out['logits'], 1.0),
-        'd_fake': losses.bce_with_logits(fake_out['logits'], 0.0),
-        'd_landmark_real': losses.landmark_loss(real_out['landmarks'], landmarks),
-        'd_landmark_fake': losses.landmark_loss(fake_out['landmarks'], landmarks),
+      'd_real': losses.bce_with_logits(real_out['logits'], 1.0),
+      'd_fake': losses.bce_with_logits(fake_out['logits'], 0.0),
+      'd_landmark_real': losses.landmark_loss(real_out['landmarks'], landmarks),
+      'd_landmark_fake': losses.landmark_loss(fake_out['landmarks'], landmarks),
     }
     return sum(terms.values()), terms
 
@@ -110,9 +121,9 @@ def _traced_step(g_net, d_net, g, d, image, example_landmarks, video, landmarks)
     outputs, batch_stats = generate(params, g_batch_stats)
     judged = discriminate(d_params, outputs['video'])
     terms = {
-        'g_pixel': losses.dynamic_pixel_loss(outputs['video'], video, outputs['attention']),
-        'g_adversarial': losses.bce_with_logits(judged['logits'], 1.0),
-        'g_landmark': losses.landmark_loss(judged['landmarks'], landmarks),
+      'g_pixel': losses.dynamic_pixel_loss(outputs['video'], video, outputs['attention']),
+      'g_adversarial': losses.bce_with_logits(judged['logits'], 1.0),
+      'g_landmark': losses.landmark_loss(judged['landmarks'], landmarks),
     }
     return 10 * terms['g_pixel'] + terms['g_adversarial'] + terms['g_landmark'], (terms, batch_stats)
 

@@ -5,16 +5,16 @@ import itertools
 import logging
 import shutil
 
+import drawn_clips
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-import drawn_clips
-from data_pipelines.media import audio
 from data_pipelines import input_pipeline
-from data_pipelines.records import record_index
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio
+from data_pipelines.records import record_index
 
 
 @pytest.fixture(scope='module')
@@ -53,9 +53,14 @@ def start_of(batch, i, clip) -> int:
 def test_windows_are_cut_out_of_their_clips(folders, clips):
   for batch in take(3, folders, window=6, batch_size=4):
     assert {name: (value.shape, value.dtype.name) for name, value in batch.items() if name != 'clip_id'} == {
-        'example_image': ((4, 128, 128, 3), 'uint8'), 'example_landmarks': ((4, 136), 'float32'),
-        'rest_landmarks': ((4, 136), 'float32'), 'landmarks': ((4, 6, 136), 'float32'),
-        'mfcc': ((4, 6, 28, 12), 'float32'), 'video': ((4, 6, 128, 128, 3), 'uint8'), 'mask': ((4,), 'float32')}
+      'example_image': ((4, 128, 128, 3), 'uint8'),
+      'example_landmarks': ((4, 136), 'float32'),
+      'rest_landmarks': ((4, 136), 'float32'),
+      'landmarks': ((4, 6, 136), 'float32'),
+      'mfcc': ((4, 6, 28, 12), 'float32'),
+      'video': ((4, 6, 128, 128, 3), 'uint8'),
+      'mask': ((4,), 'float32'),
+    }
     assert (batch['mask'] == 1).all()
     for i, name in enumerate(batch['clip_id']):
       clip = clips[name]
@@ -72,7 +77,7 @@ def test_windows_are_cut_out_of_their_clips(folders, clips):
 
 def test_a_stream_is_a_function_of_seed_and_step(folders):
   augment = ('flip', 'color(0.1)', 'shift(2)', 'mfcc_noise(0.1)')
-  options = dict(window=4, batch_size=2, weights=(0.5, 0.5), augment=augment)
+  options = {'window': 4, 'batch_size': 2, 'weights': (0.5, 0.5), 'augment': augment}
   stream = take(5, folders, seed=3, **options)
   for resumed, whole in zip(take(2, folders, seed=3, start_step=3, **options), stream[3:]):
     assert_equal(resumed, whole)
@@ -81,7 +86,7 @@ def test_a_stream_is_a_function_of_seed_and_step(folders):
 
 
 def test_processes_share_one_stream(folders):
-  options = dict(window=4, seed=1, with_video=False)
+  options = {'window': 4, 'seed': 1, 'with_video': False}
   whole = take(2, folders, batch_size=4, **options)
   parts = [take(2, folders, batch_size=2, process_index=i, process_count=2, **options) for i in range(2)]
   for step in range(2):
@@ -108,8 +113,13 @@ def test_short_clips_are_skipped_and_said_so(folders, caplog):
 def test_evaluation_sees_each_clip_once(folders, clips, processes):
   seen, shapes = [], []
   for process in range(processes):
-    batches = list(input_pipeline.iterate(input_pipeline.eval_batches(
-        folders, split='train', batch_size=2, process_index=process, process_count=processes)))
+    batches = list(
+      input_pipeline.iterate(
+        input_pipeline.eval_batches(
+          folders, split='train', batch_size=2, process_index=process, process_count=processes
+        )
+      )
+    )
     shapes.append([batch['landmarks'].shape for batch in batches])
     for batch in batches:
       frames = batch['landmarks'].shape[1]
@@ -120,12 +130,14 @@ def test_evaluation_sees_each_clip_once(folders, clips, processes):
         seen.append(batch['clip_id'][i])
         assert batch['frame_mask'][i].sum() == length and (batch['frame_mask'][i, :length] == 1).all()
         np.testing.assert_array_equal(batch['landmarks'][i, :length], clip['landmarks'])
-        np.testing.assert_array_equal(batch['landmarks'][i, length:],
-                                      np.repeat(clip['landmarks'][-1:], frames - length, axis=0))
+        np.testing.assert_array_equal(
+          batch['landmarks'][i, length:], np.repeat(clip['landmarks'][-1:], frames - length, axis=0)
+        )
         np.testing.assert_array_equal(batch['mfcc'][i, :length], audio.windows(clip['mfcc_rows']))
         assert np.abs(batch['video'][i, :length].astype(int) - clip['video']).max() <= 1
-  assert sorted(seen) == sorted(name for folder in folders for name in
-                                record_index.load(folder, 'train').clip_id.astype('S'))
+  assert sorted(seen) == sorted(
+    name for folder in folders for name in record_index.load(folder, 'train').clip_id.astype('S')
+  )
   assert all(shape == shapes[0] for shape in shapes)
 
 
@@ -147,8 +159,11 @@ def test_evaluation_examples_come_from_where_they_are_told_to(folders, clips):
     batches = input_pipeline.eval_batches(folders[1:], split='train', batch_size=2, example=example)
     for batch in input_pipeline.iterate(batches):
       for i in np.flatnonzero(batch['mask']):
-        places = [(name, int(np.flatnonzero((clip['landmarks'] == batch['example_landmarks'][i]).all(axis=1))[0]))
-                  for name, clip in clips.items() if (clip['landmarks'] == batch['example_landmarks'][i]).all(axis=1).any()]
+        places = [
+          (name, int(np.flatnonzero((clip['landmarks'] == batch['example_landmarks'][i]).all(axis=1))[0]))
+          for name, clip in clips.items()
+          if (clip['landmarks'] == batch['example_landmarks'][i]).all(axis=1).any()
+        ]
         (found[batch['clip_id'][i]],) = places
         name, frame = places[0]
         assert np.abs(batch['example_image'][i].astype(int) - clips[name]['video'][frame]).max() <= 1
@@ -163,7 +178,8 @@ def test_evaluation_examples_come_from_where_they_are_told_to(folders, clips):
   grid = record_index.load(folders[0], 'train')
   assert len(grid) > 1  # all of one speaker
   np.testing.assert_array_equal(
-      input_pipeline._example_records(input_pipeline._Reader(grid), 'other-clip'), [*range(1, len(grid)), 0])
+    input_pipeline._example_records(input_pipeline._Reader(grid), 'other-clip'), [*range(1, len(grid)), 0]
+  )
   with pytest.raises(InputError, match='one speaker only'):
     input_pipeline._example_records(input_pipeline._Reader(grid), 'other-speaker')
   with pytest.raises(InputError, match='no example frame'):
@@ -175,7 +191,7 @@ def test_a_torn_record_ends_the_stream_with_the_name_of_its_file(folders, tmp_pa
   (shard,) = record_index.shards(folder, 'train')
   index = record_index.load(folder, 'train')
   content = bytearray(shard.read_bytes())
-  content[index.offset[1] + 500:index.offset[1] + 900] = bytes(400)
+  content[index.offset[1] + 500 : index.offset[1] + 900] = bytes(400)
   shard.write_bytes(content)
   with pytest.raises(InputError, match=f'{shard.name} is torn at record 1'):
     take(20, [folder], window=4, batch_size=1)
@@ -185,12 +201,12 @@ def test_a_torn_record_ends_the_stream_with_the_name_of_its_file(folders, tmp_pa
 
 def test_bad_arguments_are_told(folders, tmp_path):
   for message, options in {
-      'does not exist': dict(dirs=[tmp_path / 'nothing']),
-      'No data set is given': dict(dirs=[]),
-      "no split 'test'": dict(split='test'),
-      'both must be 1 or more': dict(window=0),
-      'There is no augmentation': dict(augment=('turn',)),
-      '3 weights for 2': dict(weights=(1, 2, 3)),
+    'does not exist': {'dirs': [tmp_path / 'nothing']},
+    'No data set is given': {'dirs': []},
+    "no split 'test'": {'split': 'test'},
+    'both must be 1 or more': {'window': 0},
+    'There is no augmentation': {'augment': ('turn',)},
+    '3 weights for 2': {'weights': (1, 2, 3)},
   }.items():
     with pytest.raises(InputError, match=message):
       input_pipeline.train_batches(**{'dirs': folders, 'window': 4, 'batch_size': 1} | options)
@@ -204,15 +220,18 @@ def test_statistics_are_summed_over_training_splits(folders):
 
 def test_evaluation_brings_the_sound(folders, clips):
   seen = 0
-  for batch in input_pipeline.iterate(input_pipeline.eval_batches(
-      folders, split='validation', batch_size=2, with_video=False, with_audio=True, voices_from=folders)):
+  for batch in input_pipeline.iterate(
+    input_pipeline.eval_batches(
+      folders, split='validation', batch_size=2, with_video=False, with_audio=True, voices_from=folders
+    )
+  ):
     length = batch['landmarks'].shape[1]
     assert batch['audio'].shape == (2, 640 * length) and batch['audio'].dtype == np.int16
     assert batch['voices'].shape == (2, 3, 640 * length) and (np.abs(batch['voices']).max(axis=-1) > 1000).all()
     for i, name in enumerate(batch['clip_id']):
       sound = clips[name]['audio']
-      np.testing.assert_array_equal(batch['audio'][i, :len(sound)], sound)
-      assert not batch['audio'][i, len(sound):].any()
+      np.testing.assert_array_equal(batch['audio'][i, : len(sound)], sound)
+      assert not batch['audio'][i, len(sound) :].any()
       seen += int(batch['mask'][i])
   assert seen == sum(len(record_index.load(folder, 'validation')) for folder in folders)
 

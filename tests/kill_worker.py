@@ -12,8 +12,16 @@ from atvg_jax.train import loop
 def main(workdir: str, steps: str) -> None:
   jax.config.update('jax_platforms', 'cpu')
   parallel.use_compilation_cache()
-  config = synthetic.config('at_grid', num_steps=int(steps), log_every=1, eval_every=50, picture_every=200,
-                            checkpoint_every=1, ema_decay=0.9, best_metric='-eval_fake/lmd')
+  config = synthetic.config(
+    'at_grid',
+    num_steps=int(steps),
+    log_every=1,
+    eval_every=50,
+    picture_every=200,
+    checkpoint_every=1,
+    ema_decay=0.9,
+    best_metric='-eval_fake/lmd',
+  )
   loop.train(config, workdir, **synthetic.arguments(config))
 
 

@@ -16,12 +16,17 @@ def _statistics(rng, frames=400):
   turn = np.zeros((68, 2))
   turn[0:17, 0] = 1  # all the jaw to one side: what a turning head does
   rest = rng.normal(size=(frames, 136)) * 0.1
-  movement = (rng.normal(size=(frames, 1)) * 0.1 * opening.reshape(-1)
-              + rng.normal(size=(frames, 1)) * 0.04 * widening.reshape(-1)
-              + rng.normal(size=(frames, 1)) * 0.3 * turn.reshape(-1))
+  movement = (
+    rng.normal(size=(frames, 1)) * 0.1 * opening.reshape(-1)
+    + rng.normal(size=(frames, 1)) * 0.04 * widening.reshape(-1)
+    + rng.normal(size=(frames, 1)) * 0.3 * turn.reshape(-1)
+  )
   statistics = {
-      'count': frames, 'rest_sum': rest.sum(0), 'rest_count': frames,
-      'deviation_outer': movement.T @ movement}
+    'count': frames,
+    'rest_sum': rest.sum(0),
+    'rest_count': frames,
+    'deviation_outer': movement.T @ movement,
+  }
   return statistics, rest, movement, opening.reshape(-1), turn.reshape(-1)
 
 
@@ -49,12 +54,11 @@ def test_fit_finds_the_mouth_and_not_the_turning_head():
 
 
 def test_coefficients_round_trip_whoever_the_face_is():
-  statistics, rest, movement, opening, _ = _statistics(np.random.default_rng(2))
+  statistics, rest, movement, _opening, _ = _statistics(np.random.default_rng(2))
   basis = landmarks.fit(statistics, 2)
   coefficients = np.random.default_rng(3).normal(size=(400, 2)).astype(np.float32)
   moved = landmarks.from_coefficients(coefficients, rest.astype(np.float32), basis)
-  np.testing.assert_allclose(
-      landmarks.to_coefficients(moved, rest.astype(np.float32), basis), coefficients, atol=1e-4)
+  np.testing.assert_allclose(landmarks.to_coefficients(moved, rest.astype(np.float32), basis), coefficients, atol=1e-4)
   # The unit of the coefficients: the first one varies by one over the frames of the fit.
   fitted = landmarks.to_coefficients(movement, np.zeros(136), basis)
   assert np.sqrt(np.mean(fitted[:, 0] ** 2)) == pytest.approx(1, rel=1e-3)

@@ -11,27 +11,27 @@ _TENSORFLOW = {'tensorflow', 'tensorflow_datasets'}
 
 # The rooms of each package, from the ground up: a file imports from its own room and from lower floors only.
 _FLOORS = {
-    'atvg_jax': (
-        {'landmarks', 'metrics', 'audio', 'runtime'},
-        {'models'},
-        {'checkpoints'},
-        {'train'},
-        {'generate'},
-        {'convert', 'app'},
-        {'evaluate'},
-        {'ablate'},
-        {'benchmarks'},
-        {'cli', '__main__', 'batch'},
-    ),
-    'data_pipelines': (
-        {'errors', 'features'},
-        {'clip_source', 'media'},
-        {'faces'},
-        {'records', 'augmentation'},
-        {'conversion'},
-        {'datasets', 'input_pipeline'},
-        {'prepare'},
-    ),
+  'atvg_jax': (
+    {'landmarks', 'metrics', 'audio', 'runtime'},
+    {'models'},
+    {'checkpoints'},
+    {'train'},
+    {'generate'},
+    {'convert', 'app'},
+    {'evaluate'},
+    {'ablate'},
+    {'benchmarks'},
+    {'cli', '__main__', 'batch'},
+  ),
+  'data_pipelines': (
+    {'errors', 'features'},
+    {'clip_source', 'media'},
+    {'faces'},
+    {'records', 'augmentation'},
+    {'conversion'},
+    {'datasets', 'input_pipeline'},
+    {'prepare'},
+  ),
 }
 _MOST_MODULES = 12  # directly in a package
 
@@ -66,9 +66,19 @@ def test_data_pipelines_know_no_jax():
     assert not _packages(path) & (_JAX | {'atvg_jax', 'configs'}), path
 
 
-@pytest.mark.parametrize('name', [
-    'features', 'errors', 'media/audio', 'media/audio_stream', 'media/video_reader', 'media/video_writer',
-    'faces/face_landmarker', 'faces/face_alignment'])
+@pytest.mark.parametrize(
+  'name',
+  [
+    'features',
+    'errors',
+    'media/audio',
+    'media/audio_stream',
+    'media/video_reader',
+    'media/video_writer',
+    'faces/face_landmarker',
+    'faces/face_alignment',
+  ],
+)
 def test_what_generation_uses_of_data_pipelines_knows_no_tensorflow(name):
   assert not _packages(_ROOT / 'data_pipelines' / f'{name}.py') & _TENSORFLOW
 

@@ -27,8 +27,11 @@ def main() -> None:
 
   jax.config.update('jax_platforms', 'cpu')
   if asked.port:
-    os.environ |= {'JAX_COORDINATOR_ADDRESS': f'localhost:{asked.port}', 'JAX_NUM_PROCESSES': str(asked.count),
-                   'JAX_PROCESS_ID': str(asked.index)}
+    os.environ |= {
+      'JAX_COORDINATOR_ADDRESS': f'localhost:{asked.port}',
+      'JAX_NUM_PROCESSES': str(asked.count),
+      'JAX_PROCESS_ID': str(asked.index),
+    }
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   import numpy as np
   import synthetic
@@ -38,8 +41,16 @@ def main() -> None:
 
   parallel.initialize()
   assert jax.local_device_count() == asked.devices and jax.process_count() == asked.count
-  fields = {'data__batch_size': 8, 'evaluation__batch_size': 8, 'num_steps': asked.steps, 'eval_every': asked.steps,
-            'checkpoint_every': 3, 'sync_batch_norm': True, 'data__window': 2, 'best_metric': '-eval_fake/lmd'}
+  fields = {
+    'data__batch_size': 8,
+    'evaluation__batch_size': 8,
+    'num_steps': asked.steps,
+    'eval_every': asked.steps,
+    'checkpoint_every': 3,
+    'sync_batch_norm': True,
+    'data__window': 2,
+    'best_metric': '-eval_fake/lmd',
+  }
   if asked.task == 'vg':
     fields |= {'model__dropout_rate': 0.0, 'best_metric': 'eval_fake/ssim'}
   config = synthetic.config(f'{asked.task}_grid', **fields)
@@ -52,8 +63,11 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
       yield {name: array[mine] for name, array in synthetic.batch(step, config).items()}
 
-  held_out = {'fake': lambda: ({name: array[mine] for name, array in batch.items()}
-                               for batch in synthetic.batches(config, 1000, end=1001))}
+  held_out = {
+    'fake': lambda: (
+      {name: array[mine] for name, array in batch.items()} for batch in synthetic.batches(config, 1000, end=1001)
+    )
+  }
   workdir = asked.workdir or os.path.splitext(asked.out)[0]
   state, summary = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
   parallel.assert_replicated(state)
@@ -61,8 +75,9 @@ def main() -> None:
     # Again, from the checkpoint of the last step: nothing to do, so this is what was saved.
     restored, _ = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
     jax.tree.map(np.testing.assert_array_equal, parallel.to_host(restored), parallel.to_host(state))
-  arrays = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(
-      parallel.to_host(state))}
+  arrays = {
+    jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parallel.to_host(state))
+  }
   scores = {name: value for name, value in summary.items() if name.startswith(('eval_', 'train/', 'interrupted'))}
   with open(asked.out, 'wb') as file:
     np.savez(file, **arrays, **scores)

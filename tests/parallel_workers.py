@@ -13,8 +13,13 @@ _TESTS = pathlib.Path(__file__).resolve().parent
 def start(*arguments: str) -> subprocess.Popen:
   """Starts tests/parallel_worker.py."""
   environment = os.environ | {'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]), 'XLA_FLAGS': ''}
-  return subprocess.Popen([sys.executable, str(_TESTS / 'parallel_worker.py'), *arguments], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+  return subprocess.Popen(
+    [sys.executable, str(_TESTS / 'parallel_worker.py'), *arguments],
+    env=environment,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+  )
 
 
 def finish(*workers: subprocess.Popen) -> None:
@@ -33,8 +38,12 @@ def compare(left: pathlib.Path, right: pathlib.Path, tolerance: float = 1e-5) ->
         continue  # of rounding errors, as long as the net opens no mouth
       # A bias before a batch norm has no gradient but rounding errors, which Adam blows up to whole steps; the
       # norm's mean follows it, and nothing else does.
-      noise = any(f"['landmark_attention{layer}']{array}" in name
-                  for layer in (0, 1) for array in ("['bias']", "['norm']['mean']"))
+      noise = any(
+        f"['landmark_attention{layer}']{array}" in name
+        for layer in (0, 1)
+        for array in ("['bias']", "['norm']['mean']")
+      )
       scale = max(1.0, float(np.abs(first[name]).max()))
-      np.testing.assert_allclose(second[name], first[name], atol=1e-3 if noise and tolerance else tolerance * scale,
-                                 rtol=0, err_msg=name)
+      np.testing.assert_allclose(
+        second[name], first[name], atol=1e-3 if noise and tolerance else tolerance * scale, rtol=0, err_msg=name
+      )

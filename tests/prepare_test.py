@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 
+import drawn_clips
 import pytest
 
-import drawn_clips
-from data_pipelines.conversion import convert_clip, cut_video
 from data_pipelines import prepare
+from data_pipelines.conversion import convert_clip, cut_video
 from data_pipelines.datasets.clips import clips_source
 from data_pipelines.errors import InputError
 
@@ -38,8 +38,17 @@ def test_what_is_made(tmp_path):
   assert report['splits']['validation']['speakers'] == ['c18']
   assert report['splits']['train']['clips'] == 3
   files = contents(tmp_path / 'out')
-  assert set(files) >= {'dataset_info.json', 'features.json', 'report.json', 'report.html', 'rejected.csv',
-                        'contact_sheet.jpg', 'landmark_statistics.npz', 'index-train.npz', 'index-validation.npz'}
+  assert set(files) >= {
+    'dataset_info.json',
+    'features.json',
+    'report.json',
+    'report.html',
+    'rejected.csv',
+    'contact_sheet.jpg',
+    'landmark_statistics.npz',
+    'index-train.npz',
+    'index-validation.npz',
+  }
   rejected = files['rejected.csv'].decode()
   assert 'c01_00007' in rejected and 'c01_00009' in rejected and 'unknown_00008' in rejected
   assert not (tmp_path / 'out.partial').exists()
@@ -64,8 +73,11 @@ if __name__ == '__main__':
 def test_a_killed_run_goes_on_and_ends_the_same_with_any_number_of_workers(tmp_path):
   source = drawn_clips.write_grid(tmp_path / 'source', clips=5)
   (tmp_path / 'run.py').write_text(SCRIPT)
-  process = subprocess.Popen([sys.executable, tmp_path / 'run.py', source, tmp_path / 'killed'],
-                             env=os.environ | {'PYTHONPATH': str(_ROOT)}, stderr=subprocess.DEVNULL)
+  process = subprocess.Popen(
+    [sys.executable, tmp_path / 'run.py', source, tmp_path / 'killed'],
+    env=os.environ | {'PYTHONPATH': str(_ROOT)},
+    stderr=subprocess.DEVNULL,
+  )
   staging = tmp_path / 'killed.partial' / 'clips'
   deadline = time.time() + 120
   while len(list(staging.glob('*.npz'))) < 2:
@@ -79,9 +91,11 @@ def test_a_killed_run_goes_on_and_ends_the_same_with_any_number_of_workers(tmp_p
 
   moments = {}
   load = convert_clip.load
+
   def noting(path, *args, **kwargs):
     moments[pathlib.Path(path).name] = os.stat(path).st_mtime_ns
     return load(path, *args, **kwargs)
+
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(convert_clip, 'load', noting)
     report = prepare.prepare('grid', source, tmp_path / 'killed', workers=2, progress=False)
@@ -123,18 +137,18 @@ def test_bad_arguments_are_told_before_any_work(tmp_path):
   (tmp_path / 'taken' / 'thesis.txt').write_text('precious')
   (tmp_path / 'file').write_text('')
   for message, arguments in {
-      "no data set 'vox'": dict(dataset='vox'),
-      'grid has one face a clip': dict(all_faces=True),
-      'clips measures the sound': dict(dataset='clips', sound_offsets=tmp_path),
-      'report.json cannot be read': dict(sound_offsets=tmp_path),
-      'is not a folder': dict(source=tmp_path / 'nothing'),
-      'no frame format': dict(image_format='gif'),
-      '0 workers': dict(workers=0),
-      'limit of 0': dict(limit=0),
-      'lies in the source': dict(out=source / 'out'),
-      'is not empty and no data set': dict(out=tmp_path / 'taken'),
-      'is a file': dict(out=tmp_path / 'file'),
-      'cannot be written': dict(out=tmp_path / 'file' / 'below'),
+    "no data set 'vox'": {'dataset': 'vox'},
+    'grid has one face a clip': {'all_faces': True},
+    'clips measures the sound': {'dataset': 'clips', 'sound_offsets': tmp_path},
+    'report.json cannot be read': {'sound_offsets': tmp_path},
+    'is not a folder': {'source': tmp_path / 'nothing'},
+    'no frame format': {'image_format': 'gif'},
+    '0 workers': {'workers': 0},
+    'limit of 0': {'limit': 0},
+    'lies in the source': {'out': source / 'out'},
+    'is not empty and no data set': {'out': tmp_path / 'taken'},
+    'is a file': {'out': tmp_path / 'file'},
+    'cannot be written': {'out': tmp_path / 'file' / 'below'},
   }.items():
     with pytest.raises(InputError, match=message):
       prepare.prepare(**{'dataset': 'grid', 'source': source, 'out': tmp_path / 'out', 'progress': False} | arguments)

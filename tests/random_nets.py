@@ -5,12 +5,12 @@ import pathlib
 import jax
 import numpy as np
 
-from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from configs import release_at, release_vg
 from data_pipelines import features
+from data_pipelines.faces import face_alignment
 
 
 def basis(num_components: int = 6) -> lm.LandmarkBasis:
@@ -19,8 +19,9 @@ def basis(num_components: int = 6) -> lm.LandmarkBasis:
   spread = rng.normal(size=(200, features.LANDMARK_SIZE)) * 0.01
   spread[:, 2 * 66 + 1] += rng.normal(size=200) * 0.1
   rest = face_alignment.normalise(face_alignment.TEMPLATE)
-  return lm.fit({'count': 200, 'rest_sum': 10 * rest, 'rest_count': 10, 'deviation_outer': spread.T @ spread},
-                num_components)
+  return lm.fit(
+    {'count': 200, 'rest_sum': 10 * rest, 'rest_count': 10, 'deviation_outer': spread.T @ spread}, num_components
+  )
 
 
 def bundle(kind: str) -> weights.Bundle:
@@ -29,15 +30,24 @@ def bundle(kind: str) -> weights.Bundle:
   net = models.make_net(config)
   points = np.zeros((1, features.LANDMARK_SIZE), np.float32)
   inputs = {
-      'at': (points[:, :config['landmarks']['num_components']],
-             np.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32)),
-      'vg': (np.zeros((1, features.IMAGE_SIZE, features.IMAGE_SIZE, 3), np.float32), points, points[:, None])}[kind]
+    'at': (
+      points[:, : config['landmarks']['num_components']],
+      np.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+    ),
+    'vg': (np.zeros((1, features.IMAGE_SIZE, features.IMAGE_SIZE, 3), np.float32), points, points[:, None]),
+  }[kind]
   # Shapes only: compiling the initialisers takes longer than all the tests.
   shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), *inputs, train=False))
   rng = np.random.default_rng(0)
   variables = jax.tree.map_with_path(lambda path, leaf: _numbers(rng, path[-1].key, leaf.shape), shapes)
-  return weights.Bundle(kind, config, variables['params'], variables.get('batch_stats', {}),
-                        basis(config['landmarks']['num_components']) if kind == 'at' else None, {})
+  return weights.Bundle(
+    kind,
+    config,
+    variables['params'],
+    variables.get('batch_stats', {}),
+    basis(config['landmarks']['num_components']) if kind == 'at' else None,
+    {},
+  )
 
 
 def _numbers(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -22,8 +22,12 @@ def basis(num_components: int = 6) -> landmarks.LandmarkBasis:
   """A landmark basis fitted to noise."""
   rng = np.random.default_rng(0)
   deviation = rng.normal(size=(400, features.LANDMARK_SIZE)) * 0.02
-  statistics = {'count': 400, 'rest_count': 10, 'rest_sum': rng.normal(size=features.LANDMARK_SIZE),
-                'deviation_outer': deviation.T @ deviation}
+  statistics = {
+    'count': 400,
+    'rest_count': 10,
+    'rest_sum': rng.normal(size=features.LANDMARK_SIZE),
+    'deviation_outer': deviation.T @ deviation,
+  }
   return landmarks.fit(statistics, num_components)
 
 
@@ -33,14 +37,16 @@ def batch(step: int, config: Any, batch_size: int | None = None) -> dict[str, np
   size, count, frames = config.data.image_size, batch_size or config.data.batch_size, config.data.window
   rest = rng.normal(size=(count, features.LANDMARK_SIZE)).astype(np.float32) * 0.3
   made = {
-      features.MFCC: rng.normal(
-          size=(count, frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)).astype(np.float32),
-      features.REST_LANDMARKS: rest,
-      features.EXAMPLE_LANDMARKS: rest + 0.01,
-      features.LANDMARKS: rest[:, None] + rng.normal(
-          size=(count, frames, features.LANDMARK_SIZE)).astype(np.float32) * 0.02,
-      features.MASK: np.ones(count, np.float32),
-      features.CLIP_ID: np.array([f'{step}-{place}'.encode() for place in range(count)], object)}
+    features.MFCC: rng.normal(size=(count, frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)).astype(
+      np.float32
+    ),
+    features.REST_LANDMARKS: rest,
+    features.EXAMPLE_LANDMARKS: rest + 0.01,
+    features.LANDMARKS: rest[:, None]
+    + rng.normal(size=(count, frames, features.LANDMARK_SIZE)).astype(np.float32) * 0.02,
+    features.MASK: np.ones(count, np.float32),
+    features.CLIP_ID: np.array([f'{step}-{place}'.encode() for place in range(count)], object),
+  }
   if config.task == 'vg':
     made[features.EXAMPLE_IMAGE] = rng.integers(0, 256, (count, size, size, 3), np.uint8)
     made[features.VIDEO] = rng.integers(0, 256, (count, frames, size, size, 3), np.uint8)
@@ -57,5 +63,8 @@ def batches(config: Any, start_step: int = 0, *, end: int | None = None) -> Iter
 
 def arguments(config: Any) -> dict[str, Any]:
   """What `train.train` needs instead of data sets."""
-  return {'batches': lambda step: batches(config, step),
-          'eval_sets': {'fake': lambda: batches(config, 1000, end=1001)}, 'basis': basis()}
+  return {
+    'batches': lambda step: batches(config, step),
+    'eval_sets': {'fake': lambda: batches(config, 1000, end=1001)},
+    'basis': basis(),
+  }

@@ -9,15 +9,15 @@
 import json
 import pathlib
 import sys
-from unittest import mock
 import warnings
+from unittest import mock
 
 import golden_recipe as golden
 import numpy as np
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional
-import torchvision
 
 
 class SyncNet(nn.Module):
@@ -37,14 +37,28 @@ class SyncNet(nn.Module):
       return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))
 
     self.netcnnaud = nn.Sequential(
-        *conv2(1, 64), nn.MaxPool2d(1, 1), *conv2(64, 192), nn.MaxPool2d(3, (1, 2)), *conv2(192, 384), *conv2(384, 256),
-        *conv2(256, 256), nn.MaxPool2d(3, 2), *conv2(256, 512, (5, 4), 0))
+      *conv2(1, 64),
+      nn.MaxPool2d(1, 1),
+      *conv2(64, 192),
+      nn.MaxPool2d(3, (1, 2)),
+      *conv2(192, 384),
+      *conv2(384, 256),
+      *conv2(256, 256),
+      nn.MaxPool2d(3, 2),
+      *conv2(256, 512, (5, 4), 0),
+    )
     self.netfcaud, self.netfclip = head(), head()
     self.netcnnlip = nn.Sequential(
-        *conv3(3, 96, (5, 7, 7), 2), nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-        *conv3(96, 256, (1, 5, 5), 2, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-        *conv3(256, 256, (1, 3, 3), 1, 1), *conv3(256, 256, (1, 3, 3), 1, 1), *conv3(256, 256, (1, 3, 3), 1, 1),
-        nn.MaxPool3d((1, 3, 3), (1, 2, 2)), *conv3(256, 512, (1, 6, 6)))
+      *conv3(3, 96, (5, 7, 7), 2),
+      nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+      *conv3(96, 256, (1, 5, 5), 2, 1),
+      nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+      *conv3(256, 256, (1, 3, 3), 1, 1),
+      *conv3(256, 256, (1, 3, 3), 1, 1),
+      *conv3(256, 256, (1, 3, 3), 1, 1),
+      nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+      *conv3(256, 512, (1, 6, 6)),
+    )
 
   def forward(self, frames, rows):
     return (self.netfclip(self.netcnnlip(frames).flatten(1)), self.netfcaud(self.netcnnaud(rows).flatten(1)))
@@ -77,15 +91,16 @@ def lpips(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     if isinstance(layer, nn.ReLU):
       importance = torch.from_numpy(np.abs(golden.weight(f'lin{number}', (x.shape[1],))))
       difference = functional.normalize(x, dim=1, eps=1e-10) - functional.normalize(y, dim=1, eps=1e-10)
-      total += (difference ** 2 * importance[:, None, None]).sum(1).mean((1, 2))
+      total += (difference**2 * importance[:, None, None]).sum(1).mean((1, 2))
       number += 1
   return total
 
 
 def _filled(net: nn.Module) -> nn.Module:
   """With the recipe's weights, ready to judge."""
-  net.load_state_dict({key: torch.from_numpy(golden.weight(key, tuple(value.shape)))
-                       for key, value in net.state_dict().items()})
+  net.load_state_dict(
+    {key: torch.from_numpy(golden.weight(key, tuple(value.shape))) for key, value in net.state_dict().items()}
+  )
   return net.eval()
 
 
@@ -98,15 +113,26 @@ def main(folder: str) -> None:
   sync_net = _filled(SyncNet())
   seen, heard = sync_net(_inputs('sync/frames', (2, 3, 5, 224, 224), 60), _inputs('sync/rows', (2, 1, 13, 20), 10))
   pictures = torch.from_numpy(golden.pictures('judges', 4)).permute(0, 3, 1, 2).float()
-  answers = {'sync/seen': seen, 'sync/heard': heard, 'inception': inception_features(pictures[:2] / 255),
-             'lpips': lpips(pictures[:2] / 127.5 - 1, pictures[2:] / 127.5 - 1)}
+  answers = {
+    'sync/seen': seen,
+    'sync/heard': heard,
+    'inception': inception_features(pictures[:2] / 255),
+    'lpips': lpips(pictures[:2] / 127.5 - 1, pictures[2:] / 127.5 - 1),
+  }
   pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-  np.savez_compressed(pathlib.Path(folder) / f'judges_{golden.SEED}.npz',
-                      **{name: value.numpy() for name, value in answers.items()})
-  shapes = {'syncnet': sync_net, 'inception': torchvision.models.inception_v3(
-      weights=None, num_classes=1008, aux_logits=False, init_weights=False)}
-  (pathlib.Path(folder) / 'judges.json').write_text(json.dumps(
-      {name: {key: list(value.shape) for key, value in net.state_dict().items()} for name, net in shapes.items()}) + '\n')
+  np.savez_compressed(
+    pathlib.Path(folder) / f'judges_{golden.SEED}.npz', **{name: value.numpy() for name, value in answers.items()}
+  )
+  shapes = {
+    'syncnet': sync_net,
+    'inception': torchvision.models.inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False),
+  }
+  (pathlib.Path(folder) / 'judges.json').write_text(
+    json.dumps(
+      {name: {key: list(value.shape) for key, value in net.state_dict().items()} for name, net in shapes.items()}
+    )
+    + '\n'
+  )
 
 
 if __name__ == '__main__':

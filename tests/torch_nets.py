@@ -28,8 +28,11 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, norm: 
 
 
 def _up(inputs: int, outputs: int, *, bias: bool = False) -> list[nn.Module]:
-  return [nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=bias), nn.BatchNorm2d(outputs),
-          nn.ReLU(True)]
+  return [
+    nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=bias),
+    nn.BatchNorm2d(outputs),
+    nn.ReLU(True),
+  ]
 
 
 def _dense(*sizes: int, last_relu: bool = True) -> nn.Sequential:
@@ -44,12 +47,17 @@ def _frame_by_frame(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 def _audio_encoder(*, norm: bool) -> nn.Sequential:
   return nn.Sequential(
-      _conv(1, 64, norm=norm), _conv(64, 128, norm=norm), nn.MaxPool2d(3, (1, 2)), _conv(128, 256, norm=norm),
-      _conv(256, 256, norm=norm), _conv(256, 512, norm=norm), nn.MaxPool2d(3, 2))
+    _conv(1, 64, norm=norm),
+    _conv(64, 128, norm=norm),
+    nn.MaxPool2d(3, (1, 2)),
+    _conv(128, 256, norm=norm),
+    _conv(256, 256, norm=norm),
+    _conv(256, 512, norm=norm),
+    nn.MaxPool2d(3, 2),
+  )
 
 
 class AtNet(nn.Module):
-
   def __init__(self):
     super().__init__()
     self.lmark_encoder = _dense(6, 256, 512)
@@ -66,7 +74,6 @@ class AtNet(nn.Module):
 
 
 class AtSingle(nn.Module):
-
   def __init__(self):
     super().__init__()
     self.audio_eocder = _audio_encoder(norm=False)
@@ -77,7 +84,6 @@ class AtSingle(nn.Module):
 
 
 class _Residual(nn.Module):
-
   def __init__(self, features: int):
     super().__init__()
     conv = lambda: nn.Conv2d(features, features, 3, 1, 1, bias=False)
@@ -89,7 +95,6 @@ class _Residual(nn.Module):
 
 
 class _ConvGru(nn.Module):
-
   def __init__(self, inputs: int, features: int):
     super().__init__()
     for side, channels in (('ih', inputs), ('hh', features)):
@@ -102,8 +107,11 @@ class _ConvGru(nn.Module):
     states = []
     for frame in x:
       inputs, hidden = (
-          functional.conv2d(value, getattr(self, f'weight_{side}_l0'), getattr(self, f'bias_{side}_l0'), padding=2,
-                            dilation=2).chunk(3, 1) for value, side in ((frame, 'ih'), (state, 'hh')))
+        functional.conv2d(
+          value, getattr(self, f'weight_{side}_l0'), getattr(self, f'bias_{side}_l0'), padding=2, dilation=2
+        ).chunk(3, 1)
+        for value, side in ((frame, 'ih'), (state, 'hh'))
+      )
       reset, update = (torch.sigmoid(inputs[gate] + hidden[gate]) for gate in range(2))
       new = torch.tanh(inputs[2] + reset * hidden[2])
       state = new + update * (state - new)
@@ -112,16 +120,17 @@ class _ConvGru(nn.Module):
 
 
 class VgNet(nn.Module):
-
   def __init__(self):
     super().__init__()
     self.image_encoder1 = nn.Sequential(
-        nn.ReflectionPad2d(3), _conv(3, 64, 7, pad=0), _conv(64, 64, stride=2), _conv(64, 128, stride=2))
+      nn.ReflectionPad2d(3), _conv(3, 64, 7, pad=0), _conv(64, 64, stride=2), _conv(64, 128, stride=2)
+    )
     self.image_encoder2 = nn.Sequential(_conv(128, 256, stride=2), _conv(256, 512, stride=2))
     self.landmark_encoder = _dense(136, 64)
     self.landmark_encoder_stage2 = nn.Sequential(_conv(1, 256))
-    self.lmark_att = nn.Sequential(*_up(512, 256, bias=True), *_up(256, 128, bias=True),
-                                   nn.Sequential(nn.Conv2d(128, 1, 3, 1, 1), nn.Sigmoid()))
+    self.lmark_att = nn.Sequential(
+      *_up(512, 256, bias=True), *_up(256, 128, bias=True), nn.Sequential(nn.Conv2d(128, 1, 3, 1, 1), nn.Sigmoid())
+    )
     self.lmark_feature = nn.Sequential(_conv(256, 512))
     self.generator1 = nn.Sequential(*(_Residual(512) for _ in range(9)), *_up(512, 256), *_up(256, 128))
     self.base = nn.Sequential(*_up(128, 64), *_up(64, 32))
@@ -155,11 +164,11 @@ class VgNet(nn.Module):
 
 
 class Discriminator(nn.Module):
-
   def __init__(self):
     super().__init__()
-    self.image_encoder_dis = nn.Sequential(_conv(3, 64, stride=2, norm=False), _conv(64, 128, stride=2),
-                                           _conv(128, 256, stride=2), _conv(256, 512, stride=2))
+    self.image_encoder_dis = nn.Sequential(
+      _conv(3, 64, stride=2, norm=False), _conv(64, 128, stride=2), _conv(128, 256, stride=2), _conv(256, 512, stride=2)
+    )
     self.encoder = _dense(136, 256, 512)
     self.decoder = _dense(1024, 512, 136, last_relu=False)  # unused, as published
     self.img_fc = _dense(32768, 512)
@@ -192,27 +201,36 @@ def _inputs(name: str, shape: tuple[int, ...], scale: float, dtype: torch.dtype 
 def evaluate() -> dict[str, np.ndarray]:
   """All answers in evaluation mode, as `reference_N.npz` has them."""
   answers = {
-      'at_net/out': _net('at_net').eval()(_inputs('at_net/example_pca', (2, 6), 1),
-                                          _inputs('at_net/mfcc', (2, 5, 28, 12), 5)),
-      'at_single/out': _net('at_single').eval()(_inputs('at_single/mfcc', (3, 28, 12), 5))}
+    'at_net/out': _net('at_net').eval()(
+      _inputs('at_net/example_pca', (2, 6), 1), _inputs('at_net/mfcc', (2, 5, 28, 12), 5)
+    ),
+    'at_single/out': _net('at_single').eval()(_inputs('at_single/mfcc', (3, 28, 12), 5)),
+  }
   vg_net = _net('vg_net').eval()
   for tag, batch, time in (('vg_net_b1', 1, 4), ('vg_net_b3', 3, 2)):
-    outputs = vg_net(_inputs(f'{tag}/image', (batch, 3, 128, 128), 0.5),
-                     _inputs(f'{tag}/example_landmarks', (batch, 136), 1),
-                     _inputs(f'{tag}/landmarks', (batch, time, 136), 1))
+    outputs = vg_net(
+      _inputs(f'{tag}/image', (batch, 3, 128, 128), 0.5),
+      _inputs(f'{tag}/example_landmarks', (batch, 136), 1),
+      _inputs(f'{tag}/landmarks', (batch, time, 136), 1),
+    )
     answers |= {f'{tag}/{name}': value for name, value in outputs.items()}
   answers['disc/prob'], answers['disc/landmarks'] = _net('discriminator').eval()(
-      _inputs('disc/video', (2, 16, 3, 128, 128), 0.5), _inputs('disc/example_landmarks', (2, 136), 0.4))
+    _inputs('disc/video', (2, 16, 3, 128, 128), 0.5), _inputs('disc/example_landmarks', (2, 136), 0.4)
+  )
   return {name: value.numpy() for name, value in answers.items()}
 
 
 def step(dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """One D step, then one G step: ({'losses', 'grad_norms'}, running statistics of the first image batch norm)."""
   g, d = _net('vg_net', dtype).train(), _net('discriminator', dtype).train()
-  image, example = (_inputs('step/image', (2, 3, 128, 128), 0.5, dtype),
-                    _inputs('step/example_landmarks', (2, 136), 0.4, dtype))
-  video, landmarks = (_inputs('step/video', (2, 16, 3, 128, 128), 0.5, dtype),
-                      _inputs('step/landmarks', (2, 16, 136), 0.4, dtype))
+  image, example = (
+    _inputs('step/image', (2, 3, 128, 128), 0.5, dtype),
+    _inputs('step/example_landmarks', (2, 136), 0.4, dtype),
+  )
+  video, landmarks = (
+    _inputs('step/video', (2, 16, 3, 128, 128), 0.5, dtype),
+    _inputs('step/landmarks', (2, 16, 136), 0.4, dtype),
+  )
   factors = torch.ones(136, dtype=dtype)
   factors[_MOUTH_Y] = 100
   real, fake = torch.ones(2, dtype=dtype), torch.zeros(2, dtype=dtype)
@@ -226,21 +244,24 @@ def step(dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], dict[str, 
 
   def backward(net, loss, prefix):
     loss.backward()
-    norms.update({f'{prefix}/{key}': value.grad.norm().item() for key, value in net.named_parameters()
-                  if value.grad is not None})
+    norms.update(
+      {f'{prefix}/{key}': value.grad.norm().item() for key, value in net.named_parameters() if value.grad is not None}
+    )
 
   with torch.no_grad():
     drawn = g(image, example, landmarks)['video']
   optimizer = torch.optim.Adam(d.parameters(), 2e-4, betas=(0.5, 0.999))
-  backward(d, (judge(video, real, ('d_real', 'd_landmark_real'))
-               + judge(drawn, fake, ('d_fake', 'd_landmark_fake'))), 'd')
+  backward(
+    d, (judge(video, real, ('d_real', 'd_landmark_real')) + judge(drawn, fake, ('d_fake', 'd_landmark_fake'))), 'd'
+  )
   optimizer.step()
   outputs = g(image, example, landmarks)
   losses['g_pixel'] = ((outputs['video'] - video).abs() * (outputs['attention'].detach() + 0.5)).mean()
   backward(g, 10 * losses['g_pixel'] + judge(outputs['video'], real, ('g_adversarial', 'g_landmark')), 'g')
   norm = g.image_encoder1[1][1]
-  statistics = {f'step/bn_running_{name}_image_encoder1': getattr(norm, f'running_{name}').numpy()
-                for name in ('mean', 'var')}
+  statistics = {
+    f'step/bn_running_{name}_image_encoder1': getattr(norm, f'running_{name}').numpy() for name in ('mean', 'var')
+  }
   return {'losses': {name: value.item() for name, value in losses.items()}, 'grad_norms': norms}, statistics
 
 

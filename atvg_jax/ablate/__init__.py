@@ -1,0 +1,1 @@
+"""Ablations: a sweep of trainings, their scores and the report."""

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_pipelines.faces import face_alignment
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.train import feed, pictures, tasks
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
 
 _SHOWN = 2  # clips of each data set that are kept as pictures
 
@@ -54,12 +54,19 @@ def of_net(config: Any, state: Any, basis: Any) -> Answer:
 def references(task: str) -> dict[str, tuple[str, Answer]]:
   """Row → (title, answer) of what needs no net: what every row must beat, and what no row can."""
   if task == 'at':
-    return {'rest': ('mouth at rest', lambda clip: np.broadcast_to(
-        clip[features.REST_LANDMARKS][:, None], clip[features.LANDMARKS].shape))}
+    return {
+      'rest': (
+        'mouth at rest',
+        lambda clip: np.broadcast_to(clip[features.REST_LANDMARKS][:, None], clip[features.LANDMARKS].shape),
+      )
+    }
   return {
-      'still': ('still: the example frame', lambda clip: np.broadcast_to(
-          clip[features.EXAMPLE_IMAGE][:, None], clip[features.VIDEO].shape)),
-      'real': ('real: the clip itself', lambda clip: clip[features.VIDEO])}
+    'still': (
+      'still: the example frame',
+      lambda clip: np.broadcast_to(clip[features.EXAMPLE_IMAGE][:, None], clip[features.VIDEO].shape),
+    ),
+    'real': ('real: the clip itself', lambda clip: clip[features.VIDEO]),
+  }
 
 
 def score(config: Any, answer: Answer, clips: int) -> Scored:
@@ -87,8 +94,16 @@ def score(config: Any, answer: Answer, clips: int) -> Scored:
       else:
         frames = clip[features.VIDEO][0, :length]
         likeness = clip_scores.likeness({'ours': ours[None]}, frames[None], [true])['ours']
-        rows.append(clip_scores.of_clip(landmarker, ours, frames, true, clip[features.EXAMPLE_IMAGE][0],
-                                        {column: values[0] for column, values in likeness.items()}))
+        rows.append(
+          clip_scores.of_clip(
+            landmarker,
+            ours,
+            frames,
+            true,
+            clip[features.EXAMPLE_IMAGE][0],
+            {column: values[0] for column, values in likeness.items()},
+          )
+        )
       if clip_id in shown:
         tiles += [ours[t] if landmarker else _drawn(ours[t], true[t]) for t in _moments(true)]
     scores[name], counts[name] = _means(rows), len(rows)
@@ -114,7 +129,7 @@ def _clips(config: Any, directory: str, chosen: set[str]) -> Iterator[tuple[str,
   for batch in feed.eval_batches(settings, directory):
     for place, name in enumerate(batch[features.CLIP_ID]):
       if batch[features.MASK][place] and name.decode() in chosen:
-        clip = {key: value[place:place + 1] for key, value in batch.items() if key != features.CLIP_ID}
+        clip = {key: value[place : place + 1] for key, value in batch.items() if key != features.CLIP_ID}
         yield name.decode(), clip, int(clip[features.FRAME_MASK].sum())
 
 
@@ -177,6 +192,7 @@ def load(folder: str) -> dict[str, Any] | None:
       result = json.load(file)
     assert isinstance(result['scores'], dict)
   except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-    raise InputError(f'{path} cannot be read as the result of a row ({error}): delete it, and the row is scored again'
-                     ) from error
+    raise InputError(
+      f'{path} cannot be read as the result of a row ({error}): delete it, and the row is scored again'
+    ) from error
   return result

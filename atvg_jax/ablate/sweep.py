@@ -19,14 +19,12 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from atvg_jax.train import fit_landmarks
-from atvg_jax.train import command_flags
-from atvg_jax.ablate import sweep_report
-from atvg_jax.evaluate import clip_scores
-from atvg_jax.train import loop
-from atvg_jax.checkpoints import run_config
-from atvg_jax.runtime import parallel
 from atvg_jax.ablate import row_scores as scores
+from atvg_jax.ablate import sweep_report
+from atvg_jax.checkpoints import run_config
+from atvg_jax.evaluate import clip_scores
+from atvg_jax.runtime import parallel
+from atvg_jax.train import command_flags, fit_landmarks, loop
 from atvg_jax.train.step_log import NonFiniteLossError
 from data_pipelines.errors import InputError
 
@@ -35,6 +33,7 @@ REFERENCES = 'references'
 
 class Row(NamedTuple):
   """A row of the table, as the config file's `sweep` adds it."""
+
   name: str
   title: str
   task: str
@@ -42,6 +41,7 @@ class Row(NamedTuple):
 
 class Run(NamedTuple):
   """A training of a row."""
+
   row: Row
   seed: int
   folder: str
@@ -54,8 +54,9 @@ def run(argv: Sequence[str]) -> None:
     InputError: one sentence about whatever is wrong with the flags, the config or the data; or which rows failed.
     KeyboardInterrupt: a training was asked to stop, and saved.
   """
-  asked = command_flags.parse_flags('ablate', list(argv), _define, {
-      'config': 'configs/ablations.py', 'workdir': 'runs/ablations'})
+  asked = command_flags.parse_flags(
+    'ablate', list(argv), _define, {'config': 'configs/ablations.py', 'workdir': 'runs/ablations'}
+  )
   config_file, arg, changes = _config(asked)
   rows = _rows(config_file)
   chosen = _shard(_asked_rows(asked.rows, rows, config_file), asked.shard)
@@ -81,11 +82,13 @@ def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_string('rows', '', 'rows to run, such as baseline,mmcrnn; by default all', flag_values=values)
   flags.DEFINE_string('seeds', '1,2', 'seeds to train each row with', flag_values=values)
   flags.DEFINE_string('shard', None, 'i/n: of the rows take every n-th from the i-th on', flag_values=values)
-  flags.DEFINE_integer('clips', 24, 'held-out clips of each data set that a finished VG-net is scored on',
-                       flag_values=values)
+  flags.DEFINE_integer(
+    'clips', 24, 'held-out clips of each data set that a finished VG-net is scored on', flag_values=values
+  )
   flags.DEFINE_boolean('list', False, 'name the rows and what of them is finished, and run none', flag_values=values)
-  flags.DEFINE_boolean('table', False, 'print and write the table of what is finished, and run none',
-                       flag_values=values)
+  flags.DEFINE_boolean(
+    'table', False, 'print and write the table of what is finished, and run none', flag_values=values
+  )
 
 
 def _config(asked: flags.FlagValues) -> tuple[str, str, dict[str, Any]]:
@@ -103,8 +106,10 @@ def _rows(config_file: str) -> list[Row]:
   """
   sweep = runpy.run_path(config_file).get('sweep')
   if sweep is None:
-    raise InputError(f'{config_file} has no sweep(add), so that it describes one training and no table: use '
-                     'configs/ablations.py or a file like it')
+    raise InputError(
+      f'{config_file} has no sweep(add), so that it describes one training and no table: use '
+      'configs/ablations.py or a file like it'
+    )
   rows: list[Row] = []
   sweep(lambda name, title, task, fields: rows.append(Row(name, title, task)))
   return rows
@@ -115,8 +120,9 @@ def _asked_rows(text: str, rows: Sequence[Row], config_file: str) -> list[Row]:
   known = {row.name for row in rows}
   for name in names:
     if name not in known:
-      raise InputError(f'there is no row {name!r} in {config_file}: --rows takes any of '
-                       f'{", ".join(row.name for row in rows)}')
+      raise InputError(
+        f'there is no row {name!r} in {config_file}: --rows takes any of {", ".join(row.name for row in rows)}'
+      )
   return [row for row in rows if not names or row.name in names]
 
 
@@ -133,7 +139,7 @@ def _shard(rows: list[Row], text: str | None) -> list[Row]:
   number, _, count = text.partition('/')
   if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
     raise InputError(f'--shard={text} is none: use i/n with i from 1 to n, e.g. 1/4')
-  return rows[int(number) - 1::int(count)]
+  return rows[int(number) - 1 :: int(count)]
 
 
 def _config_of(run: Run, config_file: str, arg: str, changes: dict[str, Any]) -> Any:
@@ -168,8 +174,10 @@ def _run_all(configs: dict[Run, Any], rows: Sequence[Row], asked: flags.FlagValu
   spent: dict[str, list[float]] = {}  # task → seconds of each training that was done from its beginning
   failures = []
   for number, each in enumerate(left, 1):
-    tqdm.write(f'[{number}/{len(left)}] {each.row.name}, seed {each.seed}: {each.row.title}'
-               + _time_left(left[number - 1:], spent))
+    tqdm.write(
+      f'[{number}/{len(left)}] {each.row.name}, seed {each.seed}: {each.row.title}'
+      + _time_left(left[number - 1 :], spent)
+    )
     start, fresh = time.perf_counter(), not os.path.exists(each.folder)
     try:
       _train_and_score(each, configs[each], asked)
@@ -189,16 +197,22 @@ def _check_same(result: dict[str, Any], config: Any, run: Run) -> None:
   wanted = json.loads(json.dumps(run_config.plain(config)))
   differing = run_config.differences(wanted, result['config'], 'config')
   if differing:
-    raise InputError(f'{run.folder} is finished, but with another {", ".join(sorted(differing))}: use another '
-                     '--workdir, or that config')
+    raise InputError(
+      f'{run.folder} is finished, but with another {", ".join(sorted(differing))}: use another '
+      '--workdir, or that config'
+    )
 
 
 def _check_data(configs: dict[Run, Any]) -> None:
   """Raises InputError now for a data set that is not there, not when its row's turn comes."""
   from data_pipelines.records import record_index
 
-  for directory, split in {(directory, split) for config in configs.values() for directory in config.data.dirs
-                           for split in (config.data.split, config.evaluation.split)}:
+  for directory, split in {
+    (directory, split)
+    for config in configs.values()
+    for directory in config.data.dirs
+    for split in (config.data.split, config.evaluation.split)
+  }:
     record_index.load(directory, split)
 
 
@@ -218,17 +232,29 @@ def _train_and_score(each: Run, config: Any, asked: flags.FlagValues) -> None:
   basis = fit_landmarks.landmark_basis(config, each.folder)
   scored = scores.score(config, scores.of_net(config, state, basis), asked.clips)
   paces = list(sweep_report.curve(each.folder, 'time/steps_per_second').values())
-  scores.save(each.folder, {
-      'row': each.row.name, 'title': each.row.title, 'task': each.row.task, 'seed': each.seed, 'steps': summary['step'],
+  scores.save(
+    each.folder,
+    {
+      'row': each.row.name,
+      'title': each.row.title,
+      'task': each.row.task,
+      'seed': each.seed,
+      'steps': summary['step'],
       'seconds_a_step': 1 / statistics.median(paces[1:] or paces),  # the first counts compiling
-      'config': run_config.plain(config)}, scored)
+      'config': run_config.plain(config),
+    },
+    scored,
+  )
   settings = {'dirs': list(config.data.dirs), 'split': config.evaluation.split, 'clips': asked.clips}
   for name, (title, answer) in scores.references(config.task).items():
     folder = os.path.join(asked.workdir, REFERENCES, f'{config.task}_{name}')
     known = scores.load(folder)
     if known is None or known['settings'] != settings:
-      scores.save(folder, {'row': name, 'title': title, 'task': config.task, 'seed': None, 'settings': settings},
-                  scores.score(config, answer, asked.clips))
+      scores.save(
+        folder,
+        {'row': name, 'title': title, 'task': config.task, 'seed': None, 'settings': settings},
+        scores.score(config, answer, asked.clips),
+      )
   del state
   gc.collect()
   jax.clear_caches()  # of programs that no other row runs
@@ -238,8 +264,11 @@ def _line(each: Run, result: dict[str, Any]) -> str:
   """The numbers of a row that has just ended, in a line."""
   shown = []
   for data_set, columns in result['scores'].items():
-    numbers = ', '.join(f'{clip_scores.COLUMNS[name][0]} {columns[name]:{clip_scores.COLUMNS[name][1]}}'
-                        for name in sweep_report.SHOWN[each.row.task] if name in columns)
+    numbers = ', '.join(
+      f'{clip_scores.COLUMNS[name][0]} {columns[name]:{clip_scores.COLUMNS[name][1]}}'
+      for name in sweep_report.SHOWN[each.row.task]
+      if name in columns
+    )
     shown.append(f'{data_set}: {numbers}')
   return f'{each.row.name}, seed {each.seed}, {"; ".join(shown)}'
 
@@ -248,12 +277,19 @@ def results(rows: Sequence[Row], workdir: str) -> list[dict[str, Any]]:
   """What is finished in a workdir, in the order of the table, the references of each task after its rows."""
   found = []
   for task in dict.fromkeys(row.task for row in rows):
-    folders = [os.path.join(workdir, row.name, f'seed{seed}') for row in rows if row.task == task
-               for seed in _seeds_in(os.path.join(workdir, row.name))]
+    folders = [
+      os.path.join(workdir, row.name, f'seed{seed}')
+      for row in rows
+      if row.task == task
+      for seed in _seeds_in(os.path.join(workdir, row.name))
+    ]
     references = os.path.join(workdir, REFERENCES)
     if os.path.isdir(references):
-      folders += [os.path.join(references, name) for name in sorted(os.listdir(references), reverse=True)
-                  if name.startswith(f'{task}_')]
+      folders += [
+        os.path.join(references, name)
+        for name in sorted(os.listdir(references), reverse=True)
+        if name.startswith(f'{task}_')
+      ]
     found += [result | {'folder': folder} for folder in folders if (result := scores.load(folder)) is not None]
   return found
 

@@ -11,20 +11,35 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from atvg_jax.evaluate import clip_scores
 from atvg_jax.ablate.row_scores import STRIP_FILE
+from atvg_jax.evaluate import clip_scores
 from atvg_jax.train.metric_writers import METRICS_FILE
 from data_pipelines import features
 
 TABLE, CURVES_FILE, SHEET_FILE = 'table', 'curves.png', 'contact_sheet.png'
 _HEADINGS = {'vg': 'landmarks → video, true landmarks', 'at': 'sound → landmarks'}
 # Columns of the Markdown; JSON and CSV have all that were scored.
-SHOWN = {'vg': ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', 'lmd', 'opening_r',
-                'opening_range', 'cpbd', 'jitter'),
-          'at': ('lmd', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter')}
+SHOWN = {
+  'vg': (
+    'psnr',
+    'ssim',
+    'psnr_mouth',
+    'ssim_mouth',
+    'psnr_lips',
+    'ssim_lips',
+    'lmd',
+    'opening_r',
+    'opening_range',
+    'cpbd',
+    'jitter',
+  ),
+  'at': ('lmd', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'),
+}
 # Held-out numbers of the training that are drawn over its steps: task → (name, heading).
-_CURVES = {'vg': (('ssim_mouth', 'SSIM mouth'), ('psnr_mouth', 'PSNR mouth [dB]'), ('psnr', 'PSNR [dB]')),
-           'at': (('lmd', 'LMD [pixels]'), ('opening_correlation', 'opening r'), ('opening_range_ratio', 'range'))}
+_CURVES = {
+  'vg': (('ssim_mouth', 'SSIM mouth'), ('psnr_mouth', 'PSNR mouth [dB]'), ('psnr', 'PSNR [dB]')),
+  'at': (('lmd', 'LMD [pixels]'), ('opening_correlation', 'opening r'), ('opening_range_ratio', 'range')),
+}
 _LABEL = 230  # width of the contact sheet's titles in pixels
 
 # What `ablation_scores.save` wrote, with 'row', 'title', 'task', 'seed' (None for a reference), 'steps',
@@ -48,19 +63,27 @@ def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
         for column, value in columns.items():
           data.setdefault(data_set, {}).setdefault(column, []).append(value)
     seconds = [result['seconds_a_step'] for result in theirs if result.get('seconds_a_step')]
-    rows.append({
+    rows.append(
+      {
         **{key: theirs[0][key] for key in ('row', 'title', 'task')},
         'seeds': [result['seed'] for result in theirs if result['seed'] is not None],
         'steps': [result['steps'] for result in theirs if result['seed'] is not None],
         'seconds_a_step': float(np.mean(seconds)) if seconds else None,
-        'data': {data_set: {column: _over_seeds(values) for column, values in columns.items()}
-                 for data_set, columns in data.items()}})
+        'data': {
+          data_set: {column: _over_seeds(values) for column, values in columns.items()}
+          for data_set, columns in data.items()
+        },
+      }
+    )
   return rows
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
-  return {'mean': float(np.mean(values)), 'std': float(np.std(values, ddof=1)) if len(values) > 1 else None,
-          'seeds': len(values)}
+  return {
+    'mean': float(np.mean(values)),
+    'std': float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    'seeds': len(values),
+  }
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -70,11 +93,14 @@ def markdown(results: Sequence[Result]) -> str:
     ours = [row for row in rows if row['task'] == task]
     for data_set in dict.fromkeys(name for row in ours for name in row['data']):
       columns = [name for name in SHOWN[task] if any(name in row['data'].get(data_set, {}) for row in ours)]
-      clips = next(result['clips'][data_set] for result in results
-                   if result['task'] == task and data_set in result['clips'])
+      clips = next(
+        result['clips'][data_set] for result in results if result['task'] == task and data_set in result['clips']
+      )
       titles = ' | '.join(clip_scores.COLUMNS[name][0] for name in columns)
-      parts += [f'**{data_set}, {heading}**, held-out clips: {clips}\n\n',
-                f'| | seeds | steps | s a step | {titles} |\n|{"---|" * (len(columns) + 4)}\n']
+      parts += [
+        f'**{data_set}, {heading}**, held-out clips: {clips}\n\n',
+        f'| | seeds | steps | s a step | {titles} |\n|{"---|" * (len(columns) + 4)}\n',
+      ]
       for row in ours:
         cells = [_cell(row['data'].get(data_set, {}).get(name), clip_scores.COLUMNS[name][1]) for name in columns]
         steps = '–'.join(map(str, sorted({min(row['steps']), max(row['steps'])}))) if row['steps'] else '—'
@@ -102,8 +128,12 @@ def table_csv(results: Sequence[Result]) -> str:
   for result in results:
     for data_set, scores in result['scores'].items():
       head = [result.get(name) for name in ('row', 'title', 'task', 'seed', 'steps', 'seconds_a_step')]
-      writer.writerow(['' if value is None else value for value in (
-          *head, data_set, result['clips'][data_set], *(scores.get(column) for column in columns))])
+      writer.writerow(
+        [
+          '' if value is None else value
+          for value in (*head, data_set, result['clips'][data_set], *(scores.get(column) for column in columns))
+        ]
+      )
   return text.getvalue()
 
 
@@ -136,8 +166,10 @@ def curves(results: Sequence[Result]) -> bytes:
   from matplotlib.figure import Figure
 
   trained = [result for result in results if result['seed'] is not None]
-  data_sets = {task: dict.fromkeys(name for result in trained if result['task'] == task for name in result['scores'])
-               for task in _CURVES}
+  data_sets = {
+    task: dict.fromkeys(name for result in trained if result['task'] == task for name in result['scores'])
+    for task in _CURVES
+  }
   panels = [(task, data_set, *curve) for task in _CURVES for curve in _CURVES[task] for data_set in data_sets[task]]
   width = max((len({panel[1] for panel in panels}), 1))
   figure = Figure(figsize=(7 * width, 3.4 * -(-len(panels) // width)), dpi=100, layout='constrained')
@@ -155,11 +187,17 @@ def curves(results: Sequence[Result]) -> bytes:
         axes.plot(steps, values.mean(axis=0), color=colour, marker='.', linewidth=1.2, label=theirs[0]['title'])
         if len(values) > 1:
           axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-    still = curve(next(result['folder'] for result in trained if result['task'] == task),
-                   f'eval_{data_set}/{name}_still')
+    still = curve(
+      next(result['folder'] for result in trained if result['task'] == task), f'eval_{data_set}/{name}_still'
+    )
     if still:
-      axes.axhline(next(iter(still.values())), color='black', linestyle='--', linewidth=1,
-                   label='mouth at rest' if task == 'at' else 'still')
+      axes.axhline(
+        next(iter(still.values())),
+        color='black',
+        linestyle='--',
+        linewidth=1,
+        label='mouth at rest' if task == 'at' else 'still',
+      )
     axes.set_title(f'{data_set}: {heading}', fontsize=10)
     axes.set_xlabel('step', fontsize=8)
     axes.tick_params(labelsize=8)
@@ -183,8 +221,10 @@ def contact_sheet(results: Sequence[Result]) -> bytes:
   firsts = list({result['row']: result for result in reversed(results)}.values())[::-1]
   order = {'real': -2, 'still': -1, 'rest': -1}
   firsts.sort(key=lambda result: (list(_HEADINGS).index(result['task']), order.get(result['row'], 0)))
-  strips = [(result['title'], np.asarray(Image.open(os.path.join(result['folder'], STRIP_FILE)).convert('RGB')))
-            for result in firsts]
+  strips = [
+    (result['title'], np.asarray(Image.open(os.path.join(result['folder'], STRIP_FILE)).convert('RGB')))
+    for result in firsts
+  ]
   size = features.IMAGE_SIZE
   sheet = Image.new('RGB', (_LABEL + max(strip.shape[1] for _, strip in strips), size * len(strips)), 'white')
   draw = ImageDraw.Draw(sheet)

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from atvg_jax.generate import demo
 from atvg_jax.app import studio
+from atvg_jax.generate import demo
 from data_pipelines.errors import InputError
 
 PORT = 7860
@@ -22,8 +22,10 @@ _HOST = '127.0.0.1'
 _QUEUE = 8  # who may wait; one video is made at a time
 _SWEEP, _KEPT = 300, 3600  # seconds: how often old files are looked for, and how long a video can be downloaded
 
-_POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
-           "object-src 'none'; form-action 'self'; frame-ancestors 'none'")
+_POLICY = (
+  "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
+  "object-src 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 
 _TITLE = 'A talking face'
 _HEAD = f"""
@@ -82,13 +84,28 @@ def launch(folder: str, port: int, nets: Sequence[str] | None = None) -> Any:
   page.queue(max_size=_QUEUE, default_concurrency_limit=1)
   try:
     page.launch(
-        server_name=_HOST, server_port=port, share=False, inline=False, inbrowser=False, prevent_thread_lock=True,
-        quiet=True, max_file_size=studio.MAX_BYTES, footer_links=[], ssr_mode=False, mcp_server=False, pwa=False,
-        enable_monitoring=False, run_history=False, css=_CSS, app_kwargs={'middleware': [Middleware(_Policy)]},
-        theme=gradio.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace']))
+      server_name=_HOST,
+      server_port=port,
+      share=False,
+      inline=False,
+      inbrowser=False,
+      prevent_thread_lock=True,
+      quiet=True,
+      max_file_size=studio.MAX_BYTES,
+      footer_links=[],
+      ssr_mode=False,
+      mcp_server=False,
+      pwa=False,
+      enable_monitoring=False,
+      run_history=False,
+      css=_CSS,
+      app_kwargs={'middleware': [Middleware(_Policy)]},
+      theme=gradio.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace']),
+    )
   except OSError as error:
-    raise InputError(f'port {port} of {_HOST} cannot be used, something else may listen there: choose another --port'
-                     ) from error
+    raise InputError(
+      f'port {port} of {_HOST} cannot be used, something else may listen there: choose another --port'
+    ) from error
   return page
 
 
@@ -122,15 +139,21 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
       yield None, None, False
 
   # gradio looks for a default of this kind.
-  def draw(image: str | None, sound: str | None, frame: str, moving: bool, heard: bool,
-           progress: Any = gradio.Progress(),  # noqa: B008
-           ) -> Iterator[str | None]:
+  def draw(
+    image: str | None,
+    sound: str | None,
+    frame: str,
+    moving: bool,
+    heard: bool,
+    progress: Any = gradio.Progress(),  # noqa: B008
+  ) -> Iterator[str | None]:
     if not heard:
       yield None
       return
     try:
-      yield from maker.video(image, sound, frame, lambda done, total: progress((done, total), desc='Drawing',
-                                                                               unit='frames'), moving)
+      yield from maker.video(
+        image, sound, frame, lambda done, total: progress((done, total), desc='Drawing', unit='frames'), moving
+      )
     except InputError as error:
       gradio.Warning(html.escape(str(error)))
       yield None
@@ -139,25 +162,39 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
     gradio.Markdown(_HEAD)
     with gradio.Row():
       with gradio.Column():
-        image = Picture(label='Face', type='filepath', sources=['upload', 'webcam', 'clipboard'], height=300,
-                        buttons=['fullscreen'], elem_id='face')
-        sound = Sound(label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'],
-                      elem_id='speech')
+        image = Picture(
+          label='Face',
+          type='filepath',
+          sources=['upload', 'webcam', 'clipboard'],
+          height=300,
+          buttons=['fullscreen'],
+          elem_id='face',
+        )
+        sound = Sound(
+          label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'], elem_id='speech'
+        )
         frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
         moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
         start = gradio.Button('Let it speak', variant='primary', elem_id='start')
       with gradio.Column():
         video = gradio.Video(label='Video', autoplay=True, height=420, buttons=['download'], elem_id='video')
-        landmarks = gradio.Video(label='Landmarks', autoplay=True, loop=True, height=240, buttons=[],
-                                 elem_id='landmarks')
-    gradio.Examples([[demo.portrait(), demo.speech(), frame_] for frame_ in ('full', 'crop')], [image, sound, frame],
-                    label='Try one of these', cache_examples=False, api_visibility='private')
+        landmarks = gradio.Video(
+          label='Landmarks', autoplay=True, loop=True, height=240, buttons=[], elem_id='landmarks'
+        )
+    gradio.Examples(
+      [[demo.portrait(), demo.speech(), frame_] for frame_ in ('full', 'crop')],
+      [image, sound, frame],
+      label='Try one of these',
+      cache_examples=False,
+      api_visibility='private',
+    )
     gradio.Markdown(_FOOT.format(seconds=studio.MAX_SECONDS, megabytes=studio.MAX_BYTES / 1e6))
     # Two steps of one queue: the landmarks are there to be watched while the frames are drawn.
     heard = gradio.State(False)
     options = {'api_visibility': 'private', 'concurrency_limit': 1, 'concurrency_id': 'nets'}
     start.click(hear, [image, sound], [landmarks, video, heard], show_progress_on=landmarks, **options).then(
-        draw, [image, sound, frame, moving, heard], video, **options)
+      draw, [image, sound, frame, moving, heard], video, **options
+    )
   return page
 
 
@@ -170,8 +207,13 @@ class _Policy:
   async def __call__(self, scope, receive, send) -> None:
     async def send_with_policy(message):
       if message['type'] == 'http.response.start':
-        message = message | {'headers': [*message.get('headers', ()), (b'content-security-policy', _POLICY.encode()),
-                                         (b'referrer-policy', b'no-referrer')]}
+        message = message | {
+          'headers': [
+            *message.get('headers', ()),
+            (b'content-security-policy', _POLICY.encode()),
+            (b'referrer-policy', b'no-referrer'),
+          ]
+        }
       await send(message)
 
     await self._app(scope, receive, send_with_policy)

@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw
 
 from atvg_jax.generate import video_maker
 from atvg_jax.generate.effects import head_motion
-from atvg_jax.train import pictures
-from atvg_jax.generate.portrait import Portrait
 from atvg_jax.generate.generator import check_loudness
-from data_pipelines.media import audio, audio_stream, video_reader, video_writer
+from atvg_jax.generate.portrait import Portrait
+from atvg_jax.train import pictures
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio, audio_stream, video_reader, video_writer
 
 MAX_BYTES = 20_000_000  # of a file
 MAX_SECONDS = 60  # of sound
@@ -50,8 +50,9 @@ class Studio:
       self._draw_landmarks(self._maker.face(image)[0], samples, out)
       yield out
 
-  def video(self, image: str | None, sound: str | None, frame: str, watch: Callable[[int, int], None],
-            moving: bool = False) -> Iterator[str]:
+  def video(
+    self, image: str | None, sound: str | None, frame: str, watch: Callable[[int, int], None], moving: bool = False
+  ) -> Iterator[str]:
     """The film of the face, as `landmarks`.
 
     Args:
@@ -70,8 +71,9 @@ class Studio:
 
       def told(done: int) -> None:
         if time.monotonic() > end:
-          raise InputError(f'this video takes longer than {_PATIENCE // 60} minutes: take a smaller picture or a '
-                           'shorter recording')
+          raise InputError(
+            f'this video takes longer than {_PATIENCE // 60} minutes: take a smaller picture or a shorter recording'
+          )
         watch(done, total)
 
       job = video_maker.Job(image, out, sound, frame=frame, motion=head_motion.GENTLE if moving else None)
@@ -134,8 +136,9 @@ def _read_sound(path: str) -> np.ndarray:
     pieces.append(piece)
     count += len(piece)
     if count > MAX_SECONDS * features.SAMPLE_RATE:
-      raise InputError(f'the recording is longer than {MAX_SECONDS} seconds: cut it, or use atvg generate, which takes '
-                       'any length')
+      raise InputError(
+        f'the recording is longer than {MAX_SECONDS} seconds: cut it, or use atvg generate, which takes any length'
+      )
   if not count:
     raise InputError('the recording holds no sound: record it again')
   samples = np.concatenate(pieces)

@@ -1,0 +1,1 @@
+"""Audio front ends: from samples to what the nets take as input."""

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.media import audio
 from data_pipelines import features
+from data_pipelines.media import audio
 
 _PRECISION = jax.lax.Precision.HIGHEST  # fewer digits move the logarithms of quiet bands
 
@@ -24,8 +24,7 @@ def mfcc(samples: jax.Array) -> jax.Array:
     float32 [..., 1 + max(0, ceil((n - 400) / 160)), 13]; the first coefficient is the log energy.
   """
   samples = jnp.asarray(samples, jnp.float32)
-  emphasised = jnp.concatenate(
-      [samples[..., :1], samples[..., 1:] - audio.PRE_EMPHASIS * samples[..., :-1]], axis=-1)
+  emphasised = jnp.concatenate([samples[..., :1], samples[..., 1:] - audio.PRE_EMPHASIS * samples[..., :-1]], axis=-1)
   starts = features.MFCC_HOP * np.arange(audio.num_rows(samples.shape[-1]))
   missing = max(0, starts[-1] + audio.WINDOW - samples.shape[-1])
   padded = jnp.pad(emphasised, [(0, 0)] * (samples.ndim - 1) + [(0, missing)])

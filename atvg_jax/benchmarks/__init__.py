@@ -7,10 +7,10 @@ from data_pipelines.errors import InputError
 
 # What → the module whose `run(argv)` measures and prints it.
 BENCHMARKS = {
-    'feed': 'atvg_jax.benchmarks.feed_benchmark',
-    'generate': 'atvg_jax.benchmarks.generate_benchmark',
-    'prepare': 'atvg_jax.benchmarks.prepare_benchmark',
-    'train': 'atvg_jax.benchmarks.train_benchmark',
+  'feed': 'atvg_jax.benchmarks.feed_benchmark',
+  'generate': 'atvg_jax.benchmarks.generate_benchmark',
+  'prepare': 'atvg_jax.benchmarks.prepare_benchmark',
+  'train': 'atvg_jax.benchmarks.train_benchmark',
 }
 
 
@@ -25,5 +25,6 @@ def run(argv: Sequence[str]) -> None:
   elif argv and argv[0] in ('-h', '--help'):
     print(f'usage: atvg benchmark {{{",".join(BENCHMARKS)}}} ...\n\n{__doc__}')
   else:
-    raise InputError(f"'atvg benchmark' needs one of {', '.join(BENCHMARKS)}{f', not {argv[0]!r}' if argv else ''}: "
-                     'each takes --help.')
+    raise InputError(
+      f"'atvg benchmark' needs one of {', '.join(BENCHMARKS)}{f', not {argv[0]!r}' if argv else ''}: each takes --help."
+    )

@@ -24,13 +24,19 @@ def run(argv: list[str]) -> None:
   parser.add_argument('--window', type=int, default=16, help='frames of a window (default: 16)')
   parser.add_argument('--batch-size', type=int, default=10, help='windows of a batch (default: 10)')
   parser.add_argument('--augment', nargs='*', default=(), metavar='OP', help='augmentations, such as flip "color(0.1)"')
-  parser.add_argument('--seconds', type=float, default=20.0,
-                      help='how long to read; 3600 is the hour of a long training (default: 20)')
+  parser.add_argument(
+    '--seconds', type=float, default=20.0, help='how long to read; 3600 is the hour of a long training (default: 20)'
+  )
   arguments = parser.parse_args(argv)
   if arguments.seconds <= 0:
     raise InputError(f'--seconds={arguments.seconds} leaves no time to measure: give more')
-  for name, value in measure(arguments.data, window=arguments.window, batch_size=arguments.batch_size,
-                             augment=arguments.augment, seconds=arguments.seconds).items():
+  for name, value in measure(
+    arguments.data,
+    window=arguments.window,
+    batch_size=arguments.batch_size,
+    augment=arguments.augment,
+    seconds=arguments.seconds,
+  ).items():
     print(f'{name:<34}{value:,.1f}')
 
 
@@ -59,11 +65,11 @@ def measure(dirs: list[str], *, window: int, batch_size: int, seconds: float, au
   times, sizes = np.array(memory).T
   slope = np.polyfit(times, sizes, 1)[0] * 60 if len(memory) > 1 else float('nan')
   return {
-      'frames/s': frames / took,
-      'batches/s': count / took,
-      'frames': float(frames),
-      'cores busy': busy / took,
-      'seconds to the first batch': started - begun,
-      'memory, MB': sizes.mean(),
-      'memory growth, MB/minute': slope,
+    'frames/s': frames / took,
+    'batches/s': count / took,
+    'frames': float(frames),
+    'cores busy': busy / took,
+    'seconds to the first batch': started - begun,
+    'memory, MB': sizes.mean(),
+    'memory growth, MB/minute': slope,
   }

@@ -13,16 +13,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipelines.faces import face_alignment
-from atvg_jax.generate import demo, streaming, video_maker
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
-from atvg_jax.runtime import flops
 from atvg_jax.checkpoints.weights import load_nets
+from atvg_jax.generate import demo, streaming, video_maker
+from atvg_jax.runtime import flops
 from configs import common
-from data_pipelines.media import audio
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import audio
 
 _CLIP_SECONDS = 25.0  # of speech, for the run with files
 
@@ -34,10 +34,12 @@ def run(argv: list[str]) -> None:
     InputError: bad options or weights.
   """
   parser = argparse.ArgumentParser(prog='atvg benchmark generate', description=__doc__)
-  parser.add_argument('--weights', nargs='+', metavar='PATH',
-                      help='weights of AT-net and of VG-net (default: the packaged ones)')
-  parser.add_argument('--published-size', action='store_true',
-                      help='a VG-net of the published widths with random weights, without files')
+  parser.add_argument(
+    '--weights', nargs='+', metavar='PATH', help='weights of AT-net and of VG-net (default: the packaged ones)'
+  )
+  parser.add_argument(
+    '--published-size', action='store_true', help='a VG-net of the published widths with random weights, without files'
+  )
   parser.add_argument('--window', type=int, default=streaming.WINDOW, help='frames at a time')
   parser.add_argument('--batch-size', type=int, default=1, help='clips at a time')
   parser.add_argument('--windows', type=int, default=6, help='how many to draw')
@@ -47,8 +49,14 @@ def run(argv: list[str]) -> None:
   if min(arguments.window, arguments.batch_size, arguments.windows) < 1:
     raise InputError('--window, --batch-size and --windows must be 1 or more')
   bundle = random_bundle() if arguments.published_size else load_nets(arguments.weights)[1]
-  table = measure(bundle, window=arguments.window, batch_size=arguments.batch_size, windows=arguments.windows,
-                  dtype=arguments.dtype, backend='plain' if arguments.plain else None)
+  table = measure(
+    bundle,
+    window=arguments.window,
+    batch_size=arguments.batch_size,
+    windows=arguments.windows,
+    dtype=arguments.dtype,
+    backend='plain' if arguments.plain else None,
+  )
   if not arguments.published_size:
     table |= measure_files(arguments.weights)
   table['peak memory, MB'] = peak_memory()
@@ -85,9 +93,14 @@ def operations(config: Any, params: Any) -> float:
   net = models.make_net(config)
 
   def kernels(name: str) -> list[tuple[int, ...]]:
-    return [np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-            if path[0].key == name and path[-1].key.endswith('kernel') and np.ndim(leaf) == 4
-            and (path[-1].key != 'hidden_kernel' or net.recurrence == 'time')]
+    return [
+      np.shape(leaf)
+      for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+      if path[0].key == name
+      and path[-1].key.endswith('kernel')
+      and np.ndim(leaf) == 4
+      and (path[-1].key != 'hidden_kernel' or net.recurrence == 'time')
+    ]
 
   deep = (features.IMAGE_SIZE // 16) ** 2
   cells = {'landmark_conv': deep, 'landmark_feature': deep, 'bottleneck': deep, 'gru': deep}
@@ -100,14 +113,25 @@ def operations(config: Any, params: Any) -> float:
   return float(sum(2 * count * np.prod(shape) for name, count in cells.items() for shape in kernels(name)))
 
 
-def measure(bundle: weights.Bundle, *, window: int = streaming.WINDOW, batch_size: int = 1, windows: int = 6,
-            dtype: str = 'float32', backend: str | None = None) -> dict[str, float]:
+def measure(
+  bundle: weights.Bundle,
+  *,
+  window: int = streaming.WINDOW,
+  batch_size: int = 1,
+  windows: int = 6,
+  dtype: str = 'float32',
+  backend: str | None = None,
+) -> dict[str, float]:
   """Draws `windows` windows of `batch_size` clips; name with unit → number."""
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (batch_size, features.IMAGE_SIZE, features.IMAGE_SIZE, 3), np.uint8)
-  rest = np.broadcast_to(face_alignment.normalise(face_alignment.TEMPLATE), (batch_size, features.LANDMARK_SIZE)).astype(np.float32)
-  landmarks = [rest[:, None] + rng.normal(scale=0.05, size=(batch_size, window, rest.shape[-1])).astype(np.float32)
-               for _ in range(windows)]
+  rest = np.broadcast_to(
+    face_alignment.normalise(face_alignment.TEMPLATE), (batch_size, features.LANDMARK_SIZE)
+  ).astype(np.float32)
+  landmarks = [
+    rest[:, None] + rng.normal(scale=0.05, size=(batch_size, window, rest.shape[-1])).astype(np.float32)
+    for _ in range(windows)
+  ]
   begun = time.perf_counter()
   stream = streaming.VgStream(bundle, dtype=dtype, backend=backend)
   next(stream(image, rest, landmarks[:1]))
@@ -122,14 +146,14 @@ def measure(bundle: weights.Bundle, *, window: int = streaming.WINDOW, batch_siz
   per_frame = operations(bundle.config, bundle.params)
   rate = per_frame * frames / per_window
   return {
-      'preparing and compiling, s': prepared - begun,
-      'first window of a clip, s': times[1] - times[0] if windows == 1 else _first(stream, image, rest, landmarks[:1]),
-      'frames/s': frames / per_window,
-      'times real time (25 frames/s)': frames / per_window / features.FPS,
-      'GFLOP a frame, direct convolutions': per_frame / 1e9,
-      'effective GFLOP/s': rate / 1e9,
-      'matmul, GFLOP/s': peak / 1e9,
-      'effective rate / matmul rate': rate / peak,
+    'preparing and compiling, s': prepared - begun,
+    'first window of a clip, s': times[1] - times[0] if windows == 1 else _first(stream, image, rest, landmarks[:1]),
+    'frames/s': frames / per_window,
+    'times real time (25 frames/s)': frames / per_window / features.FPS,
+    'GFLOP a frame, direct convolutions': per_frame / 1e9,
+    'effective GFLOP/s': rate / 1e9,
+    'matmul, GFLOP/s': peak / 1e9,
+    'effective rate / matmul rate': rate / peak,
   }
 
 
@@ -143,7 +167,7 @@ def measure_files(nets: list[str] | None) -> dict[str, float]:
   """Makes a video of the demo's portrait and its speech, repeated; name with unit → number."""
   samples = audio.read_audio(demo.speech())
   samples = np.tile(samples, int(np.ceil(_CLIP_SECONDS * features.SAMPLE_RATE / len(samples))))
-  samples = samples[:int(_CLIP_SECONDS * features.SAMPLE_RATE)]
+  samples = samples[: int(_CLIP_SECONDS * features.SAMPLE_RATE)]
   with tempfile.TemporaryDirectory() as folder:
     speech = os.path.join(folder, 'speech.wav')
     _write_wav(speech, samples)
@@ -151,8 +175,8 @@ def measure_files(nets: list[str] | None) -> dict[str, float]:
     result = video_maker.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, nets=nets)
     took = time.perf_counter() - begun
   return {
-      'from files to file, frames/s': result.num_frames / took,
-      'from files to file, times real time': result.num_frames / took / features.FPS,
+    'from files to file, frames/s': result.num_frames / took,
+    'from files to file, times real time': result.num_frames / took / features.FPS,
   }
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import jax
 
-from atvg_jax.runtime import parallel
 from atvg_jax.benchmarks import generate_benchmark, train_steps
+from atvg_jax.runtime import parallel
 from data_pipelines.errors import InputError
 
 
@@ -48,13 +48,15 @@ def run(arguments: argparse.Namespace) -> None:
   clips = arguments.batch_size or max(counts)
   uneven = [count for count in counts if clips % count]
   if uneven:
-    raise InputError(f'--batch-size={clips} cannot be divided among {uneven[0]} devices: use a multiple of all of '
-                     f'--scaling={arguments.scaling}')
+    raise InputError(
+      f'--batch-size={clips} cannot be divided among {uneven[0]} devices: use a multiple of all of '
+      f'--scaling={arguments.scaling}'
+    )
   measured = functools.cache(functools.partial(_in_own_process, arguments))  # the last row of both tables is one
-  print(f'the same batch of all devices together: {clips} clip{"s"[:clips > 1]}', flush=True)
+  print(f'the same batch of all devices together: {clips} clip{"s"[: clips > 1]}', flush=True)
   tabulate([(count, clips) for count in counts], measured)
   each = clips // max(counts)
-  print(f'the same batch a device: {each} clip{"s"[:each > 1]}', flush=True)
+  print(f'the same batch a device: {each} clip{"s"[: each > 1]}', flush=True)
   tabulate([(count, count * each) for count in counts], measured)
 
 
@@ -66,8 +68,10 @@ def tabulate(settings: list[tuple[int, int]], measured: Callable[[int, int], Cos
   for devices, clips in settings:
     cost = measured(devices, clips)
     first = first or cost.seconds / clips
-    print(f'| {devices} | {clips} | {cost.seconds:.3f} | {cost.seconds / clips / first:.2f} | {cost.memory:,.0f} |',
-          flush=True)
+    print(
+      f'| {devices} | {clips} | {cost.seconds:.3f} | {cost.seconds / clips / first:.2f} | {cost.memory:,.0f} |',
+      flush=True,
+    )
 
 
 def _in_own_process(arguments: argparse.Namespace, devices: int, clips: int) -> Cost:

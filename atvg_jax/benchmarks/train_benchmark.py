@@ -16,8 +16,12 @@ def run(argv: list[str]) -> None:
     InputError: bad options or data.
   """
   parser = argparse.ArgumentParser(prog='atvg benchmark train', description=__doc__)
-  parser.add_argument('--config', default='vg_grid', help='name of a config of VG-net in configs/ (default: vg_grid, '
-                      'which has the published widths and the discriminator); vg_grid:smoke is tiny')
+  parser.add_argument(
+    '--config',
+    default='vg_grid',
+    help='name of a config of VG-net in configs/ (default: vg_grid, '
+    'which has the published widths and the discriminator); vg_grid:smoke is tiny',
+  )
   parser.add_argument('--data', nargs='+', metavar='DIR', help='folders that prepare wrote (default: noise)')
   parser.add_argument('--batch-size', type=int, help='clips of a step')
   parser.add_argument('--window', type=int, help='frames of a clip')

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax.train import feed, tasks
-from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax.benchmarks import generate_benchmark
+from atvg_jax.runtime import flops, parallel, rng
+from atvg_jax.train import feed, tasks
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
@@ -25,8 +25,9 @@ def make_config(arguments: argparse.Namespace) -> Any:
   try:
     config = importlib.import_module(f'configs.{name}').get_config(argument)
   except ModuleNotFoundError as error:
-    raise InputError(f'--config={arguments.config}: there is no such file in configs/: give its name, such as '
-                     'vg_grid') from error
+    raise InputError(
+      f'--config={arguments.config}: there is no such file in configs/: give its name, such as vg_grid'
+    ) from error
   if config.task != 'vg':
     raise InputError(f'--config={arguments.config} trains another net: give one of VG-net')
   config.data.dirs = tuple(arguments.data or ())
@@ -63,16 +64,16 @@ def measure(config: Any, steps: int) -> dict[str, float]:
   peak = max(peak, flops.matmul_peak(config.dtype))
   seconds = float(np.median(np.diff(times)))
   return {
-      'devices': float(jax.device_count()),
-      'first step with compilation, s': compiled,
-      'step, s': seconds,
-      PROCESSOR_TIME: float(np.median(np.diff(busy))),
-      'frames/s': config.data.batch_size * config.data.window / seconds,
-      'waiting for data, %': 100 * waited / (times[-1] - times[0]),
-      'GFLOP a step, direct convolutions': per_step / 1e9,
-      'effective GFLOP/s': per_step / seconds / 1e9,
-      'matmul, GFLOP/s': peak / 1e9,
-      'effective rate / matmul rate': per_step / seconds / peak,
+    'devices': float(jax.device_count()),
+    'first step with compilation, s': compiled,
+    'step, s': seconds,
+    PROCESSOR_TIME: float(np.median(np.diff(busy))),
+    'frames/s': config.data.batch_size * config.data.window / seconds,
+    'waiting for data, %': 100 * waited / (times[-1] - times[0]),
+    'GFLOP a step, direct convolutions': per_step / 1e9,
+    'effective GFLOP/s': per_step / seconds / 1e9,
+    'matmul, GFLOP/s': peak / 1e9,
+    'effective rate / matmul rate': per_step / seconds / peak,
   }
 
 
@@ -105,10 +106,13 @@ def _noise(config: Any) -> Iterator[dict[str, np.ndarray]]:
   rest = generator.normal(scale=0.3, size=(clips, features.LANDMARK_SIZE)).astype(np.float32)
   moved = rest[:, None] + generator.normal(scale=0.02, size=(clips, frames, features.LANDMARK_SIZE))
   batch = {
-      features.MFCC: np.zeros((clips, frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
-      features.REST_LANDMARKS: rest, features.EXAMPLE_LANDMARKS: rest,
-      features.LANDMARKS: moved.astype(np.float32), features.MASK: np.ones(clips, np.float32),
-      features.EXAMPLE_IMAGE: generator.integers(0, 256, (clips, size, size, 3), np.uint8),
-      features.VIDEO: generator.integers(0, 256, (clips, frames, size, size, 3), np.uint8)}
+    features.MFCC: np.zeros((clips, frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+    features.REST_LANDMARKS: rest,
+    features.EXAMPLE_LANDMARKS: rest,
+    features.LANDMARKS: moved.astype(np.float32),
+    features.MASK: np.ones(clips, np.float32),
+    features.EXAMPLE_IMAGE: generator.integers(0, 256, (clips, size, size, 3), np.uint8),
+    features.VIDEO: generator.integers(0, 256, (clips, frames, size, size, 3), np.uint8),
+  }
   while True:
     yield batch

@@ -34,8 +34,10 @@ _log = logging.getLogger(__name__)
 
 def _items(state: State) -> dict[str, dict[str, Any]]:
   """The state as the items of a checkpoint, without what is None."""
-  return {item: {name: getattr(state, name) for name in names if getattr(state, name) is not None}
-          for item, names in (('generator', _GENERATOR), ('training', _TRAINING))}
+  return {
+    item: {name: getattr(state, name) for name in names if getattr(state, name) is not None}
+    for item, names in (('generator', _GENERATOR), ('training', _TRAINING))
+  }
 
 
 class Checkpoints:
@@ -49,11 +51,13 @@ class Checkpoints:
 
   def _open(self) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=preservation_policy.LatestN(self._keep), enable_async_checkpointing=True,
-        create=True)
+      preservation_policy=preservation_policy.LatestN(self._keep), enable_async_checkpointing=True, create=True
+    )
     return ocp.CheckpointManager(
-        os.path.join(self._workdir, _FOLDER), options=options,
-        item_handlers={item: ocp.StandardCheckpointHandler() for item in ('generator', 'training')})
+      os.path.join(self._workdir, _FOLDER),
+      options=options,
+      item_handlers={item: ocp.StandardCheckpointHandler() for item in ('generator', 'training')},
+    )
 
   def steps(self) -> list[int]:
     """The steps of which there are checkpoints, in rising order."""
@@ -94,8 +98,10 @@ class Checkpoints:
     except Exception as error:  # Orbax, tensorstore and the file system each have their own
       names = os.listdir(os.path.join(self._workdir, _FOLDER))
       last = max((int(name) for name in names if re.fullmatch(r'\d+', name)), default=0)
-      raise InputError(f'a checkpoint could not be written to {self._workdir} ({_reason(error)}): make room; the same '
-                       f'command goes on from step {last}') from error
+      raise InputError(
+        f'a checkpoint could not be written to {self._workdir} ({_reason(error)}): make room; the same '
+        f'command goes on from step {last}'
+      ) from error
 
   def restore(self, like: State) -> State | None:
     """The newest state that can be read, as NumPy, or None where there is no checkpoint.
@@ -122,22 +128,27 @@ class Checkpoints:
         self._put_aside(damaged)
       return restored
     if damaged:
-      raise InputError(f'no checkpoint in {self._workdir} can be read, all {len(damaged)} are damaged: use '
-                       'another --workdir')
+      raise InputError(
+        f'no checkpoint in {self._workdir} can be read, all {len(damaged)} are damaged: use another --workdir'
+      )
     return None
 
   def _restore(self, step: int, like: State) -> State:
-    wanted = {item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
-              for item, tree in _items(like).items()}
+    wanted = {
+      item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree) for item, tree in _items(like).items()
+    }
     found = self._manager.item_metadata(step)
     for item, tree in wanted.items():
       if found[item] is None:
         raise ValueError(f'the metadata of its {item} cannot be read')
       if _shapes(found[item]) != _shapes(tree):
-        raise InputError(f'checkpoint {step} of {self._workdir} is whole, but of another net or optimizer: go on with '
-                         'the config and the version that it was made with, or use another --workdir')
-    restored = self._manager.restore(step, args=ocp.args.Composite(
-        **{item: ocp.args.StandardRestore(tree) for item, tree in wanted.items()}))
+        raise InputError(
+          f'checkpoint {step} of {self._workdir} is whole, but of another net or optimizer: go on with '
+          'the config and the version that it was made with, or use another --workdir'
+        )
+    restored = self._manager.restore(
+      step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(tree) for item, tree in wanted.items()})
+    )
     return like.replace(**restored['generator'], **restored['training'])
 
   def _put_aside(self, steps: list[int]) -> None:
@@ -168,9 +179,13 @@ class Best:
 
   def _open(self) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=preservation_policy.LatestN(1), enable_async_checkpointing=False, create=True)
-    return ocp.CheckpointManager(self._folder, options=options, item_handlers={
-        'generator': ocp.StandardCheckpointHandler(), 'score': ocp.JsonCheckpointHandler()})
+      preservation_policy=preservation_policy.LatestN(1), enable_async_checkpointing=False, create=True
+    )
+    return ocp.CheckpointManager(
+      self._folder,
+      options=options,
+      item_handlers={'generator': ocp.StandardCheckpointHandler(), 'score': ocp.JsonCheckpointHandler()},
+    )
 
   def offer(self, step: int, state: State, scores: Mapping[str, float]) -> None:
     """Keeps a step's generator if its score is the best yet; the same on all processes.
@@ -181,19 +196,28 @@ class Best:
     if not self._name or not scores:
       return
     if self._name not in scores:
-      raise InputError(f'best_metric={self._name!r} is no number of the evaluation: use one of '
-                       f'{", ".join(sorted(scores))}, after a minus where less is better')
+      raise InputError(
+        f'best_metric={self._name!r} is no number of the evaluation: use one of '
+        f'{", ".join(sorted(scores))}, after a minus where less is better'
+      )
     value = scores[self._name]
     if self.score is not None and not self._sign * value > self._sign * self.score:
       return
     try:
       with self._open() as manager:
-        manager.save(step, force=True, args=ocp.args.Composite(
+        manager.save(
+          step,
+          force=True,
+          args=ocp.args.Composite(
             generator=ocp.args.StandardSave(parallel.to_host(_items(state)['generator'])),
-            score=ocp.args.JsonSave({'metric': self._name, 'value': value})))
+            score=ocp.args.JsonSave({'metric': self._name, 'value': value}),
+          ),
+        )
     except Exception as error:  # as above
-      raise InputError(f'the best generator could not be written to {self._folder} ({_reason(error)}): make room, then '
-                       'go on by the same command') from error
+      raise InputError(
+        f'the best generator could not be written to {self._folder} ({_reason(error)}): make room, then '
+        'go on by the same command'
+      ) from error
     self.step, self.score = step, value
 
   def summary(self) -> dict[str, float]:
@@ -232,18 +256,21 @@ def restore_generator(workdir: str, *, best: bool = False) -> tuple[int, dict[st
   name = BEST_FOLDER if best else _FOLDER
   if not has_checkpoint(workdir, name):
     how = ' with a best_metric' if best else ''
-    raise InputError(f'{workdir} holds no {"best " if best else ""}checkpoint: train there first{how} '
-                     f'(atvg train --workdir={workdir} ...)')
+    raise InputError(
+      f'{workdir} holds no {"best " if best else ""}checkpoint: train there first{how} '
+      f'(atvg train --workdir={workdir} ...)'
+    )
   folder = os.path.join(os.path.abspath(workdir), name)
   steps = sorted((int(name) for name in os.listdir(folder) if re.fullmatch(r'\d+', name)), reverse=True)
   for step in steps:
     try:
       with ocp.CheckpointManager(
-          folder, options=ocp.CheckpointManagerOptions(create=False),
-          item_handlers={'generator': ocp.StandardCheckpointHandler()}) as manager:
+        folder,
+        options=ocp.CheckpointManagerOptions(create=False),
+        item_handlers={'generator': ocp.StandardCheckpointHandler()},
+      ) as manager:
         restored = manager.restore(step, args=ocp.args.Composite(generator=ocp.args.StandardRestore()))
       return step, {'g_batch_stats': {}, **restored['generator']}
     except Exception as error:  # as above
-      _log.warning('checkpoint %d of %s cannot be read (%s): trying the one before', step, workdir,
-                   _reason(error))
+      _log.warning('checkpoint %d of %s cannot be read (%s): trying the one before', step, workdir, _reason(error))
   raise InputError(f'no checkpoint in {workdir} can be read: they are damaged')

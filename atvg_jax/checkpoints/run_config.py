@@ -36,11 +36,14 @@ def claim(config: Any, workdir: str) -> None:
     for name in _FIXED:
       differing = sorted(differences(wanted[name], json.loads(json.dumps(found[name])), name))
       if differing:
-        raise InputError(f'{workdir} holds a run with another {", ".join(differing)}: use another --workdir, or '
-                         'that run\'s config')
+        raise InputError(
+          f"{workdir} holds a run with another {', '.join(differing)}: use another --workdir, or that run's config"
+        )
     if bool(found['ema_decay']) != bool(wanted['ema_decay']):
-      raise InputError(f'{workdir} holds a run with ema_decay={found["ema_decay"]}, and a moving average cannot begin '
-                       'or end in the middle: use another --workdir')
+      raise InputError(
+        f'{workdir} holds a run with ema_decay={found["ema_decay"]}, and a moving average cannot begin '
+        'or end in the middle: use another --workdir'
+      )
   if parallel.is_main_process():
     os.makedirs(workdir, exist_ok=True)
     _write_json(path, wanted)
@@ -62,8 +65,11 @@ def _write_json(path: str, value: Mapping[str, Any]) -> None:
 def differences(left: Any, right: Any, name: str) -> list[str]:
   """The names of fields in which two configs differ."""
   if isinstance(left, Mapping) and isinstance(right, Mapping):
-    return [difference for key in {*left, *right}
-            for difference in differences(left.get(key), right.get(key), f'{name}.{key}')]
+    return [
+      difference
+      for key in {*left, *right}
+      for difference in differences(left.get(key), right.get(key), f'{name}.{key}')
+    ]
   return [] if left == right else [name]
 
 

@@ -36,6 +36,7 @@ class Bundle(NamedTuple):
     basis: the landmark basis that an AT-net's coefficients refer to, else None.
     provenance: step, licence, scores and the like.
   """
+
   kind: str
   config: dict[str, Any]
   params: Any
@@ -54,8 +55,9 @@ def save(path: str, bundle: Bundle, *, half: bool = True) -> None:
   for name, array in _flatten('params', bundle.params).items():
     arrays[name] = np.asarray(array, np.float16 if half else np.float32)
     if not np.isfinite(arrays[name]).all():
-      raise InputError(f'{name} holds numbers that are not finite in {arrays[name].dtype}: these weights cannot be '
-                       'packed')
+      raise InputError(
+        f'{name} holds numbers that are not finite in {arrays[name].dtype}: these weights cannot be packed'
+      )
   arrays |= {name: np.asarray(array, np.float32) for name, array in _flatten('batch_stats', bundle.batch_stats).items()}
   if bundle.basis is not None:
     arrays |= {f'basis/{name}': np.asarray(array, np.float32) for name, array in bundle.basis._asdict().items()}
@@ -87,14 +89,22 @@ def load(path: str) -> Bundle:
       raise InputError(f'{path} is of format {metadata["format"]}, this version reads {_FORMAT}: update atvg_jax')
     groups = _unflatten({name: np.asarray(array, np.float32) for name, array in arrays.items()})
     basis = lm.LandmarkBasis(**groups['basis']) if 'basis' in groups else None
-    return Bundle(metadata['kind'], run_config.tupled(metadata['config']), groups['params'],
-                  groups.get('batch_stats', {}), basis, metadata['provenance'])
+    return Bundle(
+      metadata['kind'],
+      run_config.tupled(metadata['config']),
+      groups['params'],
+      groups.get('batch_stats', {}),
+      basis,
+      metadata['provenance'],
+    )
   except InputError:
     raise
   except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise InputError(f"{path} holds no weights of atvg_jax ({reason}): name an .npz file written by 'atvg release', or a "
-                     'training workdir') from error
+    raise InputError(
+      f"{path} holds no weights of atvg_jax ({reason}): name an .npz file written by 'atvg release', or a "
+      'training workdir'
+    ) from error
 
 
 def packaged_weights(kind: str) -> str:
@@ -118,8 +128,9 @@ def load_nets(paths: Sequence[str | os.PathLike] | None) -> tuple[Bundle, Bundle
   for path in map(os.fspath, paths or ()):
     bundle = load_net(path)
     if bundle.kind in found:
-      raise InputError(f'{found[bundle.kind][0]} and {path} are both weights of {bundle.kind.upper()}-net: give one '
-                       'of each net')
+      raise InputError(
+        f'{found[bundle.kind][0]} and {path} are both weights of {bundle.kind.upper()}-net: give one of each net'
+      )
     found[bundle.kind] = (path, bundle)
   return tuple(found[kind][1] if kind in found else load_net(packaged_weights(kind)) for kind in _KINDS)
 
@@ -145,8 +156,14 @@ def _load_workdir(workdir: str) -> Bundle:
   step, generator = orbax_checkpoints.restore_generator(workdir, best=best)
   basis = lm.load(os.path.join(workdir, lm.BASIS_FILE)) if config['task'] == 'at' else None
   provenance = {'step': step, 'licence': config.get('licence', ''), 'scores': _last_scores(workdir, step)}
-  return Bundle(config['task'], config, generator.get('g_ema_params', generator['g_params']),
-                generator['g_batch_stats'], basis, provenance)
+  return Bundle(
+    config['task'],
+    config,
+    generator.get('g_ema_params', generator['g_params']),
+    generator['g_batch_stats'],
+    basis,
+    provenance,
+  )
 
 
 def starting_point(path: str, kind: str) -> Bundle:
@@ -169,16 +186,28 @@ def start_from(state: Any, bundle: Bundle, path: str) -> Any:
   """
   wanted = {'params': state.g_params, 'batch_stats': state.g_batch_stats}
   given = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
-  shapes, found = ({name: np.shape(leaf) for group, tree in groups.items() for name, leaf in _flatten(group, tree).items()
-                    if not hasattr(leaf, 'items')} for groups in (wanted, given))
+  shapes, found = (
+    {
+      name: np.shape(leaf)
+      for group, tree in groups.items()
+      for name, leaf in _flatten(group, tree).items()
+      if not hasattr(leaf, 'items')
+    }
+    for groups in (wanted, given)
+  )
   differing = sorted(name for name in {*shapes, *found} if shapes.get(name) != found.get(name))
   if differing:
-    raise InputError(f'init_from={path} is of a net with other layers or widths ({", ".join(differing[:3])}'
-                     f'{", …" if differing[3:] else ""}): give this config the `model` that it was trained with')
+    raise InputError(
+      f'init_from={path} is of a net with other layers or widths ({", ".join(differing[:3])}'
+      f'{", …" if differing[3:] else ""}): give this config the `model` that it was trained with'
+    )
   # A copy for the moving average: both are donated to the training step.
   ema = None if state.g_ema_params is None else jax.tree.map(jnp.array, bundle.params)
-  return state.replace(g_params=jax.tree.map(jnp.asarray, bundle.params),
-                       g_batch_stats=jax.tree.map(jnp.asarray, bundle.batch_stats), g_ema_params=ema)
+  return state.replace(
+    g_params=jax.tree.map(jnp.asarray, bundle.params),
+    g_batch_stats=jax.tree.map(jnp.asarray, bundle.batch_stats),
+    g_ema_params=ema,
+  )
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
@@ -213,8 +242,10 @@ def release(workdir: str, out: str) -> None:
   bundle = load(workdir)
   save(out, bundle)
   size = sum(array.size for array in _flatten('params', bundle.params).values())
-  print(f'{out}: {bundle.kind}-net of {size / 1e6:.2f} M parameters, step {bundle.provenance.get("step")}, '
-        f'{os.path.getsize(out) / 1e6:.1f} MB')
+  print(
+    f'{out}: {bundle.kind}-net of {size / 1e6:.2f} M parameters, step {bundle.provenance.get("step")}, '
+    f'{os.path.getsize(out) / 1e6:.1f} MB'
+  )
 
 
 def _flatten(prefix: str, tree: Any) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 import os
 from typing import Any
 
-from atvg_jax.generate import published_weights
 from atvg_jax.checkpoints import weights
 from atvg_jax.convert import torch_files, torch_weights
+from atvg_jax.generate import published_weights
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
@@ -13,21 +13,21 @@ from data_pipelines.errors import InputError
 
 # By the file that is written: kind of net, the net, and the keywords that make it from a config.
 _NETS = {
-    'at': ('at', AtNet(), {}),
-    'at_single': ('at', AtSingle(), {'name': 'at_single'}),
-    'vg': ('vg', VgNet(recurrence='batch'), {'recurrence': 'batch'}),
-    'discriminator': ('discriminator', RegressionDiscriminator(), {}),
+  'at': ('at', AtNet(), {}),
+  'at_single': ('at', AtSingle(), {'name': 'at_single'}),
+  'vg': ('vg', VgNet(recurrence='batch'), {'recurrence': 'batch'}),
+  'discriminator': ('discriminator', RegressionDiscriminator(), {}),
 }
 
 
 def import_torch(
-    *,
-    at: str | None = None,
-    vg: str | None = None,
-    at_single: str | None = None,
-    discriminator: str | None = None,
-    basics: str | None = None,
-    out: str,
+  *,
+  at: str | None = None,
+  vg: str | None = None,
+  at_single: str | None = None,
+  discriminator: str | None = None,
+  basics: str | None = None,
+  out: str,
 ) -> list[str]:
   """Converts released files; those of AT-net and VG-net carry the switch `published` with them.
 
@@ -58,13 +58,17 @@ def import_torch(
     kind, net, model = _NETS[name]
     variables = torch_weights.convert(net, torch_files.load_state_dict(path), path)
     bundles[name] = weights.Bundle(
-        kind=kind,
-        config=_config(kind, model, arrays),
-        params=variables['params'],
-        batch_stats=variables.get('batch_stats', {}),
-        basis=basis if kind == 'at' else None,
-        provenance={'step': None, 'licence': 'MIT', 'source': os.path.basename(path),
-                    'paper': 'Chen et al., CVPR 2019, arXiv 1905.03820'},
+      kind=kind,
+      config=_config(kind, model, arrays),
+      params=variables['params'],
+      batch_stats=variables.get('batch_stats', {}),
+      basis=basis if kind == 'at' else None,
+      provenance={
+        'step': None,
+        'licence': 'MIT',
+        'source': os.path.basename(path),
+        'paper': 'Chen et al., CVPR 2019, arXiv 1905.03820',
+      },
     )
   os.makedirs(out, exist_ok=True)
   written = []

@@ -32,11 +32,13 @@ def load_state_dict(path: str) -> dict[str, np.ndarray]:
       loaded = torch.load(path, map_location='cpu', weights_only=True)
   except pickle.UnpicklingError as error:
     # PyTorch's own words advise to run the code.
-    raise InputError(f'{path} holds something else than tensors, and none of it was run: name a published .pth '
-                     'file') from error
+    raise InputError(
+      f'{path} holds something else than tensors, and none of it was run: name a published .pth file'
+    ) from error
   except Exception as error:  # PyTorch's reader raises a dozen kinds for damaged files
     raise InputError(f'{path} is damaged, or no .pth file: get it again') from error
   if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
     raise InputError(f'{path} does not hold a state dict, that is names and tensors: name a published .pth file')
-  return {str(key): value.float().numpy() if value.is_floating_point() else value.numpy()
-          for key, value in loaded.items()}
+  return {
+    str(key): value.float().numpy() if value.is_floating_point() else value.numpy() for key, value in loaded.items()
+  }

@@ -4,15 +4,15 @@ A net's layout is a list of rules, one for each of our arrays: where it is, whic
 and how. What a state dict should hold is worked out from our net's own shapes, so any widths will do.
 """
 
-from collections.abc import Callable, Mapping
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from flax import traverse_util
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from flax import traverse_util
 
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
@@ -64,10 +64,10 @@ def _up_kernel(path: str, key: str) -> Rule:
 def _norm(path: str, key: str) -> list[Rule]:
   params, statistics = f'params/{path}', f'batch_stats/{path}'
   return [
-      _same(f'{params}/scale', f'{key}.weight'),
-      _same(f'{params}/bias', f'{key}.bias'),
-      _same(f'{statistics}/mean', f'{key}.running_mean'),
-      _same(f'{statistics}/var', f'{key}.running_var'),
+    _same(f'{params}/scale', f'{key}.weight'),
+    _same(f'{params}/bias', f'{key}.bias'),
+    _same(f'{statistics}/mean', f'{key}.running_mean'),
+    _same(f'{statistics}/var', f'{key}.running_var'),
   ]
 
 
@@ -107,9 +107,9 @@ def _lstm(layers: int) -> list[Rule]:
   for layer in range(layers):
     biases = (f'lstm.bias_ih_l{layer}', f'lstm.bias_hh_l{layer}')
     rules += [
-        _matrix(f'params/lstm/input_kernel{layer}', f'lstm.weight_ih_l{layer}'),
-        _matrix(f'params/lstm/hidden_kernel{layer}', f'lstm.weight_hh_l{layer}'),
-        Rule(f'params/lstm/bias{layer}', biases, lambda s: (s, s), lambda a, b: a + b),
+      _matrix(f'params/lstm/input_kernel{layer}', f'lstm.weight_ih_l{layer}'),
+      _matrix(f'params/lstm/hidden_kernel{layer}', f'lstm.weight_hh_l{layer}'),
+      Rule(f'params/lstm/bias{layer}', biases, lambda s: (s, s), lambda a, b: a + b),
     ]
   return rules
 
@@ -141,17 +141,17 @@ def _at_single_rules(net: AtSingle) -> list[Rule]:
 
 def _vg_rules(net: VgNet) -> list[Rule]:
   rules = [
-      *_conv('stem', 'image_encoder1.1'),
-      *_conv('encoder0', 'image_encoder1.2'),
-      *_conv('encoder1', 'image_encoder1.3'),
-      *_conv('deep0', 'image_encoder2.0'),
-      *_conv('deep1', 'image_encoder2.1'),
-      *_dense('landmark_dense', 'landmark_encoder.0'),
-      *_conv('landmark_conv', 'landmark_encoder_stage2.0'),
-      *_conv('landmark_feature', 'lmark_feature.0'),
-      *_up('landmark_attention0', 'lmark_att', 0, bias=True),
-      *_up('landmark_attention1', 'lmark_att', 3, bias=True),
-      *_conv('landmark_attention2', 'lmark_att.6', norm=False),
+    *_conv('stem', 'image_encoder1.1'),
+    *_conv('encoder0', 'image_encoder1.2'),
+    *_conv('encoder1', 'image_encoder1.3'),
+    *_conv('deep0', 'image_encoder2.0'),
+    *_conv('deep1', 'image_encoder2.1'),
+    *_dense('landmark_dense', 'landmark_encoder.0'),
+    *_conv('landmark_conv', 'landmark_encoder_stage2.0'),
+    *_conv('landmark_feature', 'lmark_feature.0'),
+    *_up('landmark_attention0', 'lmark_att', 0, bias=True),
+    *_up('landmark_attention1', 'lmark_att', 3, bias=True),
+    *_conv('landmark_attention2', 'lmark_att.6', norm=False),
   ]
   # Ours has what differs from frame to frame first, theirs the image.
   image = net.deep_features[-1]
@@ -175,20 +175,20 @@ def _vg_rules(net: VgNet) -> list[Rule]:
     return tuple((out, shape[2], shape[0], shape[1]) for out in (3, 1))
 
   rules.append(
-      Rule(
-          'params/heads/kernel',
-          tuple(f'{key}.weight' for key in heads),
-          kernel_shapes,
-          lambda *w: np.concatenate(w).transpose(2, 3, 1, 0),
-      )
+    Rule(
+      'params/heads/kernel',
+      tuple(f'{key}.weight' for key in heads),
+      kernel_shapes,
+      lambda *w: np.concatenate(w).transpose(2, 3, 1, 0),
+    )
   )
   rules.append(
-      Rule(
-          'params/heads/bias',
-          tuple(f'{key}.bias' for key in heads),
-          lambda s: ((3,), (1,)),
-          lambda *w: np.concatenate(w),
-      )
+    Rule(
+      'params/heads/bias',
+      tuple(f'{key}.bias' for key in heads),
+      lambda s: ((3,), (1,)),
+      lambda *w: np.concatenate(w),
+    )
   )
   return rules
 
@@ -213,10 +213,10 @@ _LANDMARKS = (1, features.LANDMARK_SIZE)
 _MFCC = (1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
 _IMAGE = (1, features.IMAGE_SIZE, features.IMAGE_SIZE, 3)
 _LAYOUTS = {
-    AtNet: _Layout(_at_rules, ((1, 6), _MFCC)),
-    AtSingle: _Layout(_at_single_rules, (_MFCC,)),
-    VgNet: _Layout(_vg_rules, (_IMAGE, _LANDMARKS, (1, *_LANDMARKS))),
-    RegressionDiscriminator: _Layout(_discriminator_rules, ((1, *_IMAGE), _LANDMARKS), ('decoder.',)),
+  AtNet: _Layout(_at_rules, ((1, 6), _MFCC)),
+  AtSingle: _Layout(_at_single_rules, (_MFCC,)),
+  VgNet: _Layout(_vg_rules, (_IMAGE, _LANDMARKS, (1, *_LANDMARKS))),
+  RegressionDiscriminator: _Layout(_discriminator_rules, ((1, *_IMAGE), _LANDMARKS), ('decoder.',)),
 }
 
 
@@ -251,8 +251,8 @@ def convert(net: nn.Module, state_dict: StateDict, source: str = 'the state dict
   wanted = {key: shape for rule in todo for key, shape in zip(rule.keys, rule.shapes(shapes[rule.path]), strict=True)}
   _check(net, entries, wanted, source)
   arrays = {
-      rule.path: np.ascontiguousarray(rule.convert(*(np.asarray(entries[key], np.float32) for key in rule.keys)))
-      for rule in todo
+    rule.path: np.ascontiguousarray(rule.convert(*(np.asarray(entries[key], np.float32) for key in rule.keys)))
+    for rule in todo
   }
   return traverse_util.unflatten_dict(arrays, sep='/')
 
@@ -261,15 +261,24 @@ def _check(net: nn.Module, entries: StateDict, wanted: Mapping[str, Shape], sour
   """Raises InputError that names every difference between what a state dict holds and what is wanted."""
   unused = _LAYOUTS[type(net)].unused
   missing = [key for key in wanted if key not in entries]
-  unexpected = [key for key in entries
-                if key not in wanted and not key.startswith(unused) and not key.endswith('num_batches_tracked')]
-  misshapen = [f'{key} {list(np.shape(entries[key]))} instead of {list(shape)}'
-               for key, shape in wanted.items() if key in entries and np.shape(entries[key]) != shape]
+  unexpected = [
+    key
+    for key in entries
+    if key not in wanted and not key.startswith(unused) and not key.endswith('num_batches_tracked')
+  ]
+  misshapen = [
+    f'{key} {list(np.shape(entries[key]))} instead of {list(shape)}'
+    for key, shape in wanted.items()
+    if key in entries and np.shape(entries[key]) != shape
+  ]
   if not missing and not unexpected and not misshapen:
     return
   problems = {'missing': missing, 'unexpected': unexpected, 'misshapen': misshapen}
   listed = '; '.join(f'{len(keys)} {what}: {", ".join(keys)}' for what, keys in problems.items() if keys)
-  others = [other.__name__ for other in _LAYOUTS if other is not type(net)
-            and {key for rule in rules(other()) for key in rule.keys} <= entries.keys()]
+  others = [
+    other.__name__
+    for other in _LAYOUTS
+    if other is not type(net) and {key for rule in rules(other()) for key in rule.keys} <= entries.keys()
+  ]
   hint = f', but those of {others[0]}' if others else ''
   raise InputError(f'{source} does not hold the weights of the published {type(net).__name__}{hint} ({listed})')

@@ -1,57 +1,54 @@
 """The scores of one video against the clip that it should be: frames and landmarks in, a dict of numbers out."""
 
-from collections.abc import Mapping, Sequence
 import itertools
 import threading
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.faces import face_alignment
-from atvg_jax.metrics import published_metrics
-from atvg_jax.metrics import landmark_metrics
-from atvg_jax.metrics import cpbd, image_metrics
 from atvg_jax.generate import streaming
-from data_pipelines.faces import face_landmarker
+from atvg_jax.metrics import cpbd, image_metrics, landmark_metrics, published_metrics
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
 
 # name → (heading, format, which way is better: 1 up, -1 down, 0 neither).
 COLUMNS: Mapping[str, tuple[str, str, int]] = {
-    'psnr': ('PSNR', '.2f', 1),
-    'ssim': ('SSIM', '.4f', 1),
-    'psnr_mouth': ('PSNR mouth', '.2f', 1),
-    'ssim_mouth': ('SSIM mouth', '.4f', 1),
-    'psnr_lips': ('PSNR lips', '.2f', 1),
-    'ssim_lips': ('SSIM lips', '.4f', 1),
-    'cpbd': ('CPBD', '.3f', 0),
-    'cpbd_mouth': ('CPBD mouth', '.3f', 0),
-    'cpbd_lips': ('CPBD lips', '.3f', 0),
-    'lmd': ('LMD', '.2f', -1),
-    'lmd_face': ('LMD face', '.2f', -1),
-    'opening_r': ('opening r', '.3f', 1),
-    'opening_range': ('range', '.2f', 0),
-    'lag': ('lag', '+.1f', 0),
-    'velocity_error': ('velocity', '.3f', -1),
-    'jitter': ('jitter', '.2f', -1),
-    'identity_drift': ('drift', '.2f', -1),
-    'color_shift': ('colour', '.2f', -1),
+  'psnr': ('PSNR', '.2f', 1),
+  'ssim': ('SSIM', '.4f', 1),
+  'psnr_mouth': ('PSNR mouth', '.2f', 1),
+  'ssim_mouth': ('SSIM mouth', '.4f', 1),
+  'psnr_lips': ('PSNR lips', '.2f', 1),
+  'ssim_lips': ('SSIM lips', '.4f', 1),
+  'cpbd': ('CPBD', '.3f', 0),
+  'cpbd_mouth': ('CPBD mouth', '.3f', 0),
+  'cpbd_lips': ('CPBD lips', '.3f', 0),
+  'lmd': ('LMD', '.2f', -1),
+  'lmd_face': ('LMD face', '.2f', -1),
+  'opening_r': ('opening r', '.3f', 1),
+  'opening_range': ('range', '.2f', 0),
+  'lag': ('lag', '+.1f', 0),
+  'velocity_error': ('velocity', '.3f', -1),
+  'jitter': ('jitter', '.2f', -1),
+  'identity_drift': ('drift', '.2f', -1),
+  'color_shift': ('colour', '.2f', -1),
 }
 # What takes the place of some of them under the protocol 'published', in the published units.
 PUBLISHED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
-    'psnr_published': ('published "PSNR"', '.2f', 1),
-    'ssim_published': ('published SSIM', '.4f', 1),
-    'lmd_published': ('published LMD', '.2f', -1),
-    'cpbd_published': ('published CPBD', '.3f', 0),
+  'psnr_published': ('published "PSNR"', '.2f', 1),
+  'ssim_published': ('published SSIM', '.4f', 1),
+  'lmd_published': ('published LMD', '.2f', -1),
+  'cpbd_published': ('published CPBD', '.3f', 0),
 }
 
 # What networks of others say, where they are called; see `judges.panel`.
 JUDGED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
-    'lpips': ('LPIPS', '.4f', -1),
-    'lse_c': ('LSE-C', '.2f', 1),
-    'lse_d': ('LSE-D', '.2f', -1),
-    'fid': ('FID', '.1f', -1),
+  'lpips': ('LPIPS', '.4f', -1),
+  'lse_c': ('LSE-C', '.2f', 1),
+  'lse_d': ('LSE-D', '.2f', -1),
+  'fid': ('FID', '.1f', -1),
 }
 
 WINDOW = 15  # frames: of 75, the most usual length of clips, none is left over
@@ -71,8 +68,9 @@ def _score_window(ours: list[jax.Array], true: jax.Array, boxes: jax.Array) -> l
   return image_metrics.region_scores(ours, true, boxes)
 
 
-def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
-             landmarks: Sequence[np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def likeness(
+  videos: Mapping[str, np.ndarray], true: np.ndarray, landmarks: Sequence[np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
   """PSNR (dB) and SSIM of every frame: of the whole crop, of the lower part where mouth and chin move, and of the lips.
 
   Args:
@@ -87,15 +85,25 @@ def likeness(videos: Mapping[str, np.ndarray], true: np.ndarray,
   mouth = [bound for part in image_metrics.mouth_box(size) for bound in (part.start, part.stop)]
   boxes = np.array([[(0, size, 0, size), mouth, image_metrics.lips_box(clip, size)] for clip in landmarks], np.int32)
   unequal = {row: video for row, video in videos.items() if video is not true}
-  pieces = [streaming.split(video, WINDOW) if video.shape[1] == true.shape[1] else itertools.repeat(video)
-            for video in unequal.values()]
+  pieces = [
+    streaming.split(video, WINDOW) if video.shape[1] == true.shape[1] else itertools.repeat(video)
+    for video in unequal.values()
+  ]
   windows = zip(streaming.split(true, WINDOW), *pieces) if unequal else ()
   scored = [_score_window(ours, true_part, boxes) for true_part, *ours in windows]
-  found = {row: [np.concatenate(parts, axis=1)[:, :true.shape[1]] for parts in zip(*of_row, strict=True)]
-           for row, of_row in zip(unequal, zip(*scored, strict=True), strict=True)}
+  found = {
+    row: [np.concatenate(parts, axis=1)[:, : true.shape[1]] for parts in zip(*of_row, strict=True)]
+    for row, of_row in zip(unequal, zip(*scored, strict=True), strict=True)
+  }
   perfect = [np.full((*true.shape[:2], len(_REGIONS)), value, np.float32) for value in (image_metrics.MAX_PSNR, 1)]
-  return {row: {f'{name}{region}': values[..., i] for i, region in enumerate(_REGIONS)
-                for name, values in zip(('psnr', 'ssim'), found.get(row, perfect), strict=True)} for row in videos}
+  return {
+    row: {
+      f'{name}{region}': values[..., i]
+      for i, region in enumerate(_REGIONS)
+      for name, values in zip(('psnr', 'ssim'), found.get(row, perfect), strict=True)
+    }
+    for row in videos
+  }
 
 
 _threads = threading.local()
@@ -111,7 +119,7 @@ def landmarker() -> face_landmarker.FaceLandmarker:
 def follow(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> face_landmarker.Track | None:
   """Follows the face through aligned crops uint8 [T, 128, 128, 3]; its points are the crops'. None where no face is seen."""
   padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
-  pieces = (np.pad(crops[start:start + WINDOW], padding, mode='edge') for start in range(0, len(crops), WINDOW))
+  pieces = (np.pad(crops[start : start + WINDOW], padding, mode='edge') for start in range(0, len(crops), WINDOW))
   try:
     track = landmarker.track(itertools.chain.from_iterable(pieces))
   except InputError:
@@ -137,8 +145,9 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
     NaN where there is nothing to say. Where no face was found there are no distances, and the correlation is 0: a mouth
     that nobody sees does not follow. It is 0 for a mouth that stands still, too, and that has no lag.
   """
-  nothing = dict.fromkeys(('lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'),
-                          float('nan'))
+  nothing = dict.fromkeys(
+    ('lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'), float('nan')
+  )
   if found is None:
     return nothing | {'opening_r': 0.0, 'opening_range': 0.0}
   points, true_points = face_alignment.denormalise(found), face_alignment.denormalise(true)  # [T, 68, 2] pixels
@@ -151,7 +160,9 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
     scores['jitter'] = float(landmark_metrics.jitter(found))
   opening, true_opening = face_alignment.mouth_opening(found), face_alignment.mouth_opening(true)
   if np.std(true_opening) > _STILL:
-    scores['opening_r'] = float(landmark_metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
+    scores['opening_r'] = (
+      float(landmark_metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
+    )
     scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
     if np.std(opening) > _STILL and len(found) >= _MAX_LAG + 3:
       scores['lag'] = float(landmark_metrics.best_lag(opening, true_opening, _MAX_LAG)[0])
@@ -175,32 +186,52 @@ def picture_scores(frames: np.ndarray, example: np.ndarray, lips: tuple[int, int
     frames = frames[:1]  # a picture that stands still: looked at once
   size = frames.shape[1]
   grey = np.rint(frames[::_SHARPNESS_STRIDE] @ np.array([0.299, 0.587, 0.114]))
-  mouth = grey[:, size - 4 - 64:size - 4, size // 2 - 32:size // 2 + 32]
+  mouth = grey[:, size - 4 - 64 : size - 4, size // 2 - 32 : size // 2 + 32]
   whole, of_lips = cpbd.cpbd_with_part(grey, lips)
   upper = slice(0, size // 2)
   drift = np.abs(frames[:, upper].astype(np.int16) - example[upper].astype(np.int16))
   shift = frames.mean(axis=(1, 2)) - example.mean(axis=(0, 1))  # [T, 3]
-  return {'cpbd': float(whole.mean()),
-          'cpbd_mouth': float(cpbd.cpbd(mouth).mean()),
-          'cpbd_lips': float(of_lips.mean()),
-          'identity_drift': float(drift.mean()),
-          'color_shift': float(np.abs(shift).mean(axis=0).max())}
+  return {
+    'cpbd': float(whole.mean()),
+    'cpbd_mouth': float(cpbd.cpbd(mouth).mean()),
+    'cpbd_lips': float(of_lips.mean()),
+    'identity_drift': float(drift.mean()),
+    'color_shift': float(np.abs(shift).mean(axis=0).max()),
+  }
 
 
-def published_scores(frames: np.ndarray, true_frames: np.ndarray, found: np.ndarray | None,
-                     true: np.ndarray) -> dict[str, float]:
+def published_scores(
+  frames: np.ndarray, true_frames: np.ndarray, found: np.ndarray | None, true: np.ndarray
+) -> dict[str, float]:
   """The published script's formulas on frames uint8 [T, 128, 128, 3] and landmarks [T, 136]; see docs/fidelity.md."""
   pairs = list(zip(frames[::_SHARPNESS_STRIDE], true_frames[::_SHARPNESS_STRIDE], strict=True))
   return {
-      'psnr_published': float(np.mean([published_metrics.psnr_published(*map(published_metrics.published_grey, pair)) for pair in pairs])),
-      'ssim_published': float(np.mean([published_metrics.ssim_published(*map(published_metrics.published_image, pair)) for pair in pairs])),
-      'lmd_published': float('nan') if found is None else float(np.mean(published_metrics.lmd_published_sum(found, true))),
-      'cpbd_published': float(cpbd.cpbd_published(np.stack([published_metrics.published_grey(ours) for ours, _ in pairs])).mean())}
+    'psnr_published': float(
+      np.mean([published_metrics.psnr_published(*map(published_metrics.published_grey, pair)) for pair in pairs])
+    ),
+    'ssim_published': float(
+      np.mean([published_metrics.ssim_published(*map(published_metrics.published_image, pair)) for pair in pairs])
+    ),
+    'lmd_published': float('nan')
+    if found is None
+    else float(np.mean(published_metrics.lmd_published_sum(found, true))),
+    'cpbd_published': float(
+      cpbd.cpbd_published(np.stack([published_metrics.published_grey(ours) for ours, _ in pairs])).mean()
+    ),
+  }
 
 
-def of_clip(landmarker: face_landmarker.FaceLandmarker, frames: np.ndarray, true_frames: np.ndarray, true: np.ndarray,
-            example: np.ndarray, likenesses: Mapping[str, np.ndarray], *, published: bool = False,
-            found: np.ndarray | None = None) -> dict[str, float]:
+def of_clip(
+  landmarker: face_landmarker.FaceLandmarker,
+  frames: np.ndarray,
+  true_frames: np.ndarray,
+  true: np.ndarray,
+  example: np.ndarray,
+  likenesses: Mapping[str, np.ndarray],
+  *,
+  published: bool = False,
+  found: np.ndarray | None = None,
+) -> dict[str, float]:
   """All scores of one video.
 
   Args:
@@ -222,7 +253,9 @@ def of_clip(landmarker: face_landmarker.FaceLandmarker, frames: np.ndarray, true
   if not others.any():
     others[:] = True
   scores = {name: float(values[others].mean()) for name, values in likenesses.items()}
-  scores |= picture_scores(frames, example, image_metrics.lips_box(true, frames.shape[1])) | landmark_scores(found, true)
+  scores |= picture_scores(frames, example, image_metrics.lips_box(true, frames.shape[1])) | landmark_scores(
+    found, true
+  )
   if published:
     scores |= published_scores(frames, true_frames, found, true)
   return scores
@@ -230,4 +263,8 @@ def of_clip(landmarker: face_landmarker.FaceLandmarker, frames: np.ndarray, true
 
 def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[str, str, int]]:
   """Those of all columns that some row has."""
-  return {name: column for name, column in (COLUMNS | JUDGED_COLUMNS | PUBLISHED_COLUMNS).items() if any(name in row for row in rows)}
+  return {
+    name: column
+    for name, column in (COLUMNS | JUDGED_COLUMNS | PUBLISHED_COLUMNS).items()
+    if any(name in row for row in rows)
+  }

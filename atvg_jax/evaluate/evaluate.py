@@ -18,31 +18,45 @@ Protocols say where the example frame comes from:
 * published: the clip's first frame, as in the published tables, with the published formulas beside the right ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
 import concurrent.futures
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from data_pipelines.faces import face_alignment
+from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.evaluate import clip_scores, score_page, score_tables
+from atvg_jax.evaluate.metric_networks import panel
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.portrait import Portrait
-from atvg_jax.checkpoints.weights import load_nets
-from atvg_jax.evaluate.metric_networks import panel
 from data_pipelines import features
-from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import video_reader
 
 # Protocol → where `input_pipeline.eval_batches` takes the example frame from.
-PROTOCOLS = {'same-clip': 'same-clip', 'other-clip': 'other-clip', 'cross-speaker': 'other-speaker',
-             'published': 'first-frame'}
+PROTOCOLS = {
+  'same-clip': 'same-clip',
+  'other-clip': 'other-clip',
+  'cross-speaker': 'other-speaker',
+  'published': 'first-frame',
+}
 
-_NEEDS_TRUE_FRAMES = ('psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', 'lmd', 'lmd_face',
-                      'velocity_error', 'lpips')
+_NEEDS_TRUE_FRAMES = (
+  'psnr',
+  'ssim',
+  'psnr_mouth',
+  'ssim_mouth',
+  'psnr_lips',
+  'ssim_lips',
+  'lmd',
+  'lmd_face',
+  'velocity_error',
+  'lpips',
+)
 
 _BY_FRAME = features.VIDEO, features.LANDMARKS, features.MFCC, features.FRAME_MASK
 
@@ -54,9 +68,17 @@ class Scored(NamedTuple):
   videos: dict[str, np.ndarray]  # row → uint8 [T, 128, 128, 3]
 
 
-def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, protocol: str = 'same-clip',
-        batch_size: int = 4, max_clips: int | None = None, out: str | None = None,
-        judges: panel.Panel | None = None) -> str:
+def run(
+  dirs: Sequence[str],
+  split: str,
+  *,
+  nets: Sequence[str] | None = None,
+  protocol: str = 'same-clip',
+  batch_size: int = 4,
+  max_clips: int | None = None,
+  out: str | None = None,
+  judges: panel.Panel | None = None,
+) -> str:
   """Scores weights on the split of each folder.
 
   Args:
@@ -81,14 +103,17 @@ def run(dirs: Sequence[str], split: str, *, nets: Sequence[str] | None = None, p
   warming = _pool.submit(_warm_up, generator, batch_size)
   from data_pipelines import input_pipeline  # import TensorFlow, which takes seconds
   from data_pipelines.records import record_index
+
   judges = judges or panel.Panel()
   tables, sets = {}, {}
   for directory in dirs:
     index = record_index.load(directory, split)
     speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
-    batches = input_pipeline.iterate(input_pipeline.eval_batches(
-        (directory,), split=split, batch_size=batch_size, example=PROTOCOLS[protocol],
-        with_audio=judges.needs_sound))
+    batches = input_pipeline.iterate(
+      input_pipeline.eval_batches(
+        (directory,), split=split, batch_size=batch_size, example=PROTOCOLS[protocol], with_audio=judges.needs_sound
+      )
+    )
     warming.result()
     scored = evaluate(generator, first(batches, max_clips), speakers, protocol, judges)
     total = min(len(speakers), max_clips or len(speakers))
@@ -120,8 +145,13 @@ def run_folders(real: str, generated: str, *, out: str | None = None, judges: pa
   return _report(tables, {generated: judges.of_set()}, {'real': real}, out)
 
 
-def evaluate(generator: Generator, batches: Iterator[Mapping[str, np.ndarray]], speakers: Mapping[str, str],
-             protocol: str = 'same-clip', judges: panel.Panel | None = None) -> Iterator[Scored]:
+def evaluate(
+  generator: Generator,
+  batches: Iterator[Mapping[str, np.ndarray]],
+  speakers: Mapping[str, str],
+  protocol: str = 'same-clip',
+  judges: panel.Panel | None = None,
+) -> Iterator[Scored]:
   """Generates and scores every clip.
 
   Args:
@@ -146,14 +176,19 @@ def _warm_up(generator: Generator, batch_size: int) -> None:
   """Compiles what scoring needs, by black frames of no clip: beside the import of TensorFlow it costs no time."""
   size, length = features.IMAGE_SIZE, clip_scores.WINDOW
   face = face_alignment.normalise(face_alignment.TEMPLATE)  # the published steps cannot take points without any spread
-  _drawn(generator, {
+  _drawn(
+    generator,
+    {
       features.EXAMPLE_IMAGE: np.zeros((batch_size, size, size, 3), np.uint8),
       features.EXAMPLE_LANDMARKS: np.tile(face, (batch_size, 1)),
       features.VIDEO: np.zeros((batch_size, length, size, size, 3), np.uint8),
       features.LANDMARKS: np.tile(face, (batch_size, length, 1)),
       features.MFCC: np.zeros((batch_size, length, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
       features.FRAME_MASK: np.ones((batch_size, length), np.float32),
-      features.MASK: np.zeros(batch_size, np.float32)}, 'same-clip')
+      features.MASK: np.zeros(batch_size, np.float32),
+    },
+    'same-clip',
+  )
 
 
 def _drawn(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str) -> tuple[Any, ...]:
@@ -167,15 +202,26 @@ def _drawn(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str)
   for clip in np.flatnonzero(batch[features.MASK]):
     frames = slice(lengths[clip])
     ours = {name: video[clip, frames] for name, video in videos.items()}
-    rows = _score_rows(ours, landmarks[clip], batch[features.EXAMPLE_IMAGE][clip],
-                       {name: {column: values[clip, frames] for column, values in columns.items()}
-                        for name, columns in likeness.items()}, published=protocol == 'published')
+    rows = _score_rows(
+      ours,
+      landmarks[clip],
+      batch[features.EXAMPLE_IMAGE][clip],
+      {
+        name: {column: values[clip, frames] for column, values in columns.items()} for name, columns in likeness.items()
+      },
+      published=protocol == 'published',
+    )
     clips.append((clip, ours, rows))
   return batch, clips
 
 
-def _finished(batch: Mapping[str, np.ndarray], clips: Sequence[tuple[Any, ...]], speakers: Mapping[str, str],
-              protocol: str, judges: panel.Panel) -> Iterator[Scored]:
+def _finished(
+  batch: Mapping[str, np.ndarray],
+  clips: Sequence[tuple[Any, ...]],
+  speakers: Mapping[str, str],
+  protocol: str,
+  judges: panel.Panel,
+) -> Iterator[Scored]:
   """What `_drawn` began."""
   for clip, ours, making in clips:
     rows = {name: row.result() for name, row in making.items()}
@@ -211,7 +257,8 @@ def score_pair(real: str, generated: str, judges: panel.Panel | None = None) -> 
   videos = {'still': np.broadcast_to(example, true_frames.shape), 'generated': frames, 'real': true_frames}
   whole = true_frames[None]
   likeness = clip_scores.likeness(
-      {'still': example[None, None], 'generated': frames[None], 'real': whole}, whole, true[None])
+    {'still': example[None, None], 'generated': frames[None], 'real': whole}, whole, true[None]
+  )
   likeness = {name: {column: values[0] for column, values in columns.items()} for name, columns in likeness.items()}
   rows = {name: row.result() for name, row in _score_rows(videos, true, example, likeness).items()}
   for name, scores in judges.of_clip(videos, example, clip.samples if clip.has_audio else None).items():
@@ -223,17 +270,30 @@ def score_pair(real: str, generated: str, judges: panel.Panel | None = None) -> 
 _pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
 
-def _score_rows(videos: Mapping[str, np.ndarray], true: np.ndarray, example: np.ndarray,
-                likeness: Mapping[str, Mapping[str, np.ndarray]], published: bool = False
-                ) -> dict[str, concurrent.futures.Future]:
+def _score_rows(
+  videos: Mapping[str, np.ndarray],
+  true: np.ndarray,
+  example: np.ndarray,
+  likeness: Mapping[str, Mapping[str, np.ndarray]],
+  published: bool = False,
+) -> dict[str, concurrent.futures.Future]:
   """The scores of a clip's rows, each in the making in a thread: the detector leaves the interpreter free."""
+
   def score(name):
     found = None
     if name == 'still':  # one picture: looked at once
       found = clip_scores.redetect(clip_scores.landmarker(), videos[name][:1])
       found = None if found is None else np.repeat(found, len(true), axis=0)
-    return clip_scores.of_clip(clip_scores.landmarker(), videos[name], videos['real'], true, example, likeness[name],
-                               published=published, found=found)
+    return clip_scores.of_clip(
+      clip_scores.landmarker(),
+      videos[name],
+      videos['real'],
+      true,
+      example,
+      likeness[name],
+      published=published,
+      found=found,
+    )
 
   return {name: _pool.submit(score, name) for name in videos}
 
@@ -251,14 +311,20 @@ def _videos(generator: Generator, batch: Mapping[str, np.ndarray], protocol: str
     return streaming.split(values, clip_scores.WINDOW)
 
   if protocol == 'cross-speaker':  # the movement on this face, not the other's face
-    driving = np.stack([generator.transferred_landmarks(Portrait(picture, landmarks, np.eye(2, 3), 1), clip)
-                        for picture, landmarks, clip in zip(image, examples, true, strict=True)])
+    driving = np.stack(
+      [
+        generator.transferred_landmarks(Portrait(picture, landmarks, np.eye(2, 3), 1), clip)
+        for picture, landmarks, clip in zip(image, examples, true, strict=True)
+      ]
+    )
   else:
     driving = generator.normalise(true)
-  return {'still': np.broadcast_to(image[:, None], real.shape),
-          'true landmarks': draw(split(driving)),
-          'sound': draw(generator.spoken(conditions, split(batch[features.MFCC]))),
-          'real': real}
+  return {
+    'still': np.broadcast_to(image[:, None], real.shape),
+    'true landmarks': draw(split(driving)),
+    'sound': draw(generator.spoken(conditions, split(batch[features.MFCC]))),
+    'real': real,
+  }
 
 
 def first(batches: Iterator[dict[str, np.ndarray]], max_clips: int | None) -> Iterator[dict[str, np.ndarray]]:
@@ -288,8 +354,12 @@ def _collect(scored: Iterator[Scored], out: str | None, name: str) -> list[dict[
   return scores
 
 
-def _report(tables: Mapping[str, list[dict[str, Any]]], sets: Mapping[str, Mapping[str, float]], head: Mapping[str, Any],
-            out: str | None) -> str:
+def _report(
+  tables: Mapping[str, list[dict[str, Any]]],
+  sets: Mapping[str, Mapping[str, float]],
+  head: Mapping[str, Any],
+  out: str | None,
+) -> str:
   """Writes the files, if any, and returns the Markdown; `sets` has the FID of each table's rows."""
   summaries = {name: score_tables.summary(clips) for name, clips in tables.items()}
   for name, rows in sets.items():
@@ -324,17 +394,24 @@ def _pairs(real: str, generated: str) -> list[tuple[str, str]]:
   for folder in (real, generated):
     if not os.path.isdir(folder):
       raise InputError(f'{folder} is no folder of videos')
-    files.append({os.path.splitext(name)[0]: os.path.join(folder, name) for name in sorted(os.listdir(folder))
-                  if not name.startswith('.') and os.path.isfile(os.path.join(folder, name))})
+    files.append(
+      {
+        os.path.splitext(name)[0]: os.path.join(folder, name)
+        for name in sorted(os.listdir(folder))
+        if not name.startswith('.') and os.path.isfile(os.path.join(folder, name))
+      }
+    )
   names = sorted(files[0].keys() & files[1].keys())
   if not names:
-    raise InputError(f'no file in {generated} has the name of a file in {real} (suffixes aside): there is nothing to '
-                     'compare')
+    raise InputError(
+      f'no file in {generated} has the name of a file in {real} (suffixes aside): there is nothing to compare'
+    )
   return [(files[0][name], files[1][name]) for name in names]
 
 
-def _crops(path: str, frames: Sequence[np.ndarray],
-           matrices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _crops(
+  path: str, frames: Sequence[np.ndarray], matrices: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """A video's aligned crops uint8 [T, 128, 128, 3], landmarks in them [T, 136], and matrices [T, 2, 3].
 
   Args:

@@ -13,27 +13,26 @@ Without any of it are 'landmark noise 0' (VG-net driven by the true landmarks) a
 `evaluate`. Finished videos are kept in `points/` as they come, so that a run that was stopped goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
 import concurrent.futures
 import hashlib
 import json
 import os
-from typing import Any, NamedTuple
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from data_pipelines.faces import face_alignment
+from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.evaluate import clip_scores, evaluate, robustness_report, score_tables
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator
-from atvg_jax.checkpoints.weights import load_nets
-from data_pipelines.media import audio
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.media import audio
 
 _VERSION = 1  # of the experiments: points of another are not mixed with these
 
@@ -54,10 +53,10 @@ class Point(NamedTuple):
 STILL, REAL, SOUND = Point('still'), Point('real'), Point('sound')
 _SNRS = (20, 15, 10, 5, 0, -5)  # dB
 EXPERIMENTS: Mapping[str, tuple[Point, ...]] = {
-    'landmark noise': tuple(Point('landmark noise', round(0.02 * i, 2)) for i in range(8)),
-    'white noise': tuple(Point('white noise', snr) for snr in _SNRS),
-    'babble': tuple(Point('babble', snr) for snr in _SNRS),
-    'crop shift': tuple(Point('crop shift', pixels) for pixels in (2, 4, 6, 8)),
+  'landmark noise': tuple(Point('landmark noise', round(0.02 * i, 2)) for i in range(8)),
+  'white noise': tuple(Point('white noise', snr) for snr in _SNRS),
+  'babble': tuple(Point('babble', snr) for snr in _SNRS),
+  'crop shift': tuple(Point('crop shift', pixels) for pixels in (2, 4, 6, 8)),
 }
 _DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
@@ -71,8 +70,15 @@ class Posed(NamedTuple):
   landmarks: np.ndarray  # [B, T, 136]
 
 
-def run(dirs: Sequence[str], split: str, *, out: str, nets: Sequence[str] | None = None, batch_size: int = 4,
-        max_clips: int | None = None) -> str:
+def run(
+  dirs: Sequence[str],
+  split: str,
+  *,
+  out: str,
+  nets: Sequence[str] | None = None,
+  batch_size: int = 4,
+  max_clips: int | None = None,
+) -> str:
   """Runs all experiments on the split of each folder, and writes tables and curves.
 
   Args:
@@ -103,29 +109,51 @@ def run(dirs: Sequence[str], split: str, *, out: str, nets: Sequence[str] | None
     batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
   indices = [record_index.load(directory, split) for directory in dirs]
   lenders = [_lenders(dirs, indices, number) for number in range(len(dirs))]
-  points = [STILL, REAL, SOUND, *(point for experiment, levels in EXPERIMENTS.items() for point in levels
-                                  if experiment != 'babble' or all(lenders))]
-  sums = {directory: f'{zlib.crc32(index.checksum.tobytes()):08x}' for directory, index in zip(dirs, indices, strict=True)}
+  points = [
+    STILL,
+    REAL,
+    SOUND,
+    *(
+      point for experiment, levels in EXPERIMENTS.items() for point in levels if experiment != 'babble' or all(lenders)
+    ),
+  ]
+  sums = {
+    directory: f'{zlib.crc32(index.checksum.tobytes()):08x}' for directory, index in zip(dirs, indices, strict=True)
+  }
   stores = []
   for directory, name, voices in zip(dirs, names, lenders, strict=True):
-    head = {'version': _VERSION, 'split': split, 'weights': _fingerprint(generator), 'data': sums[directory],
-            'voices': [sums[lender] for lender in voices]}
+    head = {
+      'version': _VERSION,
+      'split': split,
+      'weights': _fingerprint(generator),
+      'data': sums[directory],
+      'voices': [sums[lender] for lender in voices],
+    }
     stores.append(Store(os.path.join(out, 'points', f'{name}.jsonl'), head))
   wanted = [min(len(index), max_clips or len(index)) for index in indices]
   tables = {}
   with tqdm(total=sum(wanted) * len(points), unit='video', dynamic_ncols=True) as progress:
-    for directory, name, index, voices, store, count in zip(
-        dirs, names, indices, lenders, stores, wanted, strict=True):
+    for directory, name, index, voices, store, count in zip(dirs, names, indices, lenders, stores, wanted, strict=True):
       progress.set_description(name)
-      batches = input_pipeline.iterate(input_pipeline.eval_batches(
-          (directory,), split=split, batch_size=batch_size, with_audio=True, voices_from=voices))
+      batches = input_pipeline.iterate(
+        input_pipeline.eval_batches(
+          (directory,), split=split, batch_size=batch_size, with_audio=True, voices_from=voices
+        )
+      )
       speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
       clips = []
       for batch in evaluate.first(batches, count):
         _score_batch(generator, batch, points, store, progress)
         clips += [clip.decode() for clip in batch[features.CLIP_ID][batch[features.MASK] > 0]]
-      tables[name] = [{'clip_id': clip, 'speaker': speakers[clip], **store.facts(clip),
-                       'rows': {point.name: store.scores(clip, point) for point in points}} for clip in clips]
+      tables[name] = [
+        {
+          'clip_id': clip,
+          'speaker': speakers[clip],
+          **store.facts(clip),
+          'rows': {point.name: store.scores(clip, point) for point in points},
+        }
+        for clip in clips
+      ]
   head = {'split': split, 'weights': list(map(os.fspath, nets or ('packaged',))), 'data': list(map(os.fspath, dirs))}
   return robustness_report.write(out, head, tables, EXPERIMENTS)
 
@@ -160,7 +188,7 @@ class Store:
       with open(path, encoding='utf-8') as file:
         lines = file.read().split('\n')
       if lines[-1]:  # a kill tore it: the line goes, and so does what is left of it in the file
-        score_tables.write(path, '\n'.join(lines[:-1] + ['']))
+        score_tables.write(path, '\n'.join([*lines[:-1], '']))
     except OSError as error:
       raise InputError(f'{path} cannot be written ({error.strerror}): choose another --out') from error
     try:
@@ -240,8 +268,14 @@ def score_point(generator: Generator, batch: Batch, point: Point) -> list[dict[s
     track = clip_scores.follow(clip_scores.landmarker(), ours[:1] if point == STILL else ours)
     found = None if track is None else np.broadcast_to(face_alignment.normalise(track.landmarks), true.shape)
     scores = clip_scores.of_clip(
-        clip_scores.landmarker(), ours, posed.video[clip, :length], true, posed.image[clip],
-        {name: values[clip, :length] for name, values in likeness.items()}, found=found)
+      clip_scores.landmarker(),
+      ours,
+      posed.video[clip, :length],
+      true,
+      posed.image[clip],
+      {name: values[clip, :length] for name, values in likeness.items()},
+      found=found,
+    )
     facts = _facts(batch[features.REST_LANDMARKS][clip], track) if point == REAL else {}
     return {'clip_id': batch[features.CLIP_ID][clip].decode(), 'point': point.name, 'scores': scores, 'facts': facts}
 
@@ -250,8 +284,9 @@ def score_point(generator: Generator, batch: Batch, point: Point) -> list[dict[s
 
 def _posed(batch: Batch, point: Point) -> Posed:
   """The batch, moved where the crop is."""
-  parts = Posed(*(batch[key] for key in (
-      features.EXAMPLE_IMAGE, features.EXAMPLE_LANDMARKS, features.VIDEO, features.LANDMARKS)))
+  parts = Posed(
+    *(batch[key] for key in (features.EXAMPLE_IMAGE, features.EXAMPLE_LANDMARKS, features.VIDEO, features.LANDMARKS))
+  )
   if point.experiment != 'crop shift':
     return parts
   directions = np.array([_DIRECTIONS[zlib.crc32(name) % 4] for name in batch[features.CLIP_ID]])  # [B, 2]
@@ -265,8 +300,10 @@ def _posed(batch: Batch, point: Point) -> Posed:
 
 def _moved(frames: np.ndarray, pixels: int, right: int, down: int) -> np.ndarray:
   """Frames [..., H, W, 3] moved by so many pixels, their edge repeated."""
-  rows, columns = (np.clip(np.arange(size) - pixels * way, 0, size - 1)
-                   for size, way in zip(frames.shape[-3:-1], (down, right), strict=True))
+  rows, columns = (
+    np.clip(np.arange(size) - pixels * way, 0, size - 1)
+    for size, way in zip(frames.shape[-3:-1], (down, right), strict=True)
+  )
   return frames[..., rows[:, None], columns, :]
 
 
@@ -284,7 +321,7 @@ def _video(generator: Generator, batch: Batch, posed: Posed, point: Point, lengt
   else:
     windows = generator.spoken(conditions, streaming.split(_heard(batch, point, lengths), clip_scores.WINDOW))
   drawn = generator.vg(posed.image, conditions.example_landmarks, windows)
-  return np.concatenate(list(drawn), axis=1)[:, :posed.video.shape[1]]
+  return np.concatenate(list(drawn), axis=1)[:, : posed.video.shape[1]]
 
 
 def _heard(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
@@ -293,9 +330,9 @@ def _heard(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
     return batch[features.MFCC]
   windows = np.empty_like(batch[features.MFCC])
   for clip, length in enumerate(lengths):
-    speech = batch[features.AUDIO][clip, :length * features.SAMPLES_PER_FRAME] / np.float32(32767)
+    speech = batch[features.AUDIO][clip, : length * features.SAMPLES_PER_FRAME] / np.float32(32767)
     if point.experiment == 'babble':
-      noise = babble(batch[features.VOICES][clip, :, :len(speech)])
+      noise = babble(batch[features.VOICES][clip, :, : len(speech)])
     else:
       noise = _rng(batch[features.CLIP_ID][clip], point).normal(size=len(speech))
     rows = audio.frame_rows(with_noise(speech, noise, point.level), length)
@@ -306,7 +343,7 @@ def _heard(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
 def babble(voices: np.ndarray) -> np.ndarray:
   """Voices [V, n] → [n]: their sum, each as loud as the others."""
   voices = voices.astype(np.float32)
-  loudness = np.sqrt(np.mean(voices ** 2, axis=1, keepdims=True))
+  loudness = np.sqrt(np.mean(voices**2, axis=1, keepdims=True))
   return (voices / np.maximum(loudness, 1)).sum(axis=0)
 
 
@@ -324,10 +361,14 @@ def _rng(clip_id: bytes, point: Point) -> np.random.Generator:
 
 def _facts(rest: np.ndarray, track: face_landmarker.Track | None) -> dict[str, float]:
   """What a clip is like: 'yaw' in degrees, the median as the detector measures it in the crops; 'face_shape', the width of the
-  jaw over the height from brows to chin; 'mouth_width' in distances of the eyes."""
+  jaw over the height from brows to chin; 'mouth_width' in distances of the eyes.
+  """
   points = face_alignment.denormalise(rest)
   jaw = np.linalg.norm(points[16] - points[0])
   height = np.linalg.norm(points[8] - points[features.BROWS].mean(axis=0))
   mouth = np.linalg.norm(points[54] - points[48])
-  return {'yaw': float('nan') if track is None else float(np.median(track.yaw)),
-          'face_shape': float(jaw / height), 'mouth_width': float(mouth / face_alignment.eye_distance(points))}
+  return {
+    'yaw': float('nan') if track is None else float(np.median(track.yaw)),
+    'face_shape': float(jaw / height),
+    'mouth_width': float(mouth / face_alignment.eye_distance(points)),
+  }

@@ -1,7 +1,7 @@
 """What `robustness` found, as tables (Markdown, JSON, CSV) and curves (PNG)."""
 
-from collections.abc import Mapping, Sequence
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,30 @@ Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 _YAW_STEP = 5  # degrees, of a bin
 # Columns of the Markdown tables; all are in the JSON and the CSV.
-_SHOWN = ('psnr', 'ssim', 'psnr_lips', 'ssim_lips', 'cpbd', 'lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag',
-          'velocity_error', 'jitter', 'identity_drift')
+_SHOWN = (
+  'psnr',
+  'ssim',
+  'psnr_lips',
+  'ssim_lips',
+  'cpbd',
+  'lmd',
+  'lmd_face',
+  'opening_r',
+  'opening_range',
+  'lag',
+  'velocity_error',
+  'jitter',
+  'identity_drift',
+)
 # Panels of the curves.
 _DRAWN = ('opening_r', 'lmd', 'ssim_lips', 'psnr', 'cpbd', 'jitter')
 _ROWS = ('landmark noise 0', 'sound')  # what is told by angle, speaker and data set: VG-net alone, and both nets
-_AXES = {'landmark noise': 'standard deviation, half crops', 'white noise': 'signal to noise, dB',
-         'babble': 'signal to noise, dB', 'crop shift': 'pixels of 128'}
+_AXES = {
+  'landmark noise': 'standard deviation, half crops',
+  'white noise': 'signal to noise, dB',
+  'babble': 'signal to noise, dB',
+  'crop shift': 'pixels of 128',
+}
 _NAMES = {'landmark noise 0': 'true landmarks', 'sound': 'sound'}
 
 
@@ -41,11 +58,17 @@ def write(out: str, head: Mapping[str, Any], tables: Tables, experiments: Mappin
   groups = {name: {'yaw': by_yaw(clips), 'speaker': _by_speaker(clips)} for name, clips in tables.items()}
   text = _markdown(head, summaries, groups, experiments)
   score_tables.write(os.path.join(out, 'robustness.md'), text)
-  results = {**head, 'data_sets': {name: summaries[name] | groups[name] | {'per_clip': list(clips)}
-                                   for name, clips in tables.items()}}
+  results = {
+    **head,
+    'data_sets': {name: summaries[name] | groups[name] | {'per_clip': list(clips)} for name, clips in tables.items()},
+  }
   score_tables.write(os.path.join(out, 'robustness.json'), score_tables.table_json(results))
-  score_tables.write(os.path.join(out, 'robustness.csv'), score_tables.table_csv(
-      [{**clip, 'clip_id': f'{name}/{clip["clip_id"]}'} for name, clips in tables.items() for clip in clips]))
+  score_tables.write(
+    os.path.join(out, 'robustness.csv'),
+    score_tables.table_csv(
+      [{**clip, 'clip_id': f'{name}/{clip["clip_id"]}'} for name, clips in tables.items() for clip in clips]
+    ),
+  )
   for name, levels in experiments.items():
     _draw(out, name, [(dataset, _curve(summary, levels), summary['rows']) for dataset, summary in summaries.items()])
   _draw_angles(out, groups)
@@ -55,7 +78,8 @@ def write(out: str, head: Mapping[str, Any], tables: Tables, experiments: Mappin
 
 def by_yaw(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
   """Means over the clips of every bin of view angles that has some: '-5 to 0' (the upper end is the next bin's) →
-  {'low', 'clips', 'rows'}; clips whose angle is not known are left out."""
+  {'low', 'clips', 'rows'}; clips whose angle is not known are left out.
+  """
   bins = {}
   for clip in clips:
     if np.isfinite(clip['yaw'] if clip['yaw'] is not None else np.nan):
@@ -68,15 +92,23 @@ def _by_speaker(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
   groups = {}
   for clip in clips:
     groups.setdefault(clip['speaker'], []).append(clip)
-  found = {speaker: {**_means(theirs), **{fact: float(np.mean([clip[fact] for clip in theirs]))
-                                          for fact in ('face_shape', 'mouth_width')}}
-           for speaker, theirs in groups.items()}
+  found = {
+    speaker: {
+      **_means(theirs),
+      **{fact: float(np.mean([clip[fact] for clip in theirs])) for fact in ('face_shape', 'mouth_width')},
+    }
+    for speaker, theirs in groups.items()
+  }
   return dict(sorted(found.items(), key=lambda item: -item[1]['face_shape']))
 
 
 def _means(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  return {'clips': len(clips), 'rows': score_tables.summary([{**clip, 'rows': {
-      row: clip['rows'][row] for row in (*_ROWS, 'still', 'real')}} for clip in clips])['rows']}
+  return {
+    'clips': len(clips),
+    'rows': score_tables.summary(
+      [{**clip, 'rows': {row: clip['rows'][row] for row in (*_ROWS, 'still', 'real')}} for clip in clips]
+    )['rows'],
+  }
 
 
 def _curve(summary: Mapping[str, Any], levels: Sequence[Any]) -> dict[float, Mapping[str, Any]]:
@@ -87,16 +119,24 @@ def _curve(summary: Mapping[str, Any], levels: Sequence[Any]) -> dict[float, Map
   return curve
 
 
-def _markdown(head: Mapping[str, Any], summaries: Mapping[str, Any], groups: Mapping[str, Any],
-              experiments: Mapping[str, Sequence[Any]]) -> str:
+def _markdown(
+  head: Mapping[str, Any],
+  summaries: Mapping[str, Any],
+  groups: Mapping[str, Any],
+  experiments: Mapping[str, Sequence[Any]],
+) -> str:
   columns = {name: clip_scores.COLUMNS[name] for name in _SHOWN}
-  text = [f'# Robustness\n\nSplit {head["split"]}, weights {", ".join(head["weights"])}. Means over clips; all columns and '
-          '95 % intervals are in robustness.json, every clip in robustness.csv.\n']
+  text = [
+    f'# Robustness\n\nSplit {head["split"]}, weights {", ".join(head["weights"])}. Means over clips; all columns and '
+    '95 % intervals are in robustness.json, every clip in robustness.csv.\n'
+  ]
 
   def table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     text.append(f'\n{title}\n\n' + score_tables.header('', columns))
-    text.extend(score_tables.line(name, columns, {column: score['mean'] for column, score in scores.items()})
-                for name, scores in rows.items())
+    text.extend(
+      score_tables.line(name, columns, {column: score['mean'] for column, score in scores.items()})
+      for name, scores in rows.items()
+    )
 
   def count(group: Mapping[str, Any]) -> str:
     return f'{group["clips"]} {"clip" if group["clips"] == 1 else "clips"}'
@@ -106,18 +146,30 @@ def _markdown(head: Mapping[str, Any], summaries: Mapping[str, Any], groups: Map
     text.append(f'\n## {name}, {count(summary)}\n')
     table('Nothing done', {_NAMES.get(row, row): rows[row] for row in ('still', *_ROWS, 'real')})
     for experiment, levels in experiments.items():
-      table(f'{experiment} ({_AXES[experiment]})', {f'{level:g}': scores for level, scores in _curve(summary, levels).items()})
+      table(
+        f'{experiment} ({_AXES[experiment]})',
+        {f'{level:g}': scores for level, scores in _curve(summary, levels).items()},
+      )
       missing = {point.name: _faceless(rows[point.name], summary['clips']) for point in levels}
       if any(missing.values()):
-        text.append('\nClips in which no face was found any more, so that they have no distances: '
-                    + ', '.join(f'{point} {number}' for point, number in missing.items() if number) + '.\n')
+        text.append(
+          '\nClips in which no face was found any more, so that they have no distances: '
+          + ', '.join(f'{point} {number}' for point, number in missing.items() if number)
+          + '.\n'
+        )
     for row in _ROWS:
-      table(f'view angle, {_NAMES[row]}', {
-          f'{label}° ({count(group)})': group['rows'][row] for label, group in groups[name]['yaw'].items()})
+      table(
+        f'view angle, {_NAMES[row]}',
+        {f'{label}° ({count(group)})': group['rows'][row] for label, group in groups[name]['yaw'].items()},
+      )
     for row in _ROWS:
-      table(f'speaker (jaw width : height, mouth width in eye distances), {_NAMES[row]}', {
+      table(
+        f'speaker (jaw width : height, mouth width in eye distances), {_NAMES[row]}',
+        {
           f'{speaker} ({group["face_shape"]:.2f}, {group["mouth_width"]:.2f}; {count(group)})': group['rows'][row]
-          for speaker, group in groups[name]['speaker'].items()})
+          for speaker, group in groups[name]['speaker'].items()
+        },
+      )
   return ''.join(text)
 
 
@@ -156,8 +208,9 @@ def _draw(out: str, experiment: str, curves: Sequence[tuple[str, Mapping[float, 
     for number, (name, curve, rows) in enumerate(curves):
       color, levels = f'C{number}', list(curve)
       axes.plot(levels, _values(list(curve.values()), column, 'mean'), 'o-', color=color, label=name)
-      axes.fill_between(levels, *(_values(list(curve.values()), column, key) for key in ('low', 'high')), color=color,
-                        alpha=0.15, lw=0)
+      axes.fill_between(
+        levels, *(_values(list(curve.values()), column, key) for key in ('low', 'high')), color=color, alpha=0.15, lw=0
+      )
       references = [('still', ':')] + ([('sound', '--')] if 'dB' in _AXES[experiment] else [])
       for row, style in references:
         (value,) = _values([rows[row]], column, 'mean')
@@ -179,16 +232,27 @@ def _draw_angles(out: str, groups: Mapping[str, Any]) -> None:
         rows, middles = [entry['rows'][row] for entry in bins], [entry['low'] + _YAW_STEP / 2 for entry in bins]
         means = _values(rows, column, 'mean')
         spread = np.abs(np.stack([_values(rows, column, key) for key in ('low', 'high')]) - means)
-        axes.errorbar(middles, means, np.nan_to_num(spread), fmt=style, color=f'C{number}', capsize=2, lw=1,
-                      label=f'{name}, {_NAMES[row]}')
+        axes.errorbar(
+          middles,
+          means,
+          np.nan_to_num(spread),
+          fmt=style,
+          color=f'C{number}',
+          capsize=2,
+          lw=1,
+          label=f'{name}, {_NAMES[row]}',
+        )
     axes.set_xlabel('view angle (yaw), degrees')
 
   _figure(out, 'view angle', draw)
 
 
 def _draw_speakers(out: str, groups: Mapping[str, Any]) -> None:
-  speakers = [(f'{name} {speaker}\n{entry["face_shape"]:.2f}', entry)
-              for name, group in groups.items() for speaker, entry in group['speaker'].items()]
+  speakers = [
+    (f'{name} {speaker}\n{entry["face_shape"]:.2f}', entry)
+    for name, group in groups.items()
+    for speaker, entry in group['speaker'].items()
+  ]
 
   def draw(axes: Any, column: str) -> None:
     for row, style in zip(_ROWS, 'so'):
@@ -196,7 +260,8 @@ def _draw_speakers(out: str, groups: Mapping[str, Any]) -> None:
       means = _values(rows, column, 'mean')
       spread = np.abs(np.stack([_values(rows, column, key) for key in ('low', 'high')]) - means)
       axes.errorbar(range(len(speakers)), means, np.nan_to_num(spread), fmt=style, capsize=3, label=_NAMES[row])
-    axes.set_xticks(range(len(speakers)), [label for label, _ in speakers], fontsize=8,
-                    rotation=90 if len(speakers) > 8 else 0)
+    axes.set_xticks(
+      range(len(speakers)), [label for label, _ in speakers], fontsize=8, rotation=90 if len(speakers) > 8 else 0
+    )
 
   _figure(out, 'speakers', draw, width=max(12, len(speakers)))

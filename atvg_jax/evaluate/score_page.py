@@ -1,14 +1,14 @@
 """The page that shows what scores mean: tables, and the best, middling and worst clips to play side by side."""
 
-from collections.abc import Mapping, Sequence
 import html
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_pipelines.media import video_writer
 from atvg_jax.evaluate import clip_scores
+from data_pipelines.media import video_writer
 
 _ORDER = 'lmd', 'opening_r'  # clips are ranked by the first that all have
 _SHOWN = 3  # clips of each kind
@@ -31,8 +31,9 @@ def write_video(folder: str, name: str, videos: Mapping[str, np.ndarray]) -> Non
       writer.append(frame)
 
 
-def page(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Sequence[Mapping[str, Any]]],
-         about: str) -> str:
+def page(
+  summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Sequence[Mapping[str, Any]]], about: str
+) -> str:
   """The whole page.
 
   Args:
@@ -40,11 +41,15 @@ def page(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Sequen
     tables: name → its clips, with 'video' each, a path relative to the page.
     about: what was scored, in a few words.
   """
-  parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><style>{_STYLE}</style>',
-           f'<h1>Scores</h1><p>{html.escape(about)}</p>']
+  parts = [
+    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><style>{_STYLE}</style>',
+    f'<h1>Scores</h1><p>{html.escape(about)}</p>',
+  ]
   for name, summary in summaries.items():
-    parts.append(f'<h2>{html.escape(name)}</h2><p>Clips: {summary["clips"]}, speakers: {len(summary["speakers"])}. Means over '
-                 'clips, with 95 % intervals; ↑ more is better, ↓ less is better.</p>')
+    parts.append(
+      f'<h2>{html.escape(name)}</h2><p>Clips: {summary["clips"]}, speakers: {len(summary["speakers"])}. Means over '
+      'clips, with 95 % intervals; ↑ more is better, ↓ less is better.</p>'
+    )
     parts.append(_table(summary))
     parts.append(_clips(tables[name]))
   return '\n'.join(parts) + '</html>\n'
@@ -83,15 +88,23 @@ def _clips(clips: Sequence[Mapping[str, Any]]) -> str:
     return ''
   heading, form, _ = clip_scores.COLUMNS[column]
   middle = max(0, len(ranked) // 2 - _SHOWN // 2)
-  parts = [f'<p>From left to right: {html.escape(", ".join(clips[0]["rows"]))}. '
-           f'Ranked by {html.escape(heading)} of "{html.escape(subject)}".</p>']
+  parts = [
+    f'<p>From left to right: {html.escape(", ".join(clips[0]["rows"]))}. '
+    f'Ranked by {html.escape(heading)} of "{html.escape(subject)}".</p>'
+  ]
   shown = set()
-  for title, chosen in (('Best', ranked[:_SHOWN]), ('Worst', ranked[::-1][:_SHOWN]),
-                        ('Middling', ranked[middle:middle + _SHOWN])):
+  for title, chosen in (
+    ('Best', ranked[:_SHOWN]),
+    ('Worst', ranked[::-1][:_SHOWN]),
+    ('Middling', ranked[middle : middle + _SHOWN]),
+  ):
     chosen = [clip for clip in chosen if clip['clip_id'] not in shown]
     shown |= {clip['clip_id'] for clip in chosen}
-    figures = [f'<figure><video src="{html.escape(clip["video"])}" controls autoplay loop muted playsinline></video>'
-               f'<figcaption>{html.escape(clip["clip_id"])}: {heading} {clip["rows"][subject][column]:{form}}'
-               '</figcaption></figure>' for clip in chosen]
+    figures = [
+      f'<figure><video src="{html.escape(clip["video"])}" controls autoplay loop muted playsinline></video>'
+      f'<figcaption>{html.escape(clip["clip_id"])}: {heading} {clip["rows"][subject][column]:{form}}'
+      '</figcaption></figure>'
+      for clip in chosen
+    ]
     parts.append(f'<h3>{title}</h3>{"".join(figures)}' if figures else '')
   return ''.join(parts)

@@ -1,11 +1,11 @@
 """Scores of many clips → means with intervals, by speaker, as Markdown, CSV and JSON."""
 
-from collections.abc import Mapping, Sequence
 import csv
 import io
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,20 @@ def summary(clips: Sequence[Clip]) -> dict[str, Any]:
   speakers = {}
   for speaker in sorted({clip['speaker'] for clip in clips}):
     theirs = [clip for clip in clips if clip['speaker'] == speaker]
-    speakers[speaker] = {'clips': len(theirs), 'rows': {
-        row: {column: _mean(values) for column, values in columns.items()} for row, columns in _table(theirs).items()}}
-  return {'clips': len(clips), 'speakers': speakers, 'rows': {
+    speakers[speaker] = {
+      'clips': len(theirs),
+      'rows': {
+        row: {column: _mean(values) for column, values in columns.items()} for row, columns in _table(theirs).items()
+      },
+    }
+  return {
+    'clips': len(clips),
+    'speakers': speakers,
+    'rows': {
       row: {column: _with_interval(values) for column, values in columns.items()}
-      for row, columns in _table(clips).items()}}
+      for row, columns in _table(clips).items()
+    },
+  }
 
 
 def _table(clips: Sequence[Clip]) -> dict[str, dict[str, np.ndarray]]:
@@ -66,15 +75,18 @@ def _with_interval(values: np.ndarray) -> dict[str, Any]:
 def markdown(title: str, summary: Mapping[str, Any]) -> str:
   """The table of all clips, then one of every speaker where there are several, of what `summary` returns."""
   columns = clip_scores.columns(list(summary['rows'].values()))
-  text = [f"**{title}**, clips: {summary['clips']}\n\n", header('', columns)]
+  text = [f'**{title}**, clips: {summary["clips"]}\n\n', header('', columns)]
   for row, scores in summary['rows'].items():
     text.append(line(row, columns, {name: score['mean'] for name, score in scores.items()}))
   if any(score['low'] is not None for scores in summary['rows'].values() for score in scores.values()):
     text.append('\n95 % intervals of the means\n\n' + header('', columns))
     for row, scores in summary['rows'].items():
-      cells = ['—' if name not in scores or scores[name]['low'] is None else
-               f'{scores[name]["low"]:{form}} to {scores[name]["high"]:{form}}'
-               for name, (_, form, _) in columns.items()]
+      cells = [
+        '—'
+        if name not in scores or scores[name]['low'] is None
+        else f'{scores[name]["low"]:{form}} to {scores[name]["high"]:{form}}'
+        for name, (_, form, _) in columns.items()
+      ]
       text.append(f'| {row} | {" | ".join(cells)} |\n')
   if len(summary['speakers']) > 1:
     for row in summary['rows']:
@@ -92,7 +104,9 @@ def header(first: str, columns: Mapping[str, Any]) -> str:
 
 def line(name: str, columns: Mapping[str, Any], scores: Mapping[str, float | None]) -> str:
   """A line of a Markdown table; what there is not is a dash."""
-  cells = ['—' if scores.get(column) is None else f'{scores[column]:{form}}' for column, (_, form, _) in columns.items()]
+  cells = [
+    '—' if scores.get(column) is None else f'{scores[column]:{form}}' for column, (_, form, _) in columns.items()
+  ]
   return f'| {name} | {" | ".join(cells)} |\n'
 
 

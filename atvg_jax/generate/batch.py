@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate import side_outputs
-from atvg_jax.generate.video_maker import Job, Maker, PIPE
-from data_pipelines.media import video_writer
+from atvg_jax.generate.effects import head_motion
+from atvg_jax.generate.video_maker import PIPE, Job, Maker
 from data_pipelines.errors import InputError
+from data_pipelines.media import video_writer
 
 _OPTIONS = ('driving', 'frame', 'motion', 'save')
 _KEYS = ('image', 'audio', 'output', *_OPTIONS)
@@ -76,7 +76,7 @@ def run(items: Sequence[Item], out: str, *, nets: Sequence[str] | None = None, s
     os.makedirs(out, exist_ok=True)
   except (OSError, ValueError) as error:
     raise InputError(f'{out} cannot be the folder of the videos ({getattr(error, "strerror", error)})') from error
-  items = items[number - 1::count]
+  items = items[number - 1 :: count]
   rows: list[Row] = []
   maker = None
   name = 'summary.json' if count == 1 else f'summary-{number}-of-{count}.json'
@@ -209,8 +209,9 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
     reader = csv.DictReader(lines, restkey='', strict=True)
     header = [str(name).strip() for name in reader.fieldnames or ()]
     if missing := [key for key in _LEAST if key not in header]:
-      raise InputError(f'{path} has no column {missing[0]!r}: its first line must name the columns, of '
-                       f'{", ".join(_KEYS)}')
+      raise InputError(
+        f'{path} has no column {missing[0]!r}: its first line must name the columns, of {", ".join(_KEYS)}'
+      )
     reader.fieldnames = header
     for row in reader:
       yield reader.line_num, {key: value for key, value in row.items() if value}
@@ -254,8 +255,11 @@ def _inside(out: str, name: str) -> str:
 def _files(path: str, suffixes: tuple[str, ...], what: str) -> list[str]:
   if not os.path.isdir(path):
     return [path]
-  found = [file for file in sorted(glob.glob(os.path.join(glob.escape(path), '*')))
-           if file.lower().endswith(suffixes) and os.path.isfile(file)]
+  found = [
+    file
+    for file in sorted(glob.glob(os.path.join(glob.escape(path), '*')))
+    if file.lower().endswith(suffixes) and os.path.isfile(file)
+  ]
   if not found:
     raise InputError(f'{path} is a directory without any {what} ({", ".join(suffixes)})')
   return found

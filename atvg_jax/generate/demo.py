@@ -8,6 +8,7 @@ from atvg_jax.generate import video_maker
 def portrait() -> str:
   """Path of a portrait of Rear Admiral Grace Hopper, a picture in the public domain that matplotlib installs."""
   import matplotlib
+
   return matplotlib.get_data_path() + '/sample_data/grace_hopper.jpg'
 
 

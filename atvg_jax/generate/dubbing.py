@@ -13,15 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
-from atvg_jax.generate.effects import paste
 from atvg_jax.generate import streaming
+from atvg_jax.generate.effects import paste
 from atvg_jax.generate.generator import Conditions, Generator
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
-from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.media import video_reader
 
 # Frames drawn at a time: whole pictures, which may be large, wait for them.
 _WINDOW = 8
@@ -57,8 +56,9 @@ def follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> Followed:
 def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
   """Landmarks [136] of every frame of the video with the mouth saying `sound`, silence where it is over."""
   if generator.published:
-    raise InputError('the published weights know one mean face only, and cannot dub a video: use weights that were '
-                     'trained here')
+    raise InputError(
+      'the published weights know one mean face only, and cannot dub a video: use weights that were trained here'
+    )
   landmarks, basis = followed.landmarks, generator.basis
   rest = face_alignment.rest_landmarks(landmarks)
   coefficients = lm.to_coefficients(landmarks, rest, basis)
@@ -72,8 +72,9 @@ def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]
     yield (still + speaking - rest).astype(np.float32)
 
 
-def frames(generator: Generator, path: str, followed: Followed, landmarks: Iterable[np.ndarray],
-           whole: bool) -> Iterator[np.ndarray]:
+def frames(
+  generator: Generator, path: str, followed: Followed, landmarks: Iterable[np.ndarray], whole: bool
+) -> Iterator[np.ndarray]:
   """The video's frames, dubbed.
 
   Args:
@@ -91,7 +92,9 @@ def frames(generator: Generator, path: str, followed: Followed, landmarks: Itera
   for window, drawn in zip(kept, generator.vg.redrawn(map(_arrays, windows)), strict=True):
     for (picture, matrix, still, speaking), frame in zip(window, drawn):  # what filled the last window up is left
       if whole:
-        frame = paste.Paster(picture, matrix, face_alignment.denormalise(still))(frame, face_alignment.denormalise(speaking))
+        frame = paste.Paster(picture, matrix, face_alignment.denormalise(still))(
+          frame, face_alignment.denormalise(speaking)
+        )
       yield frame
 
 

@@ -25,8 +25,8 @@ from jax import export as jax_export
 import atvg_jax
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
-from atvg_jax.generate.generator import Generator
 from atvg_jax.checkpoints.weights import load_nets
+from atvg_jax.generate.generator import Generator
 from atvg_jax.models import at_net
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -43,18 +43,25 @@ def run(out: str, nets: Sequence[str] | None = None) -> None:
   folder = pathlib.Path(out)
   generator = Generator(*load_nets(nets))
   if generator.published:
-    raise InputError('the published weights need steps around the nets that a program cannot hold: export weights that '
-                     'were trained here')
+    raise InputError(
+      'the published weights need steps around the nets that a program cannot hold: export weights that '
+      'were trained here'
+    )
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise InputError(f'--out {out} cannot be the folder of the programs ({error.strerror})') from error
   at, vg = (generator.bundles[kind] for kind in ('at', 'vg'))
   options = {
-      'made_by': f'atvg_jax {atvg_jax.__version__}', 'platforms': PLATFORMS,
-      'fps': features.FPS, 'sample_rate': features.SAMPLE_RATE, 'image_size': features.IMAGE_SIZE,
-      'exaggeration': float(generator.exaggeration), 'carry': {},
-      'weights': {kind: weights.describe(bundle) for kind, bundle in generator.bundles.items()}}
+    'made_by': f'atvg_jax {atvg_jax.__version__}',
+    'platforms': PLATFORMS,
+    'fps': features.FPS,
+    'sample_rate': features.SAMPLE_RATE,
+    'image_size': features.IMAGE_SIZE,
+    'exaggeration': float(generator.exaggeration),
+    'carry': {},
+    'weights': {kind: weights.describe(bundle) for kind, bundle in generator.bundles.items()},
+  }
   for kind, (program, carry) in (('at', at_program(at)), ('vg', vg_program(vg))):
     content = program.serialize()
     _write(folder / f'{kind}.stablehlo', content)
@@ -101,8 +108,10 @@ def vg_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | 
 def _export(function: Any, *shapes: Sequence[int | str]) -> jax_export.Exported:
   """Lowers for all platforms; names in shapes are sizes that are known when the program runs."""
   scope = jax_export.SymbolicScope()
-  arguments = [jax.ShapeDtypeStruct(jax_export.symbolic_shape(', '.join(map(str, shape)), scope=scope), jnp.float32)
-               for shape in shapes]
+  arguments = [
+    jax.ShapeDtypeStruct(jax_export.symbolic_shape(', '.join(map(str, shape)), scope=scope), jnp.float32)
+    for shape in shapes
+  ]
   return jax_export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
 
 

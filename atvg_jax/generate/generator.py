@@ -14,16 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
-from atvg_jax.runtime import parallel
-from atvg_jax.generate.effects import paste
-from atvg_jax.generate import published_weights, streaming
 from atvg_jax.checkpoints import weights
+from atvg_jax.generate import published_weights, streaming
+from atvg_jax.generate.effects import paste
 from atvg_jax.generate.portrait import Portrait, find_face
-from data_pipelines.faces import face_landmarker
+from atvg_jax.runtime import parallel
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
 
 # Quieter than this (-60 dB of full scale) there is no speech to follow.
 _SILENCE = 1e-3
@@ -72,14 +71,20 @@ class Generator:
     self.published = None
     if at.config.get('published') and vg.config.get('published'):
       if 'basics' not in at.config:
-        raise InputError("AT-net's weights say that they are the published ones, but lack the arrays that came with "
-                         'those: convert them by atvg import-torch with --basics')
+        raise InputError(
+          "AT-net's weights say that they are the published ones, but lack the arrays that came with "
+          'those: convert them by atvg import-torch with --basics'
+        )
       self.published = published_weights.Published(at.config['basics'])
     elif at.config.get('published') or vg.config.get('published'):
-      raise InputError("one net's weights are the published ones, the other's are not, and they do not understand "
-                       'each other: give --weights that belong together')
+      raise InputError(
+        "one net's weights are the published ones, the other's are not, and they do not understand "
+        'each other: give --weights that belong together'
+      )
     self.basis = at.basis
-    self.exaggeration = published_weights.EXAGGERATION if self.published else np.float32(at.config.get('exaggeration', 1))
+    self.exaggeration = (
+      published_weights.EXAGGERATION if self.published else np.float32(at.config.get('exaggeration', 1))
+    )
     self.at = streaming.AtStream(at)
     self.vg = streaming.VgStream(vg)
 
@@ -90,7 +95,9 @@ class Generator:
     Raises:
       InputError: there are no such weights, or they are another net's.
     """
-    return cls(*(weights.load_net(path or weights.packaged_weights(kind), kind) for kind, path in (('at', at), ('vg', vg))))
+    return cls(
+      *(weights.load_net(path or weights.packaged_weights(kind), kind) for kind, path in (('at', at), ('vg', vg)))
+    )
 
   def __call__(self, image: np.ndarray, samples: np.ndarray, frame: str = 'crop') -> np.ndarray:
     """Makes the largest face of a picture speak.
@@ -116,8 +123,9 @@ class Generator:
       frames = self.pasted(image, portrait, zip(frames, moved, strict=True))
     return np.concatenate(list(frames))
 
-  def pasted(self, picture: np.ndarray, portrait: Portrait,
-             drawn: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+  def pasted(
+    self, picture: np.ndarray, portrait: Portrait, drawn: Iterable[tuple[np.ndarray, np.ndarray]]
+  ) -> Iterator[np.ndarray]:
     """The whole picture with each frame in it.
 
     Args:
@@ -150,8 +158,12 @@ class Generator:
     """What the nets are told of faces of which one picture's landmarks are known, [..., 136]."""
     if self.published:
       lead = landmarks.shape[:-1]
-      return Conditions(*(np.broadcast_to(value, (*lead, value.shape[-1])) for value in (
-          self.published.rest, self.published.example_landmarks, self.published.example_coefficients)))
+      return Conditions(
+        *(
+          np.broadcast_to(value, (*lead, value.shape[-1]))
+          for value in (self.published.rest, self.published.example_landmarks, self.published.example_coefficients)
+        )
+      )
     rest = np.asarray(lm.rest_from_example(landmarks, self.basis), np.float32)
     return Conditions(rest, landmarks, np.asarray(lm.to_coefficients(landmarks, rest, self.basis), np.float32))
 
@@ -167,8 +179,9 @@ class Generator:
       coefficients = coefficients * self.exaggeration
       yield lm.from_coefficients(coefficients, conditions.rest[:, None], self.basis).astype(np.float32)
 
-  def speech_landmarks(self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray],
-                       window: int = streaming.WINDOW) -> Iterator[np.ndarray]:
+  def speech_landmarks(
+    self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = streaming.WINDOW
+  ) -> Iterator[np.ndarray]:
     """The landmarks with which this face says something: pieces [<= window, 136] that follow each other.
 
     Args:
@@ -202,8 +215,9 @@ class Generator:
     proportion = np.clip(_mouth_width(rest) / max(_mouth_width(driving_rest), 1e-3), *_PROPORTIONS)
     return lm.from_coefficients(proportion * coefficients, rest, self.basis).astype(np.float32)
 
-  def frames(self, portrait: Portrait, landmarks: Iterable[np.ndarray],
-             window: int = streaming.WINDOW) -> Iterator[np.ndarray]:
+  def frames(
+    self, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int = streaming.WINDOW
+  ) -> Iterator[np.ndarray]:
     """Frames uint8 [<= window, 128, 128, 3] of the portrait, for pieces of landmarks [<= window, 136].
 
     All pieces but the last have the full length. No more than two are in memory at a time.
@@ -212,7 +226,7 @@ class Generator:
     windows = (next(streaming.split(piece[None], window)) for piece in pieces)
     drawn = self.vg(portrait.crop[None], self.conditions(portrait.landmarks[None]).example_landmarks, windows)
     for piece, frames in zip(lengths, drawn, strict=True):
-      yield frames[0, :len(piece)]
+      yield frames[0, : len(piece)]
 
 
 def _mouth_width(landmarks: np.ndarray) -> float:

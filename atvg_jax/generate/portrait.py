@@ -18,8 +18,11 @@ class Portrait(NamedTuple):
   faces_seen: int  # the largest was taken
 
 
-def find_face(image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | None = None,
-              alignment: Callable[[np.ndarray], np.ndarray] = face_alignment.alignment) -> Portrait:
+def find_face(
+  image: np.ndarray,
+  landmarker: face_landmarker.FaceLandmarker | None = None,
+  alignment: Callable[[np.ndarray], np.ndarray] = face_alignment.alignment,
+) -> Portrait:
   """Finds, aligns and cuts out the largest face of a picture.
 
   Args:
@@ -34,5 +37,9 @@ def find_face(image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | No
     raise InputError(f'a picture is an array uint8 [height, width, 3], not {image.dtype} {list(image.shape)}')
   shape = (landmarker or face_landmarker.FaceLandmarker()).landmarks(image)
   matrix = alignment(shape.points)
-  return Portrait(face_alignment.warp(image, matrix), face_alignment.normalise(face_alignment.apply(matrix, shape.points)), matrix,
-                  shape.faces_seen)
+  return Portrait(
+    face_alignment.warp(image, matrix),
+    face_alignment.normalise(face_alignment.apply(matrix, shape.points)),
+    matrix,
+    shape.faces_seen,
+  )

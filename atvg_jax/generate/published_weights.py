@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.faces import face_alignment
 from atvg_jax import landmarks as lm
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
 
 _SCALE = 5.0  # brings the landmarks into about [-1, 1]
 _MOUTH_OPENING = -0.06  # along the second direction of the shape basis, on the mouth's points
@@ -30,9 +30,12 @@ _NUM_COEFFICIENTS = 6
 EXAGGERATION = np.array([1, 2.2, 2.4, 2.6, 2.8, 3.0], np.float32)
 
 _FILES = {
-    'template_open': ('base_68.npy', (68, 2)), 'template_closed': ('base_68_close.npy', (68, 2)),
-    'mean_image': ('mean_shape_img.npy', (68, 2)), 'mean_face': ('mean_shape_norm.npy', (136,)),
-    'shapes': ('S.npy', (100, 136))}
+  'template_open': ('base_68.npy', (68, 2)),
+  'template_closed': ('base_68_close.npy', (68, 2)),
+  'mean_image': ('mean_shape_img.npy', (68, 2)),
+  'mean_face': ('mean_shape_norm.npy', (136,)),
+  'shapes': ('S.npy', (100, 136)),
+}
 _PCA_FILES = {'mean': ('mean_lrw1.npy', (136,)), 'components': ('U_lrw1.npy', (136, 136))}
 
 # Their crop of 163 pixels is cut to 128, beginning at pixel 1; their coordinates are pixels' middles, ours edges.
@@ -58,18 +61,24 @@ def read_basics(folder: str) -> tuple[dict[str, Any], lm.LandmarkBasis]:
     try:
       array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-      raise InputError(f'{path} cannot be read: --basics is the folder of arrays that comes with the published '
-                       'weights') from error
+      raise InputError(
+        f'{path} cannot be read: --basics is the folder of arrays that comes with the published weights'
+      ) from error
     if array.size != np.prod(shape):
-      raise InputError(f'{path} has the shape {list(array.shape)}, not {list(shape)}: it is not of the published '
-                       'weights')
+      raise InputError(
+        f'{path} has the shape {list(array.shape)}, not {list(shape)}: it is not of the published weights'
+      )
     arrays[name] = array.reshape(shape).astype(np.float64)
   mean, components = arrays.pop('mean'), arrays.pop('components')[:, :_NUM_COEFFICIENTS].T
   arrays |= {'pca_mean': mean, 'pca_components': components}
   basis = lm.LandmarkBasis(
-      mean=mean.astype(np.float32), components=components.astype(np.float32), scale=np.float32(1),
-      opening=np.zeros(features.LANDMARK_SIZE, np.float32), rest_gap=np.float32(0),
-      explained=np.zeros(_NUM_COEFFICIENTS, np.float32))
+    mean=mean.astype(np.float32),
+    components=components.astype(np.float32),
+    scale=np.float32(1),
+    opening=np.zeros(features.LANDMARK_SIZE, np.float32),
+    rest_gap=np.float32(0),
+    explained=np.zeros(_NUM_COEFFICIENTS, np.float32),
+  )
   return {name: array.tolist() for name, array in arrays.items()}, basis
 
 
@@ -108,7 +117,7 @@ class Published:
     gaps = [np.mean(frame[[65, 66, 67], 1] - frame[[63, 62, 61], 1]) for frame in landmarks]
     reference = aligned[int(np.argmin(gaps))]
     opening = np.zeros(features.LANDMARK_SIZE)
-    opening[2 * features.MOUTH.start:] = _MOUTH_OPENING * shapes[1, 2 * features.MOUTH.start:]
+    opening[2 * features.MOUTH.start :] = _MOUTH_OPENING * shapes[1, 2 * features.MOUTH.start :]
     deviation = (aligned - reference - opening) @ shapes.T
     return (_SCALE * (mean_face + deviation @ shapes)).astype(np.float32)
 

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.faces import face_alignment
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.portrait import Portrait
 from atvg_jax.models import fast_vg
 from data_pipelines import features
-from data_pipelines.media import video_writer
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import video_writer
 
 KINDS = ('landmarks', 'attention', 'motion')
 _MAPS = KINDS[1:]
@@ -66,14 +66,21 @@ class Saver:
       temporary = os.path.join(folder, f'.{os.getpid()}.{name}')  # as the videos', for `video_writer.remove_leftovers`
       with open(temporary, 'wb') as file:
         np.savez_compressed(
-            file, landmarks=np.concatenate(self._landmarks), points_in_crop=points.astype(np.float32),
-            points_in_picture=face_alignment.apply(face_alignment.invert(self._portrait.matrix), points).astype(np.float32),
-            picture_to_crop=self._portrait.matrix, fps=features.FPS)
+          file,
+          landmarks=np.concatenate(self._landmarks),
+          points_in_crop=points.astype(np.float32),
+          points_in_picture=face_alignment.apply(face_alignment.invert(self._portrait.matrix), points).astype(
+            np.float32
+          ),
+          picture_to_crop=self._portrait.matrix,
+          fps=features.FPS,
+        )
       os.replace(temporary, path)
     self._stack.__exit__(kind, value, traceback)
 
-  def tap(self, generator: Generator, portrait: Portrait, landmarks: Iterable[np.ndarray],
-          window: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  def tap(
+    self, generator: Generator, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Frames [n, 128, 128, 3] and landmarks [n, 136] for pieces of landmarks, kept on the way.
 
     Frames are those of `Generator.frames` to one grey level.
@@ -83,9 +90,9 @@ class Saver:
       self._landmarks.append(piece)
       self._points.append(generator.points(portrait, piece))
       for kind, writer in self._writers.items():
-        for picture in maps[kind][:len(piece)]:
+        for picture in maps[kind][: len(piece)]:
           writer.append(picture)
-      yield frames[:len(piece)], piece
+      yield frames[: len(piece)], piece
 
 
 def _plain(generator, portrait, landmarks, window):

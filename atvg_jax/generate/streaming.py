@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atvg_jax.audio import mfcc_frontend
 from atvg_jax import models
+from atvg_jax.audio import mfcc_frontend
 from atvg_jax.checkpoints import weights
-from atvg_jax.runtime import parallel, program_cache
 from atvg_jax.models import at_net, fast_vg
-from data_pipelines.media import audio_stream
+from atvg_jax.runtime import parallel, program_cache
 from data_pipelines import features
+from data_pipelines.media import audio_stream
 
 WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
 
@@ -79,7 +79,8 @@ class VgStream:
     config = bundle.config | ({'dtype': dtype} if dtype else {})
     self.net = net = models.make_net(config)
     self.prepared = jax.device_put(
-        fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend))
+      fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend)
+    )
 
     def start(prepared, example_image, example_landmarks):
       return fast_vg.start(net, prepared, example_image.astype(jnp.float32) / 127.5 - 1, example_landmarks)
@@ -93,12 +94,15 @@ class VgStream:
       return to_bytes(outputs['video'][:, 0]), outputs['carry']
 
     self.start, self.step, self._chained = (
-        program_cache.Program(function, config['model'], config['dtype']) for function in (start, step, chained))
-    self._on_all_devices = functools.cache(lambda: (
-        parallel.replicate(self.prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3)))
+      program_cache.Program(function, config['model'], config['dtype']) for function in (start, step, chained)
+    )
+    self._on_all_devices = functools.cache(
+      lambda: (parallel.replicate(self.prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3))
+    )
 
-  def __call__(self, example_image: np.ndarray, example_landmarks: np.ndarray,
-               windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+  def __call__(
+    self, example_image: np.ndarray, example_landmarks: np.ndarray, windows: Iterable[np.ndarray]
+  ) -> Iterator[np.ndarray]:
     """Yields frames uint8 [B, W, H, W, 3] for every window of landmarks [B, W, 136].
 
     The next window is computed while the caller works on the one it was given.
@@ -158,7 +162,7 @@ def _joined(frames: jax.Array, batch_size: int) -> np.ndarray:
 def split(values: np.ndarray, window: int = WINDOW) -> Iterator[np.ndarray]:
   """Windows [B, W, ...] of values [B, T, ...]; the last is filled up with its last frame."""
   for start in range(0, values.shape[1], window):
-    part = values[:, start:start + window]
+    part = values[:, start : start + window]
     missing = window - part.shape[1]
     yield np.concatenate([part, np.repeat(part[:, -1:], missing, axis=1)], axis=1) if missing else part
 
@@ -179,7 +183,7 @@ def mfcc_windows(samples: np.ndarray, num_frames: int, window: int = WINDOW) -> 
     num_frames: T.
     window: W.
   """
-  samples = np.asarray(samples, np.float32)[:num_frames * features.SAMPLES_PER_FRAME]
+  samples = np.asarray(samples, np.float32)[: num_frames * features.SAMPLES_PER_FRAME]
   silence = num_frames * features.SAMPLES_PER_FRAME - len(samples)
   for mfcc, _ in heard([samples, np.zeros(silence, np.float32)], window):
     yield mfcc

@@ -14,9 +14,9 @@ import av
 import numpy as np
 
 from atvg_jax.generate import video_maker
-from data_pipelines.media import audio
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio
 
 VOICE = 'en-gb'
 SPEED = 150  # words a minute
@@ -43,7 +43,9 @@ class _Voice(ctypes.Structure):
   _fields_ = [('name', ctypes.c_char_p), ('languages', ctypes.c_void_p), ('identifier', ctypes.c_char_p)]
 
 
-def run(text: str, image: str, out: str, *, voice: str = VOICE, speed: int = SPEED, **options: Any) -> video_maker.Result:
+def run(
+  text: str, image: str, out: str, *, voice: str = VOICE, speed: int = SPEED, **options: Any
+) -> video_maker.Result:
   """Speaks the text and makes the face say it; `options` are those of `generate.generate_video`.
 
   Raises:
@@ -114,7 +116,7 @@ def _resampled(samples: np.ndarray, rate: int) -> np.ndarray:
 
 @functools.cache
 def _library() -> tuple[ctypes.CDLL, int]:
-  """eSpeak NG, ready to speak, and its samples a second."""
+  """ESpeak NG, ready to speak, and its samples a second."""
   try:
     espeakng_loader = _loader()
     library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -128,8 +130,16 @@ def _library() -> tuple[ctypes.CDLL, int]:
   library.espeak_SetSynthCallback.restype = None
   library.espeak_ListVoices.argtypes = (ctypes.c_void_p,)
   library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-  library.espeak_Synth.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint,
-                                   ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)
+  library.espeak_Synth.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    ctypes.c_uint,
+    ctypes.c_int,
+    ctypes.c_uint,
+    ctypes.c_uint,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+  )
   rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DO_NOT_EXIT)
   if rate <= 0:
     raise InputError(f'eSpeak NG finds no voices in {data}: install the extra again by pip install "atvg_jax[tts]"')
@@ -138,6 +148,7 @@ def _library() -> tuple[ctypes.CDLL, int]:
 
 def _loader() -> ModuleType:
   import espeakng_loader
+
   return espeakng_loader
 
 
@@ -161,6 +172,8 @@ def _identifier(voice: str) -> str:
     raise InputError(f'--voice {voice} is unknown: it is one of {len(voices)} languages, such as {", ".join(near)}')
   variants = os.listdir(os.path.join(_loader().get_data_path(), 'voices', '!v'))
   if plus and variant not in variants:
-    raise InputError(f'--voice {voice} is unknown: behind the + stands how it is spoken, such as f1 to f5 for women '
-                     'and m1 to m8 for men')
+    raise InputError(
+      f'--voice {voice} is unknown: behind the + stands how it is spoken, such as f1 to f5 for women '
+      'and m1 to m8 for men'
+    )
   return voices[language.lower()] + plus + variant

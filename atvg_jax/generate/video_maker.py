@@ -14,19 +14,18 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_pipelines.faces import face_alignment
 import atvg_jax
-from atvg_jax.generate.effects import blinks, head_motion
-from atvg_jax.generate import dubbing, side_outputs, streaming
 from atvg_jax.checkpoints import weights
+from atvg_jax.checkpoints.weights import load_nets
+from atvg_jax.generate import dubbing, side_outputs, streaming
+from atvg_jax.generate.effects import blinks, head_motion
 from atvg_jax.generate.generator import FRAMES, Generator, check_loudness
 from atvg_jax.generate.portrait import Portrait
-from atvg_jax.checkpoints.weights import load_nets
-from data_pipelines.media import audio as audio_io
-from data_pipelines.media import audio_stream, video_reader, video_writer
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.media import audio as audio_io
+from data_pipelines.media import audio_stream, video_reader, video_writer
 
 __all__ = ['Generator', 'Job', 'Maker', 'Result', 'generate_video']
 
@@ -54,6 +53,7 @@ class Job(NamedTuple):
     stream: write the video while it is made.
     raw: standard input is 16-bit samples at 16 kHz mono.
   """
+
   image: str
   out: str
   audio: str | None = None
@@ -100,12 +100,14 @@ def check(job: Job) -> None:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
   side_outputs.check(job.save)
   if dubbing.is_video(job.image) and (job.driving is not None or job.motion or job.save):
-    raise InputError(f'{job.image} is a video: it can be given another sound by --audio, but without --driving, '
-                     '--motion and --save')
+    raise InputError(
+      f'{job.image} is a video: it can be given another sound by --audio, but without --driving, --motion and --save'
+    )
   if job.out == PIPE:
     if job.save:
-      raise InputError('a video that goes to standard output has no place for what --save writes beside it: give --out '
-                       'a file name')
+      raise InputError(
+        'a video that goes to standard output has no place for what --save writes beside it: give --out a file name'
+      )
     return
   for source in (job.image, job.audio, job.driving, job.motion):
     known = source not in (None, PIPE) and os.path.exists(job.out) and os.path.exists(source)
@@ -157,7 +159,7 @@ class Maker:
     else:
       moved = self.generator.transferred_landmarks(portrait, _followed(job.driving, self.landmarker).landmarks)
       num_frames = len(moved)
-      landmarks = (moved[start:start + window] for start in range(0, len(moved), window))
+      landmarks = (moved[start : start + window] for start in range(0, len(moved), window))
     moves, closed = self._motion(job)
     size = picture.shape[:2] if job.frame == 'full' else (features.IMAGE_SIZE, features.IMAGE_SIZE)
     out = sys.stdout.buffer if job.out == PIPE else job.out
@@ -211,10 +213,11 @@ class Maker:
   def comment(self) -> dict[str, Any]:
     """What is written into every file: that it was generated, and by what."""
     return {
-        'generated_by': f'atvg_jax {atvg_jax.__version__}',
-        'synthetic': True,
-        'note': 'The face in this video was made to speak by a neural network; it is not a recording.',
-        'weights': {kind: weights.describe(bundle) for kind, bundle in self.generator.bundles.items()}}
+      'generated_by': f'atvg_jax {atvg_jax.__version__}',
+      'synthetic': True,
+      'note': 'The face in this video was made to speak by a neural network; it is not a recording.',
+      'weights': {kind: weights.describe(bundle) for kind, bundle in self.generator.bundles.items()},
+    }
 
   def _find_face(self, name: str, version: Any) -> tuple[Portrait, np.ndarray]:
     """The face in a picture, and the picture."""
@@ -260,8 +263,13 @@ class Maker:
     _say('ready')
 
 
-def _write(writer: video_writer.VideoWriter, frames: Iterator[np.ndarray], total: int | None, progress: bool,
-           watch: Callable[[int], None] | None = None) -> float:
+def _write(
+  writer: video_writer.VideoWriter,
+  frames: Iterator[np.ndarray],
+  total: int | None,
+  progress: bool,
+  watch: Callable[[int], None] | None = None,
+) -> float:
   """Draws and writes all frames; returns how many seconds that took."""
   start = time.perf_counter()
   with tqdm(total=total, unit='frame', desc='preparing the nets', dynamic_ncols=True, disable=not progress) as bar:

@@ -45,8 +45,10 @@ def cpbd_with_part(images: np.ndarray, part: tuple[int, int, int, int]) -> tuple
   stack, shape = _checked(images)
   widths, edges = _standard_widths(stack), _canny(stack)
   top, bottom, left, right = part
-  return (_shares(stack, widths, edges, _blocks(stack)).reshape(shape),
-          _shares(stack, widths, edges, [np.s_[top:bottom, left:right]]).reshape(shape))
+  return (
+    _shares(stack, widths, edges, _blocks(stack)).reshape(shape),
+    _shares(stack, widths, edges, [np.s_[top:bottom, left:right]]).reshape(shape),
+  )
 
 
 def _standard_widths(images: np.ndarray) -> np.ndarray:
@@ -121,12 +123,16 @@ def _margins(steps: np.ndarray, *, toward_left: bool) -> np.ndarray:
 
 def _blocks(images: np.ndarray) -> list[tuple[slice, slice]]:
   _, height, width = images.shape
-  return [np.s_[top : top + _BLOCK, left : left + _BLOCK]
-          for top in range(0, height - _BLOCK + 1, _BLOCK) for left in range(0, width - _BLOCK + 1, _BLOCK)]
+  return [
+    np.s_[top : top + _BLOCK, left : left + _BLOCK]
+    for top in range(0, height - _BLOCK + 1, _BLOCK)
+    for left in range(0, width - _BLOCK + 1, _BLOCK)
+  ]
 
 
-def _shares(images: np.ndarray, widths: np.ndarray, edges: np.ndarray, blocks: Sequence[tuple[slice, slice]],
-            bins: int = 64) -> np.ndarray:
+def _shares(
+  images: np.ndarray, widths: np.ndarray, edges: np.ndarray, blocks: Sequence[tuple[slice, slice]], bins: int = 64
+) -> np.ndarray:
   """[N]: the share of the blocks' edges whose probability of seen blur, in hundredths, is below `bins`."""
   shares = []
   for image, image_widths, image_edges in zip(images, widths, edges, strict=True):
@@ -135,8 +141,9 @@ def _shares(images: np.ndarray, widths: np.ndarray, edges: np.ndarray, blocks: S
   return np.array(shares, np.float64)
 
 
-def _histogram(image: np.ndarray, widths: np.ndarray, edges: np.ndarray,
-               blocks: Sequence[tuple[slice, slice]]) -> np.ndarray:
+def _histogram(
+  image: np.ndarray, widths: np.ndarray, edges: np.ndarray, blocks: Sequence[tuple[slice, slice]]
+) -> np.ndarray:
   """[101]: how many edges of the blocks have each probability of seen blur, in hundredths."""
   histogram = np.zeros(101)
   for block in blocks:
@@ -179,8 +186,11 @@ def _strongest_along_gradient(down: np.ndarray, across: np.ndarray, strength: np
   share = np.minimum(np.abs(down), np.abs(across)) / np.where(larger == 0, 1, larger)
   # Places in the padded stack, flat: of the pixels themselves, and how far a step down and one across lead.
   row_length = width + 2
-  places = (np.arange(len(strength))[:, None, None] * (height + 2) * row_length
-            + np.arange(1, height + 1)[:, None] * row_length + np.arange(1, width + 1))
+  places = (
+    np.arange(len(strength))[:, None, None] * (height + 2) * row_length
+    + np.arange(1, height + 1)[:, None] * row_length
+    + np.arange(1, width + 1)
+  )
   vertical, horizontal = np.where(down >= 0, row_length, -row_length), np.where(across >= 0, 1, -1)
   straight_step, diagonal_step = np.where(steep, vertical, horizontal), vertical + horizontal
   flat, strongest = padded.reshape(-1), larger > 0

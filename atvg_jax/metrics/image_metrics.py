@@ -116,6 +116,7 @@ def region_scores(predicted: Sequence[Array], true: Array, boxes: Array) -> list
 
 def _region_means(values: jax.Array, boxes: Array) -> jax.Array:
   """[B, T, H, W] and boxes [B, R, 4] -> [B, T, R]."""
+
   def inside(size: int, first: jax.Array, last: jax.Array) -> jax.Array:  # [B, R, size]
     places = jnp.arange(size)
     return ((places >= first[..., None]) & (places < last[..., None])).astype(values.dtype)
@@ -131,7 +132,7 @@ def _gaussian_band(size: int) -> np.ndarray:
   taps = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)
   band = np.zeros((size - 10, size), np.float32)
   for row in range(size - 10):
-    band[row, row:row + 11] = taps / taps.sum()
+    band[row, row : row + 11] = taps / taps.sum()
   return band
 
 

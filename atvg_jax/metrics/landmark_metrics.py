@@ -1,6 +1,5 @@
 """Landmark metrics: distance (LMD), correlation over time, lag and jitter; pure functions, for NumPy and JAX arrays."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +24,7 @@ def lmd(predicted: Array, true: Array, image_size: int = features.IMAGE_SIZE, bl
     blunt: pixels within which a distance is rounded off, for a loss: so there is a gradient where points coincide.
   """
   error = mouth_points(predicted, image_size) - mouth_points(true, image_size)
-  return jnp.mean(jnp.sqrt(jnp.sum(jnp.square(error), axis=-1) + blunt ** 2), axis=-1)
+  return jnp.mean(jnp.sqrt(jnp.sum(jnp.square(error), axis=-1) + blunt**2), axis=-1)
 
 
 def correlation(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
@@ -72,7 +71,7 @@ def jitter(landmarks: Array) -> jax.Array:
   in the frame after: smooth motion has little of it.
   """
   points = jnp.asarray(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
-  steady = points[..., features.BROWS.start:features.NOSE.stop, :]
+  steady = points[..., features.BROWS.start : features.NOSE.stop, :]
   tremble = steady[..., 1:-1, :, :] - (steady[..., :-2, :, :] + steady[..., 2:, :, :]) / 2
   eyes = jnp.mean(points[..., features.LEFT_EYE, :], -2) - jnp.mean(points[..., features.RIGHT_EYE, :], -2)
   distance = jnp.mean(jnp.linalg.norm(eyes, axis=-1), axis=-1)

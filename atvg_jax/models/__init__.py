@@ -10,8 +10,8 @@ from data_pipelines.errors import InputError
 
 # By a config's `task`: the net, and others that its `model.name` may ask for.
 _NETS = {
-    'at': (at_net.AtNet, {'at_single': at_net.AtSingle}),
-    'vg': (vg_net.VgNet, {'sound_vg': vg_net.SoundVgNet}),
+  'at': (at_net.AtNet, {'at_single': at_net.AtSingle}),
+  'vg': (vg_net.VgNet, {'sound_vg': vg_net.SoundVgNet}),
 }
 
 
@@ -26,7 +26,9 @@ def make_net(config: Any, **options: Any) -> Any:
     InputError: there is no such net, or it has no such keyword.
   """
   net, others = by_task(_NETS, config['task'])
-  return build(others.get(config['model'].get('name'), net), config['model'], dtype=jnp.dtype(config['dtype']), **options)
+  return build(
+    others.get(config['model'].get('name'), net), config['model'], dtype=jnp.dtype(config['dtype']), **options
+  )
 
 
 def by_task(table: Mapping[str, Any], task: str) -> Any:

@@ -6,8 +6,8 @@ Widths are the published ones (Chen et al., CVPR 2019, arXiv 1905.03820) unless 
 import functools
 from typing import Any, Literal
 
-from flax import linen as nn
 import jax.numpy as jnp
+from flax import linen as nn
 
 from atvg_jax.models.layers import Array, ConvBlock, Dtype, ModuleDef, NormKind, make_norm, weight_init
 from atvg_jax.models.recurrent import Lstm
@@ -55,7 +55,7 @@ class AudioEncoder(nn.Module):
         x = self.conv(features, name=f'conv{index}')(x, train=train)
         index += 1
       x = nn.max_pool(x.reshape(-1, *x.shape[2:]), (3, 3), stride).reshape(
-          *x.shape[:2], *_pooled(x.shape[2:4], stride), x.shape[-1]
+        *x.shape[:2], *_pooled(x.shape[2:4], stride), x.shape[-1]
       )
     return x
 
@@ -109,7 +109,7 @@ class AtNet(nn.Module):
 
   @nn.compact
   def __call__(
-      self, example_coefficients: Array, mfcc: Array, *, train: bool, carry: Array | None = None
+    self, example_coefficients: Array, mfcc: Array, *, train: bool, carry: Array | None = None
   ) -> dict[str, Any]:
     """Runs over a window.
 
@@ -126,19 +126,24 @@ class AtNet(nn.Module):
     if self.members > 1:
       carries = [None] * self.members if carry is None else jnp.split(carry, self.members)
       answers = [
-          self.clone(members=1, name=f'member{index}', parent=self)(example_coefficients, mfcc, train=train, carry=carry)
-          for index, carry in enumerate(carries)
+        self.clone(members=1, name=f'member{index}', parent=self)(example_coefficients, mfcc, train=train, carry=carry)
+        for index, carry in enumerate(carries)
       ]
       by_member = jnp.stack([answer['coefficients'] for answer in answers])
       return {
-          'coefficients': jnp.mean(by_member, axis=0),
-          'carry': jnp.concatenate([answer['carry'] for answer in answers]),
-          'by_member': by_member,
+        'coefficients': jnp.mean(by_member, axis=0),
+        'carry': jnp.concatenate([answer['carry'] for answer in answers]),
+        'by_member': by_member,
       }
     conv, dense = net_parts(self)
     audio = AudioEncoder(
-        self.audio_features, self.audio_head_features, conv, dense, self.audio_sequence, self.dropout_rate,
-        name='audio_encoder',
+      self.audio_features,
+      self.audio_head_features,
+      conv,
+      dense,
+      self.audio_sequence,
+      self.dropout_rate,
+      name='audio_encoder',
     )(mfcc, train=train)
     example = example_coefficients
     for index, features in enumerate(self.landmark_features):
@@ -146,11 +151,11 @@ class AtNet(nn.Module):
     example = jnp.broadcast_to(example[:, None], (*audio.shape[:2], example.shape[-1]))
     x = jnp.concatenate([example, audio], axis=-1)
     x, carry = Lstm(
-        self.recurrent_features,
-        self.recurrent_layers,
-        dtype=self.dtype,
-        param_dtype=self.param_dtype,
-        name='lstm',
+      self.recurrent_features,
+      self.recurrent_layers,
+      dtype=self.dtype,
+      param_dtype=self.param_dtype,
+      name='lstm',
     )(x, carry)
     coefficients = dense(self.num_coefficients, name='head')(x)
     return {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
@@ -179,7 +184,7 @@ class AtSingle(nn.Module):
     """'coefficients' [B, T, num_coefficients], float32, from mfcc [B, T, 28, 12]."""
     conv, dense = net_parts(self)
     x = AudioEncoder(
-        self.audio_features, self.audio_head_features, conv, dense, dropout_rate=self.dropout_rate, name='audio_encoder'
+      self.audio_features, self.audio_head_features, conv, dense, dropout_rate=self.dropout_rate, name='audio_encoder'
     )(mfcc, train=train)
     return {'coefficients': dense(self.num_coefficients, name='head')(x).astype(jnp.float32)}
 
@@ -190,6 +195,6 @@ def net_parts(net: Any) -> tuple[ModuleDef, ModuleDef]:
   norm = make_norm(net.norm, over=net.norm_over, axis_name=net.axis_name, **dtypes)
   init = weight_init(net.init_stddev)
   return (
-      functools.partial(ConvBlock, norm=norm, kernel_init=init, **dtypes),
-      functools.partial(nn.Dense, kernel_init=init, **dtypes),
+    functools.partial(ConvBlock, norm=norm, kernel_init=init, **dtypes),
+    functools.partial(nn.Dense, kernel_init=init, **dtypes),
   )

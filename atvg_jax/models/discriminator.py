@@ -3,8 +3,8 @@
 import functools
 from typing import Literal
 
-from flax import linen as nn
 import jax.numpy as jnp
+from flax import linen as nn
 
 from atvg_jax.models.layers import Array, ConvBlock, Dtype, NormKind, make_norm, weight_init
 from atvg_jax.models.recurrent import Lstm

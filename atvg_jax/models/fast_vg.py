@@ -8,10 +8,10 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from atvg_jax.models import folded, recurrent
 from atvg_jax.models.landmark_maps import NUM_MAPS, landmark_maps
@@ -37,8 +37,10 @@ def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None
     InputError: the net draws from sound, which generation has no place for.
   """
   if isinstance(net, SoundVgNet):
-    raise InputError('these weights draw from sound directly, without landmarks: they are a row of an ablation, and '
-                     'can be trained and scored, not generated with')
+    raise InputError(
+      'these weights draw from sound directly, without landmarks: they are a row of an ablation, and '
+      'can be trained and scored, not generated with'
+    )
   params, stats = variables['params'], variables.get('batch_stats', {})
   algorithm = functools.partial(folded.choose, backend or jax.default_backend())
   dtype = jnp.dtype(net.dtype)
@@ -57,9 +59,11 @@ def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None
       prepared[f'{name}_still'] = rest.replace(bias=np.zeros_like(rest.bias), norm=None)
 
   prepared: Prepared = {
-      'stem': fold('stem', reflect=True), 'landmark_conv': fold('landmark_conv'),
-      'landmark_feature': fold('landmark_feature'),
-      'landmark_dense': {name: np.asarray(params['landmark_dense'][name]).astype(dtype) for name in ('kernel', 'bias')}}
+    'stem': fold('stem', reflect=True),
+    'landmark_conv': fold('landmark_conv'),
+    'landmark_feature': fold('landmark_feature'),
+    'landmark_dense': {name: np.asarray(params['landmark_dense'][name]).astype(dtype) for name in ('kernel', 'bias')},
+  }
   for name in ('encoder0', 'encoder1', 'deep0', 'deep1'):
     prepared[name] = fold(name, stride=2)
   split('bottleneck', net.landmark_features[1])
@@ -83,16 +87,17 @@ def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None
 
 def _details_channels(net: VgNet, index: int) -> int:
   """How many channels a frame's details add to the input of the layer that is `index` doublings above the middle."""
-  return (NUM_MAPS if net.landmark_maps else 0) + (3 * 4**(2 - index) if net.warp else 0)
+  return (NUM_MAPS if net.landmark_maps else 0) + (3 * 4 ** (2 - index) if net.warp else 0)
 
 
 def _prepare_gru(net: VgNet, params: Mapping[str, Any], algorithm: Any, dtype: Any) -> dict[str, Any]:
   inputs = {'kernel': params['input_kernel'], 'bias': params['input_bias']}
   hidden = np.asarray(params['hidden_kernel'])
   return {
-      'inputs': folded.fold(inputs, None, algorithm, dtype=dtype, dilation=net.recurrent_dilation),
-      'hidden': hidden.reshape(-1, hidden.shape[-1]).astype(dtype),
-      'hidden_bias': np.asarray(params['hidden_bias']).astype(dtype)}
+    'inputs': folded.fold(inputs, None, algorithm, dtype=dtype, dilation=net.recurrent_dilation),
+    'hidden': hidden.reshape(-1, hidden.shape[-1]).astype(dtype),
+    'hidden_bias': np.asarray(params['hidden_bias']).astype(dtype),
+  }
 
 
 def start(net: VgNet, prepared: Prepared, example_image: Array, example_landmarks: Array) -> Still:
@@ -111,10 +116,13 @@ def start(net: VgNet, prepared: Prepared, example_image: Array, example_landmark
   example_map = _landmark_map(prepared, example_landmarks, deep.shape[1:3])
   feature = folded.apply(prepared['landmark_feature'], example_map)
   # The bottleneck's sums are linear: what is taken from every frame's feature is taken off here.
-  bottleneck = (folded.convolve(prepared['bottleneck_still'], deep)
-                - folded.convolve(prepared['bottleneck'], feature))
-  still = {'image': example_image.astype(jnp.float32), 'landmarks': example_landmarks, 'middle': middle,
-           'bottleneck': bottleneck}
+  bottleneck = folded.convolve(prepared['bottleneck_still'], deep) - folded.convolve(prepared['bottleneck'], feature)
+  still = {
+    'image': example_image.astype(jnp.float32),
+    'landmarks': example_landmarks,
+    'middle': middle,
+    'bottleneck': bottleneck,
+  }
   if net.attention:
     still['landmark_attention0'] = folded.convolve(prepared['landmark_attention0_still'], example_map)
   for name, size in _detailed(net, half.shape[2]):
@@ -126,8 +134,9 @@ def start(net: VgNet, prepared: Prepared, example_image: Array, example_landmark
   return still
 
 
-def draw(net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: Array, *,
-         chained: bool = False) -> dict[str, Array]:
+def draw(
+  net: VgNet, prepared: Prepared, still: Still, landmarks: Array, carry: Array, *, chained: bool = False
+) -> dict[str, Array]:
   """Draws a window of frames; arguments and results as those of `VgNet`.
 
   Args:

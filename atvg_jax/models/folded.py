@@ -9,12 +9,12 @@ docs/performance.md has the measurements.
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from flax import linen as nn
-from flax import struct
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from flax import struct
+from jax import lax
 
 from atvg_jax.models import layers, winograd
 
@@ -60,9 +60,19 @@ def choose(backend: str, weights_shape: tuple[int, ...], *, stride: int = 1, up:
   return 'direct'
 
 
-def fold(params: Mapping[str, Any], stats: Mapping[str, Any] | None, algorithm: Callable[..., Algorithm], *,
-         channels: slice = slice(None), dtype: Any = np.float32, stride: int = 1, dilation: int = 1, up: bool = False,
-         reflect: bool = False, epsilon: float = 1e-5) -> Layer:
+def fold(
+  params: Mapping[str, Any],
+  stats: Mapping[str, Any] | None,
+  algorithm: Callable[..., Algorithm],
+  *,
+  channels: slice = slice(None),
+  dtype: Any = np.float32,
+  stride: int = 1,
+  dilation: int = 1,
+  up: bool = False,
+  reflect: bool = False,
+  epsilon: float = 1e-5,
+) -> Layer:
   """A layer from the parameters of a `ConvBlock` or `UpBlock`.
 
   Args:
@@ -77,8 +87,10 @@ def fold(params: Mapping[str, Any], stats: Mapping[str, Any] | None, algorithm: 
   bias = np.asarray(params.get('bias', np.zeros(kernel.shape[-1])), np.float64)
   norm = None
   if stats:
-    scale, shift, mean, var = (np.asarray(value, np.float64) for value in (
-        params['norm']['scale'], params['norm']['bias'], stats['norm']['mean'], stats['norm']['var']))
+    scale, shift, mean, var = (
+      np.asarray(value, np.float64)
+      for value in (params['norm']['scale'], params['norm']['bias'], stats['norm']['mean'], stats['norm']['var'])
+    )
     factor = scale / np.sqrt(var + epsilon)
     kernel, bias = kernel * factor, (bias - mean) * factor + shift
   elif 'norm' in params:
@@ -115,8 +127,9 @@ def convolve(layer: Layer, x: Array) -> Array:
   if layer.reflect:
     x = jnp.pad(x, ((0, 0), *sides, (0, 0)), mode='reflect')
     sides = ((0, 0), (0, 0))
-  return lax.conv_general_dilated(x, layer.kernel, (layer.stride,) * 2, sides, rhs_dilation=(layer.dilation,) * 2,
-                                  dimension_numbers=_DIMENSIONS)
+  return lax.conv_general_dilated(
+    x, layer.kernel, (layer.stride,) * 2, sides, rhs_dilation=(layer.dilation,) * 2, dimension_numbers=_DIMENSIONS
+  )
 
 
 def _rows(layer: Layer, x: Array) -> Array:
@@ -129,13 +142,15 @@ def _rows(layer: Layer, x: Array) -> Array:
 
 def _up(layer: Layer, x: Array) -> Array:
   if layer.algorithm == 'direct':
-    return layers.depth_to_space(lax.conv_general_dilated(
-        x, layer.kernel, (1, 1), ((0, 1), (0, 1)), dimension_numbers=_DIMENSIONS))
+    return layers.depth_to_space(
+      lax.conv_general_dilated(x, layer.kernel, (1, 1), ((0, 1), (0, 1)), dimension_numbers=_DIMENSIONS)
+    )
   return winograd.up_convolve(x, layer.kernel, _TILE)
 
 
-def apply(layer: Layer, x: Array, still: Array | None = None, *,
-          activation: Callable[[Array], Array] | None = nn.relu) -> Array:
+def apply(
+  layer: Layer, x: Array, still: Array | None = None, *, activation: Callable[[Array], Array] | None = nn.relu
+) -> Array:
   """Convolution, norm, activation.
 
   Args:

@@ -1,9 +1,9 @@
 """Soft drawings of landmarks, which tell a decoder in pixels where lips and jaw are to be."""
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 Array = jax.Array
 
@@ -12,8 +12,8 @@ _OUTER_LIPS = tuple(range(48, 60))
 _INNER_LIPS = tuple(range(60, 68))
 _JAW = tuple(range(0, 17))
 _REST = (
-    *((i, i + 1) for first, last in ((17, 21), (22, 26), (27, 30), (31, 35)) for i in range(first, last)),
-    *((first + i, first + (i + 1) % 6) for first in (36, 42) for i in range(6)),
+  *((i, i + 1) for first, last in ((17, 21), (22, 26), (27, 30), (31, 35)) for i in range(first, last)),
+  *((first + i, first + (i + 1) % 6) for first in (36, 42) for i in range(6)),
 )
 
 
@@ -22,10 +22,10 @@ def _ring(points: tuple[int, ...]) -> np.ndarray:
 
 
 _SEGMENTS = (
-    _ring(_OUTER_LIPS),
-    _ring(_INNER_LIPS),
-    np.array([_JAW[:-1], _JAW[1:]]).T,
-    np.array(_REST),
+  _ring(_OUTER_LIPS),
+  _ring(_INNER_LIPS),
+  np.array([_JAW[:-1], _JAW[1:]]).T,
+  np.array(_REST),
 )
 
 

@@ -1,9 +1,9 @@
 """The example image bent to a frame's landmarks: where a face's own skin and lips go when it speaks."""
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from atvg_jax.models.landmark_maps import mouth_hole, pixel_centres
 from data_pipelines import features
@@ -35,11 +35,15 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
     [B, T, H, W, C], and [B, T, H, W, 1]: from how many pixels away each is.
   """
   height, width = image.shape[1:3]
-  points, sources = (lax.stop_gradient(array).reshape(*array.shape[:-1], features.NUM_LANDMARKS, 2)[..., _POINTS, :]
-                     for array in (landmarks, example_landmarks[:, None]))
+  points, sources = (
+    lax.stop_gradient(array).reshape(*array.shape[:-1], features.NUM_LANDMARKS, 2)[..., _POINTS, :]
+    for array in (landmarks, example_landmarks[:, None])
+  )
   move = sources - points  # [B, T, N, 2]
-  columns, rows = (jnp.exp(-0.5 * jnp.square((points[..., axis, None] - pixel_centres(size)) / _REACH))
-                   for axis, size in ((0, width), (1, height)))  # [B, T, N, W] and [..., H]
+  columns, rows = (
+    jnp.exp(-0.5 * jnp.square((points[..., axis, None] - pixel_centres(size)) / _REACH))
+    for axis, size in ((0, width), (1, height))
+  )  # [B, T, N, W] and [..., H]
   # The weights are products of what depends on x and on y, so that all sums over landmarks are matrix products.
   sums = jnp.einsum('btnh,btnw,btnc->btchw', rows, columns, jnp.pad(move, ((0, 0),) * 3 + ((0, 1),), constant_values=1))
   offset = sums[:, :, :2] / (sums[:, :, 2:] + _STILL)
@@ -77,11 +81,13 @@ def _gap(landmarks: Array) -> Array:
 
 
 def _sample(image: Array, x: Array, y: Array) -> Array:
-  """image [H, W, C] at places x, y [T, H, W] in pixels, within it → [T, H, W, C]."""
+  """Image [H, W, C] at places x, y [T, H, W] in pixels, within it → [T, H, W, C]."""
   height, width, channels = image.shape
   # A pixel and its neighbours to the right, below, and both lie side by side: one gather a place instead of four.
   padded = jnp.pad(image, ((0, 1), (0, 1), (0, 0)), mode='edge')
-  cells = jnp.concatenate([padded[top:top + height, left:left + width] for top in (0, 1) for left in (0, 1)], axis=-1)
+  cells = jnp.concatenate(
+    [padded[top : top + height, left : left + width] for top in (0, 1) for left in (0, 1)], axis=-1
+  )
   left, top = jnp.floor(x), jnp.floor(y)
   index = top.astype(jnp.int32) * width + left.astype(jnp.int32)
   corners = cells.reshape(-1, 4 * channels)[index].reshape(*x.shape, 2, 2, channels)

@@ -4,15 +4,15 @@ Pictures are [B, H, W, C] or, with time, [B, T, H, W, C]; a fifth axis is always
 into the batch. Paddings are PyTorch's, so that published weights give published answers.
 """
 
-from collections.abc import Callable
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
-from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from jax import lax
 
 from atvg_jax.models import winograd
 
@@ -97,7 +97,7 @@ class BatchNorm(nn.Module):
     return mean, jnp.maximum(square - jnp.square(mean), 0), count
 
   def _keep(self, running: Any, values: Array) -> None:
-    """running <- momentum * running + (1 - momentum) * value, for each value in turn, in closed form."""
+    """Running <- momentum * running + (1 - momentum) * value, for each value in turn, in closed form."""
     values = values.reshape(-1, values.shape[-1])  # [steps, C]
     steps = values.shape[0]
     weights = (1 - self.momentum) * self.momentum ** jnp.arange(steps - 1, -1, -1, dtype=jnp.float32)
@@ -147,12 +147,12 @@ def group_normalise(x: Array, scale: Array, bias: Array, group_size: int = 8, ep
 
 
 def make_norm(
-    kind: NormKind,
-    *,
-    over: Literal['frame', 'clip'] = 'frame',
-    axis_name: str | None = None,
-    dtype: Dtype = None,
-    param_dtype: Dtype = jnp.float32,
+  kind: NormKind,
+  *,
+  over: Literal['frame', 'clip'] = 'frame',
+  axis_name: str | None = None,
+  dtype: Dtype = None,
+  param_dtype: Dtype = jnp.float32,
 ) -> ModuleDef | None:
   """The class of norm that a net uses, with its options filled in; None for no norm."""
   if kind == 'batch':
@@ -236,9 +236,7 @@ class ConvBlock(nn.Module):
       y = convolve_3x3(x, weights.astype(dtype), train=train)
     else:
       strides = tuple(1 if side == 1 else self.stride for side in self._sides)
-      y = lax.conv_general_dilated(
-          x, weights.astype(dtype), strides, sides, dimension_numbers=_DIMENSIONS
-      )
+      y = lax.conv_general_dilated(x, weights.astype(dtype), strides, sides, dimension_numbers=_DIMENSIONS)
     return y.reshape(*lead, *y.shape[1:])
 
 
@@ -251,9 +249,7 @@ def convolve_3x3(x: Array, weights: Array, dilation: int = 1, *, train: bool) ->
 
   def plain(x: Array, weights: Array) -> Array:
     sides, steps = ((dilation, dilation),) * 2, (dilation, dilation)
-    return lax.conv_general_dilated(
-        x, weights, (1, 1), sides, rhs_dilation=steps, dimension_numbers=_DIMENSIONS
-    )
+    return lax.conv_general_dilated(x, weights, (1, 1), sides, rhs_dilation=steps, dimension_numbers=_DIMENSIONS)
 
   def fast(x: Array, weights: Array) -> Array:
     return winograd.convolve_3x3(x, winograd.transform_kernel(weights, (4, 4)), dilation)
@@ -327,9 +323,7 @@ def up_convolve(x: Array, weights: Array, *, train: bool) -> Array:
 
   def plain(x: Array, weights: Array) -> Array:
     return depth_to_space(
-        lax.conv_general_dilated(
-            x, sub_pixel_kernel(weights), (1, 1), ((0, 1), (0, 1)), dimension_numbers=_DIMENSIONS
-        )
+      lax.conv_general_dilated(x, sub_pixel_kernel(weights), (1, 1), ((0, 1), (0, 1)), dimension_numbers=_DIMENSIONS)
     )
 
   def by_phases(x: Array, weights: Array) -> Array:
@@ -339,11 +333,11 @@ def up_convolve(x: Array, weights: Array, *, train: bool) -> Array:
     # Even rows of outputs depend on one row of inputs, odd ones on two.
     kernel, sides = sub_pixel_kernel(weights), (0, 1)
     even, odd = (
-        lax.conv_general_dilated(x, part, (1, 1), pads, dimension_numbers=_DIMENSIONS)
-        for part, pads in (
-            (kernel[:1, ..., : 2 * features], ((0, 0), sides)),
-            (kernel[..., 2 * features :], (sides, sides)),
-        )
+      lax.conv_general_dilated(x, part, (1, 1), pads, dimension_numbers=_DIMENSIONS)
+      for part, pads in (
+        (kernel[:1, ..., : 2 * features], ((0, 0), sides)),
+        (kernel[..., 2 * features :], (sides, sides)),
+      )
     )
     return jnp.stack([even, odd], axis=2).reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], features)
 

@@ -6,10 +6,10 @@ What does not depend on the state is computed for all steps at once, before the 
 from collections.abc import Callable
 from typing import Any, Literal
 
-from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
 
 from atvg_jax.models.layers import Array, Dtype, Initializer, convolve_3x3, weight_init
 
@@ -72,9 +72,7 @@ class ConvGru(nn.Module):
     area, gates = (self.kernel, self.kernel), 3 * self.features
     zeros = nn.initializers.zeros
     input_kernel = self.param('input_kernel', self.kernel_init, (*area, channels, gates), self.param_dtype)
-    hidden_kernel = self.param(
-        'hidden_kernel', self.kernel_init, (*area, self.features, gates), self.param_dtype
-    )
+    hidden_kernel = self.param('hidden_kernel', self.kernel_init, (*area, self.features, gates), self.param_dtype)
     input_bias = self.param('input_bias', zeros, (gates,), self.param_dtype).astype(dtype)
     hidden_bias = self.param('hidden_bias', zeros, (gates,), self.param_dtype).astype(dtype)
     pictures = x.reshape(-1, height, width, channels).astype(dtype)
@@ -83,12 +81,12 @@ class ConvGru(nn.Module):
     else:
       pad = self.dilation * (self.kernel // 2)
       inputs = lax.conv_general_dilated(
-          pictures,
-          input_kernel.astype(dtype),
-          (1, 1),
-          ((pad, pad), (pad, pad)),
-          rhs_dilation=(self.dilation, self.dilation),
-          dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        pictures,
+        input_kernel.astype(dtype),
+        (1, 1),
+        ((pad, pad), (pad, pad)),
+        rhs_dilation=(self.dilation, self.dilation),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
       )
     inputs = (inputs + input_bias).reshape(batch, time, height, width, gates)
     # A convolution in a scan has a very slow gradient on XLA's CPU; patches and a matmul do not.
@@ -103,11 +101,11 @@ class ConvGru(nn.Module):
 
 
 def run_gru(
-    inputs: Array,
-    hidden_sums: Callable[[Array], Array],
-    hidden_bias: Array,
-    carry: Array,
-    recurrence: Recurrence,
+  inputs: Array,
+  hidden_sums: Callable[[Array], Array],
+  hidden_bias: Array,
+  carry: Array,
+  recurrence: Recurrence,
 ) -> tuple[Array, Array]:
   """Runs a GRU over a window.
 

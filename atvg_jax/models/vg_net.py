@@ -6,23 +6,23 @@ Widths are the published ones (Chen et al., CVPR 2019, arXiv 1905.03820) unless 
 import functools
 from typing import Any, Literal
 
-from flax import linen as nn
 import jax.numpy as jnp
+from flax import linen as nn
 
 from atvg_jax.models.at_net import AudioEncoder, net_parts
 from atvg_jax.models.landmark_maps import landmark_maps
 from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from atvg_jax.models.layers import (
-    Array,
-    ConvBlock,
-    Dtype,
-    NormKind,
-    ResidualBlock,
-    UpBlock,
-    depth_to_space,
-    make_norm,
-    space_to_depth,
-    weight_init,
+  Array,
+  ConvBlock,
+  Dtype,
+  NormKind,
+  ResidualBlock,
+  UpBlock,
+  depth_to_space,
+  make_norm,
+  space_to_depth,
+  weight_init,
 )
 from atvg_jax.models.recurrent import ConvGru, Recurrence
 from atvg_jax.models.unsharp import sharpened
@@ -104,13 +104,13 @@ class VgNet(nn.Module):
 
   @nn.compact
   def __call__(
-      self,
-      example_image: Array,
-      example_landmarks: Array,
-      landmarks: Array,
-      *,
-      train: bool,
-      carry: Array | None = None,
+    self,
+    example_image: Array,
+    example_landmarks: Array,
+    landmarks: Array,
+    *,
+    train: bool,
+    carry: Array | None = None,
   ) -> dict[str, Any]:
     """Draws a window of frames.
 
@@ -133,16 +133,14 @@ class VgNet(nn.Module):
     conv = functools.partial(plain, norm=norm)
     up = functools.partial(UpBlock, norm=norm, kernel_init=init, **dtypes)
     dense = nn.Dense(
-        example_image.shape[1] * example_image.shape[2] // _SCALE**2,
-        kernel_init=init,
-        **dtypes,
-        name='landmark_dense',
+      example_image.shape[1] * example_image.shape[2] // _SCALE**2,
+      kernel_init=init,
+      **dtypes,
+      name='landmark_dense',
     )
 
     # The example image: [B, H/4, W/4, C] and [B, H/16, W/16, C].
-    x = conv(self.encoder_features[0], self.stem_kernel, padding='reflect', name='stem')(
-        example_image, train=train
-    )
+    x = conv(self.encoder_features[0], self.stem_kernel, padding='reflect', name='stem')(example_image, train=train)
     half = conv(self.encoder_features[1], stride=2, name='encoder0')(x, train=train)
     middle = conv(self.encoder_features[2], stride=2, name='encoder1')(half, train=train)
     deep = conv(self.deep_features[0], stride=2, name='deep0')(middle, train=train)
@@ -169,13 +167,13 @@ class VgNet(nn.Module):
     # The recurrence, [B, T, H/16, W/16, C], and back up to [B, T, H/4, W/4, C].
     x = conv(self.bottleneck_features, name='bottleneck')(feature, deep, train=train)
     x, carry = ConvGru(
-        self.recurrent_features,
-        self.recurrent_kernel,
-        self.recurrent_dilation,
-        self.recurrence,
-        kernel_init=init,
-        **dtypes,
-        name='gru',
+      self.recurrent_features,
+      self.recurrent_kernel,
+      self.recurrent_dilation,
+      self.recurrence,
+      kernel_init=init,
+      **dtypes,
+      name='gru',
     )(x, carry, train=train)
     for index in range(self.residual_blocks):
       x = run(ResidualBlock(self.recurrent_features, conv, self.dropout_rate, name=f'residual{index}'), x)
@@ -185,7 +183,7 @@ class VgNet(nn.Module):
     # The mix of encoder and decoder.
     if self.attention:
       a = up(self.landmark_attention_features[0], use_bias=True, name='landmark_attention0')(
-          frame_maps, example_map, train=train
+        frame_maps, example_map, train=train
       )
       a = up(self.landmark_attention_features[1], use_bias=True, name='landmark_attention1')(a, train=train)
       mix = nn.sigmoid(plain(1, activation=None, name='landmark_attention2')(a, train=train))
@@ -217,17 +215,15 @@ class VgNet(nn.Module):
       still = None
     factor = example_image.shape[1] // x.shape[-3]
     channels = 4 if self.composition else 3
-    heads = plain(channels * factor**2, self.head_kernel, activation=None, name='heads')(
-        x, still, train=train
-    )
+    heads = plain(channels * factor**2, self.head_kernel, activation=None, name='heads')(x, still, train=train)
     heads = depth_to_space(heads, factor).astype(jnp.float32)
     shade = 0.0
     if self.darken and not train:
       shade = self.darken * unknown_mouth(example_landmarks, landmarks, example_image.shape[1])
     return {
-        **compose(heads, base.astype(jnp.float32), moved, shade, 0.0 if train else self.sharpen),
-        'landmark_attention': mix.astype(jnp.float32),
-        'carry': carry,
+      **compose(heads, base.astype(jnp.float32), moved, shade, 0.0 if train else self.sharpen),
+      'landmark_attention': mix.astype(jnp.float32),
+      'carry': carry,
     }
 
 
@@ -264,15 +260,15 @@ class SoundVgNet(VgNet):
   audio_head_features: tuple[int, ...] = (2048, 256)
 
   @nn.compact
-  def __call__(
-      self, example_image: Array, mfcc: Array, *, train: bool, carry: Array | None = None
-  ) -> dict[str, Any]:
+  def __call__(self, example_image: Array, mfcc: Array, *, train: bool, carry: Array | None = None) -> dict[str, Any]:
     """As `VgNet`, of mfcc [B, T, 28, 12]."""
     if self.landmark_maps or self.warp or self.darken:
-      raise InputError('model.landmark_maps, model.warp, model.darken: a net that hears sound in the place of landmarks has none')
+      raise InputError(
+        'model.landmark_maps, model.warp, model.darken: a net that hears sound in the place of landmarks has none'
+      )
     conv, dense = net_parts(self)
     heard = AudioEncoder(self.audio_features, self.audio_head_features, conv, dense, name='audio_encoder')(
-        mfcc, train=train
+      mfcc, train=train
     )
     nothing = jnp.zeros((len(heard), heard.shape[-1]), heard.dtype)
     return super().__call__(example_image, nothing, heard, train=train, carry=carry)

@@ -5,13 +5,13 @@ dimensions F(4x4, 3x3) needs 36 products for 16 outputs, where the sum needs 144
 and channels are (m + r - 1)² matrix multiplications; the transforms around them are sums of slices.
 """
 
-from collections.abc import Sequence
 import functools
+from collections.abc import Sequence
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 Array = jax.Array
 Pair = tuple[int, int]
@@ -67,8 +67,10 @@ def convolve(x: Array, kernel: Array, tile: Pair, taps: Pair, padding: tuple[Pai
   spans = [m + r - 1 for m, r in zip(tile, taps, strict=True)]
   sides = [side + sum(pad) - r + 1 for side, pad, r in zip(x.shape[1:3], padding, taps, strict=True)]
   tiles = [-(-side // m) for side, m in zip(sides, tile, strict=True)]
-  fill = [(before, count * m + r - 1 - side - before) for (before, _), count, m, r, side
-          in zip(padding, tiles, tile, taps, x.shape[1:3], strict=True)]
+  fill = [
+    (before, count * m + r - 1 - side - before)
+    for (before, _), count, m, r, side in zip(padding, tiles, tile, taps, x.shape[1:3], strict=True)
+  ]
   x = jnp.pad(x, ((0, 0), *fill, (0, 0)))
   (row_inverse, _, row_data), (column_inverse, _, column_data) = map(matrices, tile, taps)
   # Rows first, then columns, there and back: without the barriers XLA makes one pass of two, and many times the sums.
@@ -78,8 +80,10 @@ def convolve(x: Array, kernel: Array, tile: Pair, taps: Pair, padding: tuple[Pai
   y = jnp.einsum('pmc,pcf->pmf', x, kernel).reshape(*spans[::-1], batch, *tiles, kernel.shape[-1])
   y = jnp.stack(_combine(row_inverse, [y[:, i] for i in range(spans[0])]))  # [m, spans, N, tiles, F]
   y = lax.optimization_barrier(y)
-  y = sum(part[..., None, :] * jnp.asarray(factors[:, None], part.dtype)
-          for factors, part in zip(column_inverse.T, y.swapaxes(0, 1), strict=True))  # [m, N, tiles, n, F]
+  y = sum(
+    part[..., None, :] * jnp.asarray(factors[:, None], part.dtype)
+    for factors, part in zip(column_inverse.T, y.swapaxes(0, 1), strict=True)
+  )  # [m, N, tiles, n, F]
   y = jnp.moveaxis(y, 0, 2).reshape(batch, tiles[0] * tile[0], tiles[1] * tile[1], kernel.shape[-1])
   return y[:, : sides[0], : sides[1]]
 
@@ -90,11 +94,14 @@ def _offsets(x: Array, axis: int, tiles: int, step: int, span: int) -> list[Arra
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
-  """matrix @ parts, without the products by 0 and 1."""
+  """Matrix @ parts, without the products by 0 and 1."""
   combined = []
   for row in matrix:
-    terms = [part if factor == 1 else part * jnp.asarray(factor, part.dtype)
-             for factor, part in zip(row, parts, strict=True) if factor]
+    terms = [
+      part if factor == 1 else part * jnp.asarray(factor, part.dtype)
+      for factor, part in zip(row, parts, strict=True)
+      if factor
+    ]
     combined.append(functools.reduce(jnp.add, terms))
   return combined
 
@@ -131,8 +138,10 @@ def convolve_3x3(x: Array, kernel: Array, dilation: int = 1) -> Array:
 def transform_phases(weights: Array | np.ndarray, tile: int) -> tuple[Array | np.ndarray, ...]:
   """The kernels of `up_convolve` for tiles of so many outputs, from [3, 3, C, F]."""
   return tuple(
-      transform_kernel(weights[np.ix_(rows, columns)], _phase_tile((len(rows), len(columns)), tile))
-      for rows in _PHASE_TAPS for columns in _PHASE_TAPS)
+    transform_kernel(weights[np.ix_(rows, columns)], _phase_tile((len(rows), len(columns)), tile))
+    for rows in _PHASE_TAPS
+    for columns in _PHASE_TAPS
+  )
 
 
 def up_convolve(x: Array, kernels: Sequence[Array], tile: int) -> Array:
@@ -141,8 +150,10 @@ def up_convolve(x: Array, kernels: Sequence[Array], tile: int) -> Array:
   Each of the four phases of the outputs is a convolution of its own, of 1x1 to 2x2 taps.
   """
   sizes = [(len(rows), len(columns)) for rows in _PHASE_TAPS for columns in _PHASE_TAPS]
-  y = [convolve(x, kernel, _phase_tile(size, tile), size, ((0, size[0] - 1), (0, size[1] - 1)))
-       for size, kernel in zip(sizes, kernels, strict=True)]
+  y = [
+    convolve(x, kernel, _phase_tile(size, tile), size, ((0, size[0] - 1), (0, size[1] - 1)))
+    for size, kernel in zip(sizes, kernels, strict=True)
+  ]
   y = jnp.stack([jnp.stack(y[:2], axis=3), jnp.stack(y[2:], axis=3)], axis=2)  # [N, H, 2, W, 2, F]
   return y.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], -1)
 

@@ -1,0 +1,1 @@
+"""What a program runs on: devices, random keys, compiled programs, memory."""

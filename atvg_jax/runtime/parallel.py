@@ -44,14 +44,19 @@ def initialize(*, distributed: bool | None = None) -> None:
   try:
     jax.distributed.initialize(*(() if address is None else (address, int(count), int(index))))
   except (ValueError, RuntimeError) as error:
-    raise InputError(f'the other processes cannot be found ({str(error).splitlines()[0]}): start on a TPU pod or by '
-                     f'srun, or set {", ".join(names)}') from error
+    raise InputError(
+      f'the other processes cannot be found ({str(error).splitlines()[0]}): start on a TPU pod or by '
+      f'srun, or set {", ".join(names)}'
+    ) from error
 
 
 def has_company(environment: Mapping[str, str]) -> bool:
   """Whether an environment is that of one of several processes of a run."""
-  return ('JAX_COORDINATOR_ADDRESS' in environment or len(environment.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
-          or (int(environment.get('SLURM_NTASKS', '1')) > 1 and 'SLURM_STEP_NODELIST' in environment))
+  return (
+    'JAX_COORDINATOR_ADDRESS' in environment
+    or len(environment.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
+    or (int(environment.get('SLURM_NTASKS', '1')) > 1 and 'SLURM_STEP_NODELIST' in environment)
+  )
 
 
 def use_compilation_cache() -> None:
@@ -66,8 +71,10 @@ def per_process(batch_size: int, parts: int = 1) -> int:
   """This process' share of a global batch; raises InputError where no device gets `parts` equal parts."""
   if batch_size % (jax.device_count() * parts):
     accumulate = f', each in {parts} parts (accumulate)' if parts > 1 else ''
-    raise InputError(f'a batch_size of {batch_size} cannot be divided among {jax.device_count()} devices{accumulate}: '
-                     f'use a multiple of {jax.device_count() * parts}')
+    raise InputError(
+      f'a batch_size of {batch_size} cannot be divided among {jax.device_count()} devices{accumulate}: '
+      f'use a multiple of {jax.device_count() * parts}'
+    )
   return batch_size // jax.process_count()
 
 
@@ -84,7 +91,7 @@ def replicate(tree: Any) -> Any:
 def shard_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
   """This process' batch [B, ...] → [local devices, B / local devices, ...], each part on its device."""
   parts = jax.local_device_count()
-  cut = {name: array.reshape((parts, array.shape[0] // parts) + array.shape[1:]) for name, array in batch.items()}
+  cut = {name: array.reshape((parts, array.shape[0] // parts, *array.shape[1:])) for name, array in batch.items()}
   return jax.device_put(cut, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
 
 
@@ -103,8 +110,10 @@ def pmap_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
 def operations(step: Callable[..., Any], state: Any, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> float:
   """Multiplications and additions of one device in a step on a global batch of these shapes, see `flops.count`."""
-  part = {name: jax.ShapeDtypeStruct((spec.shape[0] // jax.device_count(), *spec.shape[1:]), spec.dtype)
-          for name, spec in shapes.items()}
+  part = {
+    name: jax.ShapeDtypeStruct((spec.shape[0] // jax.device_count(), *spec.shape[1:]), spec.dtype)
+    for name, spec in shapes.items()
+  }
   return flops.count(step, state, part, axis_sizes=((AXIS, jax.device_count()),))
 
 

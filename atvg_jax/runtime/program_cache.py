@@ -44,8 +44,19 @@ class Program:
     folder = jax.config.jax_compilation_cache_dir
     if not folder or not jax.config.jax_enable_compilation_cache:
       return traced
-    about = repr((jax.__version__, jax.default_backend(), jax.devices()[0].device_kind, jax.config.jax_enable_x64,
-                  jax.config.jax_default_matmul_precision, _code(), self._about, tree, shapes))
+    about = repr(
+      (
+        jax.__version__,
+        jax.default_backend(),
+        jax.devices()[0].device_kind,
+        jax.config.jax_enable_x64,
+        jax.config.jax_default_matmul_precision,
+        _code(),
+        self._about,
+        tree,
+        shapes,
+      )
+    )
     path = os.path.join(folder, f'program-{hashlib.sha256(about.encode()).hexdigest()}')
     content = _read(path)
     if content is None:

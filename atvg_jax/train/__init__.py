@@ -1,0 +1,1 @@
+"""Training: tasks, losses, optimizers, and the one loop that runs them."""

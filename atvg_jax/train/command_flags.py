@@ -14,19 +14,30 @@ def parse(argv: list[str]) -> flags.FlagValues:
   Raises:
     InputError: where a flag, a field or a value is unknown or missing.
   """
+
   def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string('workdir', None, 'folder for checkpoints, logs and pictures', flag_values=values)
-    flags.DEFINE_boolean('distributed', None, 'whether this is one of several processes; on TPU pods, in Slurm jobs '
-                         'and where JAX_COORDINATOR_ADDRESS is set it is known', flag_values=values)
+    flags.DEFINE_boolean(
+      'distributed',
+      None,
+      'whether this is one of several processes; on TPU pods, in Slurm jobs '
+      'and where JAX_COORDINATOR_ADDRESS is set it is known',
+      flag_values=values,
+    )
 
-    flags.DEFINE_integer('interrupted_status', 0, 'exit status of a run that was asked to stop and saved, for '
-                         'schedulers that start again what has failed', flag_values=values)
+    flags.DEFINE_integer(
+      'interrupted_status',
+      0,
+      'exit status of a run that was asked to stop and saved, for schedulers that start again what has failed',
+      flag_values=values,
+    )
 
   return parse_flags('train', argv, define, {'workdir': 'runs/vg_grid'})
 
 
-def parse_flags(command: str, argv: list[str], define: Callable[[flags.FlagValues], None],
-                needed: Mapping[str, str]) -> flags.FlagValues:
+def parse_flags(
+  command: str, argv: list[str], define: Callable[[flags.FlagValues], None], needed: Mapping[str, str]
+) -> flags.FlagValues:
   """Reads the flags of a command that takes a config.
 
   Args:
@@ -42,8 +53,14 @@ def parse_flags(command: str, argv: list[str], define: Callable[[flags.FlagValue
   needed = {'config': 'configs/vg_grid.py', **needed}
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
-      'config', None, 'the config file, such as configs/vg_grid.py or configs/vg_grid.py:smoke; single fields '
-      'follow as --config.field=value', flag_values=values, lock_config=True, sys_argv=argv)
+    'config',
+    None,
+    'the config file, such as configs/vg_grid.py or configs/vg_grid.py:smoke; single fields '
+    'follow as --config.field=value',
+    flag_values=values,
+    lock_config=True,
+    sys_argv=argv,
+  )
   define(values)
   flags.DEFINE_boolean('help', False, 'show this', short_name='h', flag_values=values)
   try:

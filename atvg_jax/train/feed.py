@@ -21,6 +21,7 @@ NumpyBatch = Mapping[str, np.ndarray]
 
 class FedBatch(NamedTuple):
   """A batch on the devices, and the names of its clips, which stay on the host."""
+
   arrays: dict[str, jax.Array]
   clip_ids: tuple[str, ...]
 
@@ -44,21 +45,35 @@ def train_batches(config: Any, start_step: int) -> Iterator[NumpyBatch]:
   """This process' endless batches from the config's data sets, from a step on."""
   input_pipeline, data = _input_pipeline(), config.data
   dataset = input_pipeline.train_batches(
-      tuple(data.dirs), split=data.split, window=data.window,
-      batch_size=parallel.per_process(data.batch_size, config.accumulate),
-      seed=config.seed, process_index=jax.process_index(), process_count=jax.process_count(),
-      start_step=start_step, weights=tuple(data.weights) or None, augment=tuple(data.augment),
-      with_video=config.task == 'vg')
+    tuple(data.dirs),
+    split=data.split,
+    window=data.window,
+    batch_size=parallel.per_process(data.batch_size, config.accumulate),
+    seed=config.seed,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    start_step=start_step,
+    weights=tuple(data.weights) or None,
+    augment=tuple(data.augment),
+    with_video=config.task == 'vg',
+  )
   return input_pipeline.iterate(dataset)
 
 
 def eval_batches(config: Any, directory: str) -> Iterator[NumpyBatch]:
   """This process' share of a pass over a data set's held-out split; equally many batches on every process."""
   input_pipeline, settings = _input_pipeline(), config.evaluation
-  batches = input_pipeline.iterate(input_pipeline.eval_batches(
-      (directory,), split=settings.split, batch_size=parallel.per_process(settings.batch_size),
-      window=settings.window, with_video=config.task == 'vg', process_index=jax.process_index(),
-      process_count=jax.process_count()))
+  batches = input_pipeline.iterate(
+    input_pipeline.eval_batches(
+      (directory,),
+      split=settings.split,
+      batch_size=parallel.per_process(settings.batch_size),
+      window=settings.window,
+      with_video=config.task == 'vg',
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+  )
   stop = None if settings.batches is None else settings.batches * settings.stride
   return itertools.islice(batches, 0, stop, settings.stride)
 
@@ -68,13 +83,14 @@ def batch_shapes(config: Any, clips: int | None = None) -> dict[str, jax.ShapeDt
   clips = clips or config.data.batch_size
   frames, size = config.data.window, config.data.image_size
   shapes = {
-      features.MFCC: ((frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
-      features.LANDMARKS: ((frames, features.LANDMARK_SIZE), np.float32),
-      features.REST_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32),
-      features.EXAMPLE_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32), features.MASK: ((), np.float32)}
+    features.MFCC: ((frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+    features.LANDMARKS: ((frames, features.LANDMARK_SIZE), np.float32),
+    features.REST_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32),
+    features.EXAMPLE_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32),
+    features.MASK: ((), np.float32),
+  }
   if config.task == 'vg':
-    shapes |= {features.VIDEO: ((frames, size, size, 3), np.uint8),
-               features.EXAMPLE_IMAGE: ((size, size, 3), np.uint8)}
+    shapes |= {features.VIDEO: ((frames, size, size, 3), np.uint8), features.EXAMPLE_IMAGE: ((size, size, 3), np.uint8)}
   return {name: jax.ShapeDtypeStruct((clips, *shape), dtype) for name, (shape, dtype) in shapes.items()}
 
 

@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from atvg_jax import landmarks as lm
 from atvg_jax.runtime import parallel
 from atvg_jax.train import feed, pictures
-from atvg_jax import landmarks as lm
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
 PICTURE_FILE = 'landmark_basis.png'
 
 
-def fit(dirs: Sequence[str], num_components: int, *, points: str = 'mouth_jaw', symmetric: bool = True,
-        ) -> lm.LandmarkBasis:
+def fit(
+  dirs: Sequence[str],
+  num_components: int,
+  *,
+  points: str = 'mouth_jaw',
+  symmetric: bool = True,
+) -> lm.LandmarkBasis:
   """The basis of the union of data sets' training splits; the options are those of `landmarks.fit`.
 
   Raises:
@@ -43,16 +48,21 @@ def landmark_basis(config: Any, workdir: str, basis: lm.LandmarkBasis | None = N
     return lm.load(path)
   if basis is None:
     settings = config.landmarks
-    basis = fit(config.data.dirs, settings.num_components, points=settings.points,
-                              symmetric=settings.symmetric)
+    basis = fit(config.data.dirs, settings.num_components, points=settings.points, symmetric=settings.symmetric)
   if parallel.is_main_process():
     lm.save(path + '.partial', basis)
     os.replace(path + '.partial', path)
   return basis
 
 
-def run(dirs: Sequence[str], out: str | None = None, *, num_components: int = 6, points: str = 'mouth_jaw',
-        symmetric: bool = True) -> str:
+def run(
+  dirs: Sequence[str],
+  out: str | None = None,
+  *,
+  num_components: int = 6,
+  points: str = 'mouth_jaw',
+  symmetric: bool = True,
+) -> str:
   """The command `atvg fit-landmarks`: writes the basis and its components drawn as faces.
 
   Args:
@@ -91,5 +101,5 @@ def table(basis: lm.LandmarkBasis) -> str:
   # Along a component the movement is spread over all points: the largest point's own is what a person sees.
   for i, (component, deviation) in enumerate(zip(basis.components, lm.deviations(basis))):
     reach = np.linalg.norm(component.reshape(-1, 2), axis=1).max() * deviation * half_crop
-    rows.append(f'{i + 1:>9}{basis.explained[i]:>11.1%}{basis.explained[:i + 1].sum():>10.1%}{reach:>19.2f}')
+    rows.append(f'{i + 1:>9}{basis.explained[i]:>11.1%}{basis.explained[: i + 1].sum():>10.1%}{reach:>19.2f}')
   return '\n'.join(rows)

@@ -18,13 +18,11 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from atvg_jax.train import fit_landmarks
-from atvg_jax.train import command_flags
-from atvg_jax.train import feed, optimizers, pictures
 from atvg_jax.checkpoints import run_config, weights
-from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax.checkpoints.orbax_checkpoints import Best, Checkpoints, has_checkpoint
 from atvg_jax.landmarks import LandmarkBasis
+from atvg_jax.runtime import flops, parallel, rng
+from atvg_jax.train import command_flags, feed, fit_landmarks, optimizers, pictures
 from atvg_jax.train.metric_writers import MetricWriter
 from atvg_jax.train.step_log import StepLog, StopSignals
 from atvg_jax.train.task import skipping_nonfinite
@@ -38,8 +36,14 @@ _log = logging.getLogger(__name__)
 BatchFactory = Callable[[int], Iterable[feed.NumpyBatch]]
 
 
-def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eval_sets: EvalSets | None = None,
-          basis: LandmarkBasis | None = None) -> tuple[TrainState, dict[str, Any]]:
+def train(
+  config: Any,
+  workdir: str,
+  *,
+  batches: BatchFactory | None = None,
+  eval_sets: EvalSets | None = None,
+  basis: LandmarkBasis | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
   """Trains the net of a config, or goes on where the workdir's newest checkpoint stands.
 
   Args:
@@ -63,12 +67,15 @@ def train(config: Any, workdir: str, *, batches: BatchFactory | None = None, eva
   except OSError as error:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
       raise
-    raise InputError(f'there is no room left for {error.filename or workdir}: make some, then go on by the same '
-                     'command; the checkpoints that are there are whole') from error
+    raise InputError(
+      f'there is no room left for {error.filename or workdir}: make some, then go on by the same '
+      'command; the checkpoints that are there are whole'
+    ) from error
 
 
-def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: EvalSets | None,
-           basis: LandmarkBasis | None) -> tuple[TrainState, dict[str, Any]]:
+def _train(
+  config: Any, workdir: str, batches: BatchFactory | None, eval_sets: EvalSets | None, basis: LandmarkBasis | None
+) -> tuple[TrainState, dict[str, Any]]:
   # 1. The run: its config, its landmark basis, its state (new or restored).
   run_config.claim(config, workdir)
   start = None
@@ -77,6 +84,7 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
     basis = basis or start.basis
   task = make_task(config, fit_landmarks.landmark_basis(config, workdir, basis))
   with contextlib.ExitStack() as stack:
+
     def closing(thing: Any) -> Any:
       return stack.enter_context(contextlib.closing(thing))
 
@@ -96,13 +104,23 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
     step = start_step
     if step < config.num_steps:
       log = StepLog(
-          frames_per_step=config.data.batch_size * config.data.window, last_checkpoint=checkpoints.last,
-          operations_per_step=parallel.operations(step_function, state, feed.batch_shapes(config)),
-          peak=flops.matmul_peak(config.dtype))  # before the feed's threads take their share of a CPU
+        frames_per_step=config.data.batch_size * config.data.window,
+        last_checkpoint=checkpoints.last,
+        operations_per_step=parallel.operations(step_function, state, feed.batch_shapes(config)),
+        peak=flops.matmul_peak(config.dtype),
+      )  # before the feed's threads take their share of a CPU
       source = closing(feed.Feed(lambda: batches(start_step)))
-      progress = closing(tqdm(
-          total=config.num_steps, initial=step, unit='step', disable=not parallel.is_main_process(), mininterval=1,
-          desc=os.path.basename(os.path.normpath(workdir)), dynamic_ncols=True))
+      progress = closing(
+        tqdm(
+          total=config.num_steps,
+          initial=step,
+          unit='step',
+          disable=not parallel.is_main_process(),
+          mininterval=1,
+          desc=os.path.basename(os.path.normpath(workdir)),
+          dynamic_ncols=True,
+        )
+      )
 
     # 3. The loop. In a step's order: update, log, evaluate, draw, save.
     while step < config.num_steps:
@@ -151,8 +169,9 @@ def _train(config: Any, workdir: str, batches: BatchFactory | None, eval_sets: E
   return state, summary
 
 
-def _initial_state(config: Any, task: Any, checkpoints: Checkpoints,
-                   start: weights.Bundle | None) -> tuple[TrainState, int]:
+def _initial_state(
+  config: Any, task: Any, checkpoints: Checkpoints, start: weights.Bundle | None
+) -> tuple[TrainState, int]:
   """The newest checkpoint's state or a new one, with the weights of `start`, on all local devices, and its step."""
   init = jax.jit(task.init)
   key = rng.stream_key(config.seed, 'init')
@@ -178,12 +197,15 @@ def parameter_table(name: str, params: Any) -> str:
 
 
 def _postfix(row: dict[str, float]) -> str:
-  return (f"loss {row.get('train/g_loss', math.nan):.4g}, waiting for data {row['time/data_wait_share']:.0%}, "
-          f"{row['time/share_of_matmul_peak']:.0%} of the matmul peak")
+  return (
+    f'loss {row.get("train/g_loss", math.nan):.4g}, waiting for data {row["time/data_wait_share"]:.0%}, '
+    f'{row["time/share_of_matmul_peak"]:.0%} of the matmul peak'
+  )
 
 
 def _hush() -> None:
   """Keeps quiet what libraries print of a full disk in threads of theirs: what matters is raised here too."""
+
   def unraisable(what: Any) -> None:
     # tensorstore, of writes that were given up; TensorBoard's files at exit.
     if str(what.exc_value) != 'Event loop is closed' and not isinstance(what.exc_value, OSError):

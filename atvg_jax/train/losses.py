@@ -4,9 +4,9 @@ The first three are the published ones (arXiv 1905.03820, section 3.3, and the a
 """
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from atvg_jax.metrics import image_metrics
 from data_pipelines import features
@@ -19,9 +19,7 @@ def coefficient_loss(predicted: Array, true: Array) -> Array:
   return jnp.mean(jnp.square(predicted - true))
 
 
-def dynamic_pixel_loss(
-    fake: Array, real: Array, attention: Array | None, weight: Array | None = None
-) -> Array:
+def dynamic_pixel_loss(fake: Array, real: Array, attention: Array | None, weight: Array | None = None) -> Array:
   """mean(|fake - real| * (attention + 0.5) * weight); the attention gets no gradient from its own weighing.
 
   Args:

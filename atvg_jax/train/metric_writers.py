@@ -65,8 +65,9 @@ class MetricWriter:
     with open(path + '.partial', 'wb') as file:
       file.write(made.getvalue())
     os.replace(path + '.partial', path)
-    image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3,
-                          encoded_image_string=made.getvalue())
+    image = Summary.Image(
+      height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=made.getvalue()
+    )
     self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=f'{name}_moving', image=image)]), step)
 
   def close(self) -> None:

@@ -8,9 +8,17 @@ from atvg_jax import landmarks as lm
 from data_pipelines import features
 
 # Runs of consecutive points that are drawn as one line; True closes it.
-LINES = ((features.JAW, False), (slice(17, 22), False), (slice(22, 27), False), (slice(27, 31), False),
-          (slice(31, 36), False), (features.RIGHT_EYE, True), (features.LEFT_EYE, True),
-          (slice(48, 60), True), (slice(60, 68), True))
+LINES = (
+  (features.JAW, False),
+  (slice(17, 22), False),
+  (slice(22, 27), False),
+  (slice(27, 31), False),
+  (slice(31, 36), False),
+  (features.RIGHT_EYE, True),
+  (features.LEFT_EYE, True),
+  (slice(48, 60), True),
+  (slice(60, 68), True),
+)
 
 
 def render(sample: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -123,8 +131,17 @@ def video_grid(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarra
     difference = np.abs(sample['true_video'][clip] - sample['example_image'][clip]).mean(axis=(1, 2, 3))
     moment = int(difference.argmax())
     attention = np.repeat(sample['attention'][clip, moment], 3, axis=-1) * 2 - 1
-    rows.append(np.concatenate([
-        sample['example_image'][clip], sample['true_video'][clip, moment], sample['video'][clip, moment],
-        attention, sample['color'][clip, moment]], axis=1))
+    rows.append(
+      np.concatenate(
+        [
+          sample['example_image'][clip],
+          sample['true_video'][clip, moment],
+          sample['video'][clip, moment],
+          attention,
+          sample['color'][clip, moment],
+        ],
+        axis=1,
+      )
+    )
   picture = np.concatenate(rows, axis=0).astype(np.float32)
   return np.clip(np.round((picture + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -18,11 +18,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from atvg_jax.train import command_flags
-from atvg_jax.train import feed
-from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax import landmarks as lm
+from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax.runtime.parallel import AXIS
+from atvg_jax.train import command_flags, feed
 from atvg_jax.train.tasks import make_task
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -35,6 +34,7 @@ class Chip(NamedTuple):
 
   float32 products run at the same rate: by default they are rounded to bfloat16 on their way into the matrix units.
   """
+
   peak: float
   memory: float
   bandwidth: float
@@ -44,15 +44,16 @@ class Chip(NamedTuple):
 # Peaks, bandwidths and links (all of them, one way) are those of cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; the memory
 # is what the compiler grants a program of the chip's 32, 16, 95 and 32 GiB.
 CHIPS = {
-    'v4': Chip(275e12, 30.5 * _GIB, 1228e9, 300e9),
-    'v5e': Chip(197e12, 15.75 * _GIB, 819e9, 200e9),
-    'v5p': Chip(459e12, 95.74 * _GIB, 2765e9, 600e9),
-    'v6e': Chip(918e12, 31.25 * _GIB, 1640e9, 400e9),
+  'v4': Chip(275e12, 30.5 * _GIB, 1228e9, 300e9),
+  'v5e': Chip(197e12, 15.75 * _GIB, 819e9, 200e9),
+  'v5p': Chip(459e12, 95.74 * _GIB, 2765e9, 600e9),
+  'v6e': Chip(918e12, 31.25 * _GIB, 1640e9, 400e9),
 }
 
 
 class Program(NamedTuple):
   """A compiled step, of one device. Bytes, but for `operations` and `seconds` (of compiling)."""
+
   clips: int
   arguments: int
   temporaries: int
@@ -78,16 +79,23 @@ class Slice:
       raise InputError(f'--topology={topology} is none: use a chip of {", ".join(CHIPS)} and a shape, such as v5e:4x4')
     # There is no TPU here to ask for its settings; without any of these the compiler complains at length. The last lets two
     # processes have the compiler, as `compile_apart` needs it.
-    for name, value in (('TPU_SKIP_MDS_QUERY', '1'), ('TPU_ACCELERATOR_TYPE', 'v5litepod-4'),
-                        ('TPU_WORKER_HOSTNAMES', 'localhost'), ('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')):
+    for name, value in (
+      ('TPU_SKIP_MDS_QUERY', '1'),
+      ('TPU_ACCELERATOR_TYPE', 'v5litepod-4'),
+      ('TPU_WORKER_HOSTNAMES', 'localhost'),
+      ('ALLOW_MULTIPLE_LIBTPU_LOAD', '1'),
+    ):
       os.environ.setdefault(name, value)
     from jax.experimental import topologies
+
     try:
       self.devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
     except Exception as error:  # of many kinds, where libtpu is missing or refuses
       reason = str(error).strip().splitlines()[0]
-      raise InputError(f'no compiler for --topology={topology} ({reason}): is the extra installed (pip install '
-                       '"atvg_jax[tpu]"), and is that a slice that can be had?') from error
+      raise InputError(
+        f'no compiler for --topology={topology} ({reason}): is the extra installed (pip install '
+        '"atvg_jax[tpu]"), and is that a slice that can be had?'
+      ) from error
     self.name = topology
     # On v4, each of a chip's two cores is a device here.
     share = math.prod(map(int, shape.split('x'))) / len(self.devices)
@@ -109,15 +117,24 @@ class Slice:
       raise
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     return Program(
-        clips, memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        memory.temp_size_in_bytes, memory.generated_code_size_in_bytes, operations, costs['bytes accessed'],
-        collective_bytes(compiled.as_text()), time.perf_counter() - start)
+      clips,
+      memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
+      memory.temp_size_in_bytes,
+      memory.generated_code_size_in_bytes,
+      operations,
+      costs['bytes accessed'],
+      collective_bytes(compiled.as_text()),
+      time.perf_counter() - start,
+    )
 
   def times(self, program: Program) -> dict[str, float]:
     """What each of three limits alone would let a step take, in seconds; the roofline is the longest."""
     share = 2 * (len(self.devices) - 1) / len(self.devices)  # of a sum's bytes pass each device's links
-    return {'compute': program.operations / self.chip.peak, 'memory': program.accessed / self.chip.bandwidth,
-            'network': share * program.collective / self.chip.network}
+    return {
+      'compute': program.operations / self.chip.peak,
+      'memory': program.accessed / self.chip.bandwidth,
+      'network': share * program.collective / self.chip.network,
+    }
 
 
 def compile_apart(where: Slice, config: Any, clips: int) -> Program | None:
@@ -132,9 +149,11 @@ def compile_apart(where: Slice, config: Any, clips: int) -> Program | None:
     try:
       program = pool.submit(_compile, where.name, config, clips).result()
     except futures.process.BrokenProcessPool as error:
-      raise InputError(f'the compiler of libtpu {importlib.metadata.version("libtpu")} crashed at {clips} clips a device '
-                       f'on {where.name} (its last words are in {log}): try other --clips, --config.dtype=bfloat16 or '
-                       'another version of libtpu') from error
+      raise InputError(
+        f'the compiler of libtpu {importlib.metadata.version("libtpu")} crashed at {clips} clips a device '
+        f'on {where.name} (its last words are in {log}): try other --clips, --config.dtype=bfloat16 or '
+        'another version of libtpu'
+      ) from error
   os.remove(log)
   return program
 
@@ -153,16 +172,27 @@ def _any_basis(config: Any) -> lm.LandmarkBasis:
   """A basis of the right size: no number of it changes the program's cost."""
   count = config.landmarks.num_components
   point = np.zeros(features.LANDMARK_SIZE, np.float32)
-  return lm.LandmarkBasis(point, np.zeros((count, features.LANDMARK_SIZE), np.float32), np.float32(1), point,
-                          np.float32(0), np.zeros(count, np.float32))
+  return lm.LandmarkBasis(
+    point,
+    np.zeros((count, features.LANDMARK_SIZE), np.float32),
+    np.float32(1),
+    point,
+    np.float32(0),
+    np.zeros(count, np.float32),
+  )
 
 
 def collective_bytes(text: str) -> float:
   """Bytes of the results of a compiled program's sums and exchanges over devices."""
   names = r'(?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?'
   found = re.findall(rf'= (.+?) {names}\(', text)
-  return float(sum(_bytes(dtype) * math.prod(map(int, filter(None, shape.split(','))))
-                   for result in found for dtype, shape in re.findall(r'\b([a-z]+\d+)\[([\d,]*)\]', result)))
+  return float(
+    sum(
+      _bytes(dtype) * math.prod(map(int, filter(None, shape.split(','))))
+      for result in found
+      for dtype, shape in re.findall(r'\b([a-z]+\d+)\[([\d,]*)\]', result)
+    )
+  )
 
 
 def _bytes(dtype: str) -> int:
@@ -192,28 +222,34 @@ def report(where: Slice, program: Program, window: int) -> str:
   binds = max(times, key=times.__getitem__)
   count, memory = len(where.devices), where.chip.memory
   rows = [
-      ('batch', f'{program.clips} clips of {window} frames a device, {program.clips * count} on {count} devices'),
-      ('memory', f'{program.memory / _GIB:.2f} GiB of {memory / _GIB:.2f} GiB a device'),
-      ('  arguments', f'{program.arguments / _GIB:.2f} GiB (state and batch)'),
-      ('  temporaries', f'{program.temporaries / _GIB:.2f} GiB'),
-      ('  code', f'{program.code / _GIB:.2f} GiB'),
-      ('operations', f'{program.operations / 1e12:.2f} TFLOP a device: {times["compute"] * 1e3:.2f} ms at peak'),
-      ('memory traffic', f'{program.accessed / 1e9:.2f} GB a device: {times["memory"] * 1e3:.2f} ms'),
-      ('collectives', f'{program.collective / 1e9:.3f} GB: {times["network"] * 1e3:.2f} ms'),
-      ('roofline', f'{step * 1e3:.2f} ms a step, bound by {binds}: at most '
-                   f'{program.clips * count * window / step:,.0f} frames/s'),
-      ('compiled in', f'{program.seconds:.0f} s')]
+    ('batch', f'{program.clips} clips of {window} frames a device, {program.clips * count} on {count} devices'),
+    ('memory', f'{program.memory / _GIB:.2f} GiB of {memory / _GIB:.2f} GiB a device'),
+    ('  arguments', f'{program.arguments / _GIB:.2f} GiB (state and batch)'),
+    ('  temporaries', f'{program.temporaries / _GIB:.2f} GiB'),
+    ('  code', f'{program.code / _GIB:.2f} GiB'),
+    ('operations', f'{program.operations / 1e12:.2f} TFLOP a device: {times["compute"] * 1e3:.2f} ms at peak'),
+    ('memory traffic', f'{program.accessed / 1e9:.2f} GB a device: {times["memory"] * 1e3:.2f} ms'),
+    ('collectives', f'{program.collective / 1e9:.3f} GB: {times["network"] * 1e3:.2f} ms'),
+    (
+      'roofline',
+      f'{step * 1e3:.2f} ms a step, bound by {binds}: at most {program.clips * count * window / step:,.0f} frames/s',
+    ),
+    ('compiled in', f'{program.seconds:.0f} s'),
+  ]
   return '\n'.join(f'{name:<16}{text}' for name, text in rows)
 
 
 def run(argv: list[str]) -> None:
   """The command `atvg plan`."""
+
   def define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string('topology', None, 'the slice, such as v5e:2x2, v5e:4x4, v6e:2x4 or v5p:2x2x2',
-                        flag_values=values)
+    flags.DEFINE_string(
+      'topology', None, 'the slice, such as v5e:2x2, v5e:4x4, v6e:2x4 or v5p:2x2x2', flag_values=values
+    )
     flags.DEFINE_integer('clips', None, 'clips a device (default: data.batch_size shared out)', flag_values=values)
-    flags.DEFINE_boolean('largest', True, 'whether to estimate the largest batch that fits, from a second compilation',
-                         flag_values=values)
+    flags.DEFINE_boolean(
+      'largest', True, 'whether to estimate the largest batch that fits, from a second compilation', flag_values=values
+    )
     flags.DEFINE_boolean('search', False, 'find the largest batch by compiling, in minutes each', flag_values=values)
 
   values = command_flags.parse_flags('plan', argv, define, {'topology': 'v5e:4x4'})
@@ -225,8 +261,10 @@ def run(argv: list[str]) -> None:
   while program is None:
     print(f'{clips} clips a device do not fit into {where.chip.memory / _GIB:.2f} GiB', flush=True)
     if clips == 1:
-      raise InputError(f'not even one clip fits on {where.name}: use --config.remat=True, --config.dtype=bfloat16 or a '
-                       'shorter data.window')
+      raise InputError(
+        f'not even one clip fits on {where.name}: use --config.remat=True, --config.dtype=bfloat16 or a '
+        'shorter data.window'
+      )
     clips //= 2
     program = compile_apart(where, config, clips)
   print(report(where, program, config.data.window), flush=True)

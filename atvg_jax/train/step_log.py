@@ -25,8 +25,9 @@ class NonFiniteLossError(InputError):
 class StepLog:
   """Metrics of the steps since the last row. They stay on the device until a row is due."""
 
-  def __init__(self, *, frames_per_step: int, operations_per_step: float, peak: float,
-               last_checkpoint: Callable[[], str]):
+  def __init__(
+    self, *, frames_per_step: int, operations_per_step: float, peak: float, last_checkpoint: Callable[[], str]
+  ):
     """Begins to count.
 
     Args:
@@ -58,7 +59,7 @@ class StepLog:
 
   def check(self) -> None:
     """Raises NonFiniteLossError for the first noted number that is not finite."""
-    for step, clip_ids, metrics in self._pending[self._checked:]:
+    for step, clip_ids, metrics in self._pending[self._checked :]:
       numbers = jax.device_get(metrics)
       for name, value in numbers.items():
         if not math.isfinite(value):
@@ -67,8 +68,9 @@ class StepLog:
             _log.warning('%s: step left out', where)
             break
           raise NonFiniteLossError(
-              f'{where}: nothing from there on was saved, {self._last_checkpoint()}; go on with a lower '
-              'optimizer.learning_rate, with optimizer.clip_norm or with skip_nonfinite')
+            f'{where}: nothing from there on was saved, {self._last_checkpoint()}; go on with a lower '
+            'optimizer.learning_rate, with optimizer.clip_norm or with skip_nonfinite'
+          )
     self._checked = len(self._pending)
 
   def flush(self, wait_seconds: float) -> dict[str, float]:
@@ -87,16 +89,21 @@ class StepLog:
     self._pending, self._checked, self._paused = [], 0, 0.0
     self._row_start, self._row_wait = now, wait_seconds
     taken = [row for row in rows if not row.get(SKIPPED)]
-    means = {f'train/{name}': float(np.mean([row[name] for row in taken])) for name in (taken or [{}])[0]
-             if name != SKIPPED}
+    means = {
+      f'train/{name}': float(np.mean([row[name] for row in taken])) for name in (taken or [{}])[0] if name != SKIPPED
+    }
     if SKIPPED in rows[0]:
       means['train/skipped_steps'] = len(rows) - len(taken)
       self._skipped += len(rows) - len(taken)
     operations = len(rows) * self._operations_per_step / seconds
-    return {**means, 'time/steps_per_second': len(rows) / seconds,
-            'time/frames_per_second': len(rows) * self._frames_per_step / seconds,
-            'time/data_wait_share': wait / seconds,
-            'time/tflops_per_device': operations / 1e12, 'time/share_of_matmul_peak': operations / self._peak}
+    return {
+      **means,
+      'time/steps_per_second': len(rows) / seconds,
+      'time/frames_per_second': len(rows) * self._frames_per_step / seconds,
+      'time/data_wait_share': wait / seconds,
+      'time/tflops_per_device': operations / 1e12,
+      'time/share_of_matmul_peak': operations / self._peak,
+    }
 
   def totals(self) -> dict[str, float]:
     """Steps left out, if any, and speed over all rows but the first, which compiles, once there are two."""
@@ -105,9 +112,11 @@ class StepLog:
       return totals
     steps, seconds, wait = np.sum(self._totals[1:], axis=0)
     return totals | {
-        'steps_per_second': float(steps / seconds), 'frames_per_second': float(steps * self._frames_per_step / seconds),
-        'data_wait_share': float(wait / seconds),
-        'share_of_matmul_peak': float(steps * self._operations_per_step / seconds / self._peak)}
+      'steps_per_second': float(steps / seconds),
+      'frames_per_second': float(steps * self._frames_per_step / seconds),
+      'data_wait_share': float(wait / seconds),
+      'share_of_matmul_peak': float(steps * self._operations_per_step / seconds / self._peak),
+    }
 
 
 class StopSignals:

@@ -29,14 +29,16 @@ class Task(NamedTuple):
       frames whose `frame_mask` is 0 count nothing. A mean is the sums' sum over the counts' sum.
     sample_step: (state, batch) → arrays for pictures, see `pictures`; uses no axis.
   """
+
   init: Callable[[jax.Array], TrainState]
   train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
   eval_step: Callable[[TrainState, Batch], dict[str, tuple[jax.Array, jax.Array]]]
   sample_step: Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 
-def accumulate(phase: Callable[[Any, Batch, jax.Array], tuple[Any, Any]], parts: int, stats: Any,
-               batch: Batch) -> tuple[Any, Any]:
+def accumulate(
+  phase: Callable[[Any, Batch, jax.Array], tuple[Any, Any]], parts: int, stats: Any, batch: Batch
+) -> tuple[Any, Any]:
   """Runs over the equal parts of a device's batch one after the other, so that memory is that of one part.
 
   The parts run in a scan: on accelerators that costs nothing, but XLA's CPU is slow at gradients of convolutions there.
@@ -69,6 +71,7 @@ def skipping_nonfinite(train_step: Callable[..., Any]) -> Callable[..., Any]:
 
   Its terms get one more, `SKIPPED`: 1 where that happened, else 0. The device decides; nobody waits for it.
   """
+
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
     after, terms = train_step(state, batch)
     finite = jnp.all(jnp.isfinite(jnp.stack(list(terms.values()))))

@@ -19,6 +19,7 @@ class TrainState:
     g_ema_params: the exponential moving average of `g_params`, or None.
     d_params, d_batch_stats, d_opt_state: the discriminator's, or None where there is none.
   """
+
   step: jax.Array
   g_params: Any
   g_batch_stats: Any

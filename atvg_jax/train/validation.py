@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from atvg_jax.train import feed
 from atvg_jax.runtime import parallel
+from atvg_jax.train import feed
 from atvg_jax.train.task import Task
 from atvg_jax.train.train_state import TrainState
 from data_pipelines import features
@@ -22,8 +22,10 @@ _PICTURE_CLIPS = 4
 
 def sets_of(config: Any) -> EvalSets:
   """The held-out split of each of the config's data sets, by the name of its folder."""
-  return {os.path.basename(os.path.normpath(directory)): partial(feed.eval_batches, config, directory)
-          for directory in config.data.dirs}
+  return {
+    os.path.basename(os.path.normpath(directory)): partial(feed.eval_batches, config, directory)
+    for directory in config.data.dirs
+  }
 
 
 class Validation:
@@ -54,8 +56,9 @@ class Validation:
     for set_name, batches in self._sets.items():
       if set_name not in self._picture_batches:
         self._picture_batches[set_name] = _first_clips(batches())
-    return {name: jax.device_get(self._sample_step(state, batch)) for name, batch in self._picture_batches.items()
-            if batch}
+    return {
+      name: jax.device_get(self._sample_step(state, batch)) for name, batch in self._picture_batches.items() if batch
+    }
 
 
 def _first_clips(batches: Iterable[feed.NumpyBatch]) -> dict[str, np.ndarray]:

@@ -179,7 +179,7 @@ class Stretch:
     for name in _PICTURES:
       if name in example:
         pictures = tf.reshape(example[name], [-1, size, size, 3])
-        part = pictures[:, cut[1]:size - cut[1], cut[0]:size - cut[0]]
+        part = pictures[:, cut[1] : size - cut[1], cut[0] : size - cut[0]]
         out[name] = tf.reshape(tf.cast(tf.round(tf.image.resize(part, [size, size])), tf.uint8), example[name].shape)
     scale = size / tf.cast(size - 2 * cut, tf.float32)
     for name in _LANDMARKS:
@@ -199,19 +199,25 @@ class Rotate:
     cosine, sine = tf.cos(angle), tf.sin(angle)
     # Where each pixel of the result lies in the picture: the inverse turn about the middle.
     middle = (size - 1) / 2
-    y, x = tf.meshgrid(tf.range(size, dtype=tf.float32) - middle, tf.range(size, dtype=tf.float32) - middle,
-                       indexing='ij')
+    y, x = tf.meshgrid(
+      tf.range(size, dtype=tf.float32) - middle, tf.range(size, dtype=tf.float32) - middle, indexing='ij'
+    )
     left, top = cosine * x + sine * y + middle, cosine * y - sine * x + middle
     low_x, low_y = tf.floor(left), tf.floor(top)
     part_x, part_y = left - low_x, top - low_y
 
     def place(column, row):
-      column, row = (tf.cast(tf.where(value < 0, -1 - value, tf.where(value >= size, 2 * size - 1 - value, value)),
-                             tf.int32) for value in (column, row))
+      column, row = (
+        tf.cast(tf.where(value < 0, -1 - value, tf.where(value >= size, 2 * size - 1 - value, value)), tf.int32)
+        for value in (column, row)
+      )
       return tf.reshape(row * size + column, [-1])
 
-    corners = [(place(low_x + i, low_y + j), tf.reshape((part_x if i else 1 - part_x) * (part_y if j else 1 - part_y),
-                                                        [-1, 1])) for i in (0, 1) for j in (0, 1)]
+    corners = [
+      (place(low_x + i, low_y + j), tf.reshape((part_x if i else 1 - part_x) * (part_y if j else 1 - part_y), [-1, 1]))
+      for i in (0, 1)
+      for j in (0, 1)
+    ]
     out = dict(example)
     for name in _PICTURES:
       if name in example:
@@ -228,16 +234,16 @@ class Rotate:
 
 
 OPS = {
-    'flip': Flip,
-    'color': Color,
-    'tone': Tone,
-    'sharpness': Sharpness,
-    'shift': Shift,
-    'scale': Scale,
-    'stretch': Stretch,
-    'rotate': Rotate,
-    **mfcc_ops.OPS,
-    **sound_ops.OPS,
+  'flip': Flip,
+  'color': Color,
+  'tone': Tone,
+  'sharpness': Sharpness,
+  'shift': Shift,
+  'scale': Scale,
+  'stretch': Stretch,
+  'rotate': Rotate,
+  **mfcc_ops.OPS,
+  **sound_ops.OPS,
 }
 
 _OP = re.compile(r'\s*([a-z_]+)\s*(?:\(\s*(-?[0-9.]+)\s*\))?\s*')
@@ -253,8 +259,9 @@ def parse(texts: Sequence[str]) -> list[Any]:
   for text in texts:
     match = _OP.fullmatch(text)
     if not match or match[1] not in OPS:
-      raise InputError(f'There is no augmentation {text!r}: write one of {", ".join(OPS)}, with a number as in '
-                       '"color(0.1)".')
+      raise InputError(
+        f'There is no augmentation {text!r}: write one of {", ".join(OPS)}, with a number as in "color(0.1)".'
+      )
     try:
       ops.append(OPS[match[1]](*([] if match[2] is None else [float(match[2])])))
     except (TypeError, ValueError):
@@ -267,7 +274,8 @@ def split(ops: Sequence[Any]) -> tuple[list[tuple[int, Any]], list[tuple[int, An
   numbered = list(enumerate(ops))
   kinds = tuple(sound_ops.OPS.values())
   return [pair for pair in numbered if isinstance(pair[1], kinds)], [
-      pair for pair in numbered if not isinstance(pair[1], kinds)]
+    pair for pair in numbered if not isinstance(pair[1], kinds)
+  ]
 
 
 def apply(ops: Sequence[tuple[int, Any]], example: Example, seed: tf.Tensor) -> Example:
@@ -288,7 +296,7 @@ def _window(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, side: tf.Tensor
   y = top + tf.range(side)
   y = tf.where(y < 0, -1 - y, y)
   picture = tf.gather(picture, tf.where(y >= size, 2 * size - 1 - y, y), axis=1)
-  parts = [tf.reverse(picture[:, :, :margin], [2]), picture, tf.reverse(picture[:, :, size - margin:], [2])]
+  parts = [tf.reverse(picture[:, :, :margin], [2]), picture, tf.reverse(picture[:, :, size - margin :], [2])]
   rows = tf.concat([tf.reshape(part, [count, side, 3 * part.shape[2]]) for part in parts], axis=2)
   rows = tf.slice(rows, tf.stack([0, 0, 3 * (margin + left)]), tf.stack([count, side, 3 * side]))
   return tf.reshape(rows, tf.stack([count, side, side, 3]))

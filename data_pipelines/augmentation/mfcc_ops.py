@@ -6,8 +6,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.media import audio
 from data_pipelines import features
+from data_pipelines.media import audio
 
 Example = dict[str, tf.Tensor]
 
@@ -79,11 +79,11 @@ class MfccBandMask:
 
 
 OPS = {
-    'mfcc_noise': MfccNoise,
-    'mfcc_shift': MfccShift,
-    'vocal_tract': VocalTract,
-    'mfcc_mask': MfccMask,
-    'mfcc_band_mask': MfccBandMask,
+  'mfcc_noise': MfccNoise,
+  'mfcc_shift': MfccShift,
+  'vocal_tract': VocalTract,
+  'mfcc_mask': MfccMask,
+  'mfcc_band_mask': MfccBandMask,
 }
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.media import audio
 from data_pipelines import features
+from data_pipelines.media import audio
 
 NUM_VOICES = 3  # of babble
 _SILENT = 1e-12  # power: below it there is nothing to be so many dB louder than
@@ -57,7 +57,7 @@ class SoundShift:
   def __call__(self, sound: tf.Tensor, babble: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     del babble
     begin = tf.random.stateless_uniform([], seed, 0, 2 * self.margin + 1, dtype=tf.int32)
-    return sound[begin:begin + tf.shape(sound)[0] - 2 * self.margin]
+    return sound[begin : begin + tf.shape(sound)[0] - 2 * self.margin]
 
 
 OPS = {'noise': Noise, 'babble': Babble, 'sound_shift': SoundShift}
@@ -68,8 +68,14 @@ def needs_babble(ops: Sequence[Any]) -> bool:
   return any(isinstance(op, Babble) for op in ops)
 
 
-def apply(ops: Sequence[tuple[int, Any]], samples: tf.Tensor, start: tf.Tensor, length: int,
-          voices: Sequence[tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+def apply(
+  ops: Sequence[tuple[int, Any]],
+  samples: tf.Tensor,
+  start: tf.Tensor,
+  length: int,
+  voices: Sequence[tf.Tensor],
+  seed: tf.Tensor,
+) -> tf.Tensor:
   """The MFCC rows of a window after its sound went through the ops.
 
   Args:
@@ -114,7 +120,7 @@ def _add(sound: tf.Tensor, other: tf.Tensor, snr: float) -> tf.Tensor:
   inside = sound[:, 1]
   count = tf.maximum(tf.reduce_sum(inside), 1)
   other = other * inside
-  power, others = (tf.reduce_sum(value ** 2) / count for value in (sound[:, 0], other))
+  power, others = (tf.reduce_sum(value**2) / count for value in (sound[:, 0], other))
   gain = tf.where(others > _SILENT, tf.sqrt(power / tf.maximum(others, _SILENT) * 10 ** (-snr / 10)), 0.0)
   return tf.stack([sound[:, 0] + gain * other, inside], axis=1)
 
@@ -127,6 +133,6 @@ def _mix(voices: Sequence[tf.Tensor]) -> tf.Tensor:
   total = tf.zeros([length])
   for voice in voices:
     voice = tf.cast(voice, tf.float32)
-    voice = voice / tf.sqrt(tf.maximum(tf.reduce_mean(voice ** 2), 1.0))  # in units of the stored integers
+    voice = voice / tf.sqrt(tf.maximum(tf.reduce_mean(voice**2), 1.0))  # in units of the stored integers
     total += tf.gather(voice, tf.range(length) % tf.shape(voice)[0])
   return total

@@ -1,0 +1,1 @@
+"""From a clip or a video to records."""

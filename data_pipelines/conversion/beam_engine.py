@@ -18,8 +18,10 @@ def require() -> None:
   try:
     import apache_beam  # noqa: F401
   except ImportError as error:
-    raise InputError("--beam_runner needs Apache Beam, which is not installed: pip install 'atvg_jax[beam]', or leave "
-                     'the flag out to convert with the cores of this machine.') from error
+    raise InputError(
+      "--beam_runner needs Apache Beam, which is not installed: pip install 'atvg_jax[beam]', or leave "
+      'the flag out to convert with the cores of this machine.'
+    ) from error
 
 
 def run(function: Callable[[Any], None], inputs: Sequence[Any], runner: str, options: Sequence[str] = ()) -> None:
@@ -43,8 +45,10 @@ def run(function: Callable[[Any], None], inputs: Sequence[Any], runner: str, opt
       _ = pipeline | beam.Create(list(inputs)) | beam.Reshuffle() | beam.Map(function)
   except Exception as error:  # a runner can fail in any way
     reason = str(error).strip().splitlines()
-    raise InputError(f'The Beam runner {runner} failed ({reason[0] if reason else type(error).__name__}): what is '
-                     'converted is kept, put it right and run the same command again.') from error
+    raise InputError(
+      f'The Beam runner {runner} failed ({reason[0] if reason else type(error).__name__}): what is '
+      'converted is kept, put it right and run the same command again.'
+    ) from error
 
 
 @contextlib.contextmanager

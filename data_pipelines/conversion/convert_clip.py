@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines.faces import face_alignment
-from data_pipelines.media import audio, video_reader
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
-from data_pipelines.conversion import record_facts
 from data_pipelines.clip_source import ClipSource
+from data_pipelines.conversion import record_facts
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.media import audio, video_reader
 
 # Part of every staged file's name: raise it when the same source would give another record.
 VERSION = 3
@@ -87,7 +86,7 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
   num_frames = min(len(clip.frames), round(len(samples) / features.SAMPLES_PER_FRAME))
   if num_frames < MIN_FRAMES:
     return Rejection('too short', f'{num_frames} frames with picture and sound, {MIN_FRAMES} are needed')
-  samples = np.pad(samples, (0, features.SAMPLES_PER_FRAME))[:num_frames * features.SAMPLES_PER_FRAME]
+  samples = np.pad(samples, (0, features.SAMPLES_PER_FRAME))[: num_frames * features.SAMPLES_PER_FRAME]
   peak = float(np.abs(samples).max())
   if peak < MIN_PEAK:
     return Rejection('silent', f'the sound never exceeds {peak:.5f} of full scale')
@@ -106,11 +105,10 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
   if num_frames < MIN_FRAMES:
     return Rejection('too short', f'{num_frames} frames with a face, {MIN_FRAMES} are needed')
   frames, points = clip.frames[start:stop], track.landmarks[start:stop]
-  samples = samples[start * features.SAMPLES_PER_FRAME:stop * features.SAMPLES_PER_FRAME]
+  samples = samples[start * features.SAMPLES_PER_FRAME : stop * features.SAMPLES_PER_FRAME]
   eye_distance = float(np.median(face_alignment.eye_distance(points)))
   if eye_distance < MIN_EYE_DISTANCE:
-    return Rejection('face too small',
-                     f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
+    return Rejection('face too small', f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
 
   matrices = face_alignment.align_track(points)  # [T, 2, 3]
   landmarks = face_alignment.normalise(face_alignment.apply(matrices, points)).astype(np.float32)  # [T, 136]
@@ -118,7 +116,13 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
   if turned is not None:
     return turned
   pictures = [encoded_crop(frame, matrix, image_format) for frame, matrix in zip(frames, matrices)]
-  return make_record(source, pictures, landmarks, samples, start, {
+  return make_record(
+    source,
+    pictures,
+    landmarks,
+    samples,
+    start,
+    {
       'source_fps': round(clip.source_fps, 3),
       'source_size': f'{frames[0].shape[1]}x{frames[0].shape[0]}',
       'faces_seen': int(track.faces_seen),
@@ -128,7 +132,8 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
       'yaw': round(float(np.median(track.yaw)), 1),
       'sound_peak': round(peak, 3),
       'sound_advance': source.sound_advance,
-  })
+    },
+  )
 
 
 def mouth_outside(landmarks: np.ndarray) -> Rejection | None:
@@ -136,12 +141,19 @@ def mouth_outside(landmarks: np.ndarray) -> Rejection | None:
   outside = (np.abs(landmarks.reshape(len(landmarks), -1, 2)[:, features.MOUTH]) > _MOUTH_LIMIT).any(axis=(1, 2))
   if outside.mean() <= MAX_MOUTH_OUTSIDE:
     return None
-  return Rejection('mouth outside crop',
-                   f'in {int(outside.sum())} of {len(landmarks)} frames: the face is turned too far')
+  return Rejection(
+    'mouth outside crop', f'in {int(outside.sum())} of {len(landmarks)} frames: the face is turned too far'
+  )
 
 
-def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int,
-                facts: dict[str, Any]) -> Record:
+def make_record(
+  source: ClipSource,
+  pictures: list[bytes],
+  landmarks: np.ndarray,
+  samples: np.ndarray,
+  start: int,
+  facts: dict[str, Any],
+) -> Record:
   """The record of a clip of T frames, for `convert` and for clips cut out of longer videos.
 
   Args:
@@ -156,23 +168,28 @@ def make_record(source: ClipSource, pictures: list[bytes], landmarks: np.ndarray
   sound = np.round(samples * 32767).astype(np.int16)
   opening = face_alignment.mouth_opening(landmarks)
   fields = {
-      features.CLIP_ID: source.clip_id,
-      features.SPEAKER: source.speaker,
-      features.VIDEO: pictures,
-      features.LANDMARKS: landmarks,
-      features.REST_LANDMARKS: np.asarray(face_alignment.rest_landmarks(landmarks), np.float32),
-      features.AUDIO: sound,
-      # Of the stored sound, so that a record agrees with itself.
-      features.MFCC_ROWS: audio.frame_rows(sound / np.float32(32767), num_frames),
-      'words': list(source.words),
-      'starts': _times(source.starts, start, num_frames),
-      'ends': _times(source.ends, start, num_frames),
+    features.CLIP_ID: source.clip_id,
+    features.SPEAKER: source.speaker,
+    features.VIDEO: pictures,
+    features.LANDMARKS: landmarks,
+    features.REST_LANDMARKS: np.asarray(face_alignment.rest_landmarks(landmarks), np.float32),
+    features.AUDIO: sound,
+    # Of the stored sound, so that a record agrees with itself.
+    features.MFCC_ROWS: audio.frame_rows(sound / np.float32(32767), num_frames),
+    'words': list(source.words),
+    'starts': _times(source.starts, start, num_frames),
+    'ends': _times(source.ends, start, num_frames),
   }
-  return Record(fields, facts | record_facts.measure(fields) | {
+  return Record(
+    fields,
+    facts
+    | record_facts.measure(fields)
+    | {
       'frames': num_frames,
       'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
       'chin_lowest': round(float(face_alignment.denormalise(landmarks)[:, 8, 1].max()), 1),
-  })
+    },
+  )
 
 
 def _times(seconds: Sequence[float], start: int, num_frames: int) -> list[float]:
@@ -268,7 +285,7 @@ def load(path: str | os.PathLike, keys: Sequence[str] | None = None) -> Record |
       if keys is None or features.VIDEO in keys:
         ends = np.cumsum(file['picture_sizes'])
         content = file['picture_bytes'].tobytes()
-        fields[features.VIDEO] = [content[end - size:end] for end, size in zip(ends, file['picture_sizes'])]
+        fields[features.VIDEO] = [content[end - size : end] for end, size in zip(ends, file['picture_sizes'])]
     return Record(fields, header['facts'])
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     raise InputError(f'The half-way file {path} is damaged: remove it and run the same command again.') from error

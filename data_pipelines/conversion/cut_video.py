@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.faces import face_alignment
-from data_pipelines.conversion import convert_clip, lip_sync, shots, video_part
 from data_pipelines import features
-from data_pipelines.faces import face_landmarker, face_tracks
 from data_pipelines.clip_source import ClipSource, VideoPart
+from data_pipelines.conversion import convert_clip, lip_sync, shots, video_part
 from data_pipelines.conversion.convert_clip import Record, Rejection, StagingTask
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker, face_tracks
 
 PART_FRAMES = 60 * features.FPS  # of a part: what a killed conversion may have to do again
 MAX_FRAMES = 10 * features.FPS  # of a clip; longer stretches are cut into equal ones
@@ -122,8 +121,10 @@ class _Cutting:
     results = []
     damage = None if notes.damage is None else int(notes.damage * features.FPS)
     if damage is not None and part.first <= damage < self._end:
-      detail = f'decoding fails at {damage / features.FPS:.1f} s; what follows, up to {self._end / features.FPS:.1f} s, '\
-               'is not used'
+      detail = (
+        f'decoding fails at {damage / features.FPS:.1f} s; what follows, up to {self._end / features.FPS:.1f} s, '
+        'is not used'
+      )
       results.append((self._named(damage, 'damaged'), Rejection('damaged', detail)))
       self._end = damage
     if notes.broken_off and (part.end is None or notes.last * features.FPS < part.end):
@@ -145,8 +146,8 @@ class _Cutting:
       for other in tracks:
         if other is not track and _larger(other, track):
           low, high = max(other.start, track.start), min(other.end, track.end)
-          reasons[low - track.start:max(low, high) - track.start] = 'not the largest face'
-    reasons[max(0, self._end - track.start):] = 'damaged'
+          reasons[low - track.start : max(low, high) - track.start] = 'not the largest face'
+    reasons[max(0, self._end - track.start) :] = 'damaged'
     bounds = [0, *(np.flatnonzero(reasons[1:] != reasons[:-1]) + 1), len(reasons)]
     stretches = []
     for low, high in itertools.pairwise(bounds):
@@ -161,13 +162,16 @@ class _Cutting:
     part = self._part
     without = np.ones(self._end - part.first, bool)
     for track in tracks:
-      without[max(0, track.start - part.first):max(0, track.end - part.first)] = False
+      without[max(0, track.start - part.first) : max(0, track.end - part.first)] = False
     bounds = np.flatnonzero(np.diff(np.concatenate([[0], without, [0]])))
-    gaps = [(low, high) for low, high in zip(bounds[::2], bounds[1::2])
-            if high - low >= min(_MIN_TOLD, len(without))]
-    return [(self._named(part.first + low, 'no-face'),
-             Rejection('no face', f'no face from {_clock(part.first + low)} to {_clock(part.first + high)}'))
-            for low, high in gaps]
+    gaps = [(low, high) for low, high in zip(bounds[::2], bounds[1::2]) if high - low >= min(_MIN_TOLD, len(without))]
+    return [
+      (
+        self._named(part.first + low, 'no-face'),
+        Rejection('no face', f'no face from {_clock(part.first + low)} to {_clock(part.first + high)}'),
+      )
+      for low, high in gaps
+    ]
 
   def _unfit(self, tracks: Sequence[face_tracks.FaceTrack], stretches: Sequence[_Stretch]) -> list[Result]:
     """One line for each face and reason."""
@@ -180,21 +184,24 @@ class _Cutting:
           continue  # the ends of a face that is kept
         where = slice(spans[0].start - track.start, spans[0].end - track.start)
         fact = {
-            'turned too far': f': the head is turned by {np.abs(track.yaw[where]).max():.0f} degrees, '
-                              f'{MAX_YAW:.0f} are allowed',
-            'face too small': f': {np.median(face_alignment.eye_distance(track.landmarks[where])):.1f} pixels between the eyes, '
-                              f'{MIN_EYE_DISTANCE:.0f} are needed',
-            'too short': f': {convert_clip.MIN_FRAMES} in a row are needed',
+          'turned too far': f': the head is turned by {np.abs(track.yaw[where]).max():.0f} degrees, '
+          f'{MAX_YAW:.0f} are allowed',
+          'face too small': f': {np.median(face_alignment.eye_distance(track.landmarks[where])):.1f} pixels between the eyes, '
+          f'{MIN_EYE_DISTANCE:.0f} are needed',
+          'too short': f': {convert_clip.MIN_FRAMES} in a row are needed',
         }.get(reason, '')
-        detail = f'{count} of {len(track.landmarks)} frames of the face seen from {_clock(track.start)} to ' \
-                 f'{_clock(track.end)}{fact}'
+        detail = (
+          f'{count} of {len(track.landmarks)} frames of the face seen from {_clock(track.start)} to '
+          f'{_clock(track.end)}{fact}'
+        )
         results.append((self._named(spans[0].start, reason), Rejection(reason, detail)))
     return results
 
   # ---- What is kept
 
-  def _records(self, tracks: Sequence[face_tracks.FaceTrack], fit: Sequence[_Stretch],
-               samples: np.ndarray) -> list[Result]:
+  def _records(
+    self, tracks: Sequence[face_tracks.FaceTrack], fit: Sequence[_Stretch], samples: np.ndarray
+  ) -> list[Result]:
     """The clips of the fit stretches, and what their sound or crops leave out."""
     advance, offset = self._part.sound_advance, None
     if not advance:
@@ -208,8 +215,8 @@ class _Cutting:
       start, end = stretch.start, stretch.end
       source = self._named(start)
       track = tracks[stretch.track]
-      matrices = face_alignment.align_track(track.landmarks)[start - track.start:end - track.start]
-      points = track.landmarks[start - track.start:end - track.start]
+      matrices = face_alignment.align_track(track.landmarks)[start - track.start : end - track.start]
+      points = track.landmarks[start - track.start : end - track.start]
       landmarks = face_alignment.normalise(face_alignment.apply(matrices, points)).astype(np.float32)
       sound = self._sound(samples, start, end, advance)
       rejection = _silent(sound) or convert_clip.mouth_outside(landmarks) or _still(landmarks)
@@ -217,17 +224,17 @@ class _Cutting:
         results.append((source, rejection))
         continue
       facts = {
-          'source_fps': round(self._notes.source_fps, 3),
-          'source_size': f'{self._size[1]}x{self._size[0]}',
-          'source_seconds': round(start / features.FPS, 2),
-          'faces_seen': _most_at_once(tracks, start, end),
-          'frames_without_face': int((~track.seen[start - track.start:end - track.start]).sum()),
-          'frames_trimmed': 0,
-          'eye_distance': round(float(np.median(face_alignment.eye_distance(points))), 1),
-          'yaw': round(float(np.median(track.yaw[start - track.start:end - track.start])), 1),
-          'sound_peak': round(float(np.abs(sound).max()), 3),
-          'sound_advance': round(advance, 3),
-          'sound_offset': offset,
+        'source_fps': round(self._notes.source_fps, 3),
+        'source_size': f'{self._size[1]}x{self._size[0]}',
+        'source_seconds': round(start / features.FPS, 2),
+        'faces_seen': _most_at_once(tracks, start, end),
+        'frames_without_face': int((~track.seen[start - track.start : end - track.start]).sum()),
+        'frames_trimmed': 0,
+        'eye_distance': round(float(np.median(face_alignment.eye_distance(points))), 1),
+        'yaw': round(float(np.median(track.yaw[start - track.start : end - track.start])), 1),
+        'sound_peak': round(float(np.abs(sound).max()), 3),
+        'sound_advance': round(advance, 3),
+        'sound_offset': offset,
       }
       chosen.append((stretch, source, matrices, landmarks, sound, facts))
     pictures = self._pictures([(stretch, matrices) for stretch, _, matrices, *_ in chosen])
@@ -235,16 +242,24 @@ class _Cutting:
       results.append((source, convert_clip.make_record(source, crops, landmarks, sound, stretch.start, facts)))
     return results
 
-  def _heard_part(self, fit: Sequence[_Stretch], samples: np.ndarray,
-                  advance: float) -> tuple[list[Result], list[_Stretch]]:
+  def _heard_part(
+    self, fit: Sequence[_Stretch], samples: np.ndarray, advance: float
+  ) -> tuple[list[Result], list[_Stretch]]:
     """The stretches up to where the sound ends, which is often some frames before the picture does."""
     shift = round(advance * features.SAMPLE_RATE)
     end = self._part.first - _MARGIN + round((len(samples) - shift) / features.SAMPLES_PER_FRAME)
     heard = [stretch._replace(end=min(stretch.end, end)) for stretch in fit]
     without = [stretch for stretch in heard if stretch.end - stretch.start < convert_clip.MIN_FRAMES]
-    told = [(self._named(stretch.start, 'no-sound'),
-             Rejection('no sound', f'the sound ends at {_clock(max(0, end))}, '
-                                   f'{max(0, end - stretch.start)} frames after the clip begins')) for stretch in without]
+    told = [
+      (
+        self._named(stretch.start, 'no-sound'),
+        Rejection(
+          'no sound',
+          f'the sound ends at {_clock(max(0, end))}, {max(0, end - stretch.start)} frames after the clip begins',
+        ),
+      )
+      for stretch in without
+    ]
     return told, [stretch for stretch in heard if stretch not in without]
 
   def _pictures(self, chosen: list[tuple[_Stretch, np.ndarray]]) -> list[list[bytes]]:
@@ -260,21 +275,24 @@ class _Cutting:
         raise InputError(f'{self._part.path} gave other frames when it was read again: is it being written?')
     return crops
 
-  def _heard(self, tracks: Sequence[face_tracks.FaceTrack], stretch: _Stretch, samples: np.ndarray,
-             advance: float) -> tuple[np.ndarray, np.ndarray]:
+  def _heard(
+    self, tracks: Sequence[face_tracks.FaceTrack], stretch: _Stretch, samples: np.ndarray, advance: float
+  ) -> tuple[np.ndarray, np.ndarray]:
     """What `lip_sync` compares: the mouth's opening, and the sound with its margins."""
     track = tracks[stretch.track]
-    points = track.landmarks[stretch.start - track.start:stretch.end - track.start]
+    points = track.landmarks[stretch.start - track.start : stretch.end - track.start]
     landmarks = face_alignment.normalise(face_alignment.apply(face_alignment.alignment(points), points))
     margin = lip_sync.MARGIN
-    return face_alignment.mouth_opening(landmarks), self._sound(samples, stretch.start - margin, stretch.end + margin, advance)
+    return face_alignment.mouth_opening(landmarks), self._sound(
+      samples, stretch.start - margin, stretch.end + margin, advance
+    )
 
   def _sound(self, samples: np.ndarray, start: int, end: int, advance: float) -> np.ndarray:
     """Samples of the frames `start` to `end`, silence where there are none before; shorter where the sound ends."""
     shift = round(advance * features.SAMPLE_RATE)
     low = (start - self._part.first + _MARGIN) * features.SAMPLES_PER_FRAME + shift
     high = low + (end - start) * features.SAMPLES_PER_FRAME
-    return np.pad(samples[max(0, low):max(0, high)], (max(0, min(-low, high - low)), 0))
+    return np.pad(samples[max(0, low) : max(0, high)], (max(0, min(-low, high - low)), 0))
 
   def _named(self, start: int, reason: str = '') -> ClipSource:
     """The clip that begins at a frame, under a name that no other has."""
@@ -306,7 +324,7 @@ def _most_at_once(tracks: Sequence[face_tracks.FaceTrack], start: int, end: int)
   """Faces seen in one of the frames."""
   counts = np.zeros(end - start, int)
   for track in tracks:
-    counts[max(0, track.start - start):max(0, track.end - start)] += 1
+    counts[max(0, track.start - start) : max(0, track.end - start)] += 1
   return int(counts.max())
 
 
@@ -315,9 +333,11 @@ def _larger(track: face_tracks.FaceTrack, other: face_tracks.FaceTrack) -> bool:
   low, high = max(track.start, other.start), min(track.end, other.end)
   if low >= high:
     return False
-  sizes = [float(np.median(face_alignment.eye_distance(one.landmarks[low - one.start:high - one.start])))
-           for one in (track, other)]
-  return sizes[0] > sizes[1] or sizes[0] == sizes[1] and track.start < other.start
+  sizes = [
+    float(np.median(face_alignment.eye_distance(one.landmarks[low - one.start : high - one.start])))
+    for one in (track, other)
+  ]
+  return sizes[0] > sizes[1] or (sizes[0] == sizes[1] and track.start < other.start)
 
 
 def _pieces(stretch: _Stretch) -> list[_Stretch]:
@@ -341,8 +361,11 @@ def _still(landmarks: np.ndarray) -> Rejection | None:
   low, high = np.percentile(face_alignment.mouth_opening(landmarks), [5, 95])
   if high - low >= _STILL:
     return None
-  return Rejection('mouth still', f'the opening of the mouth changes by {high - low:.4f} eye distances in '
-                                  f'{len(landmarks) / features.FPS:.1f} s, while there is sound')
+  return Rejection(
+    'mouth still',
+    f'the opening of the mouth changes by {high - low:.4f} eye distances in '
+    f'{len(landmarks) / features.FPS:.1f} s, while there is sound',
+  )
 
 
 def _clock(frame: int) -> str:

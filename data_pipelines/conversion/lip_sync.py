@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.media import audio
 from data_pipelines import features
+from data_pipelines.media import audio
 
 MIN_SECONDS = 20.0  # of a face and its sound
 MARGIN = 15  # frames of sound needed before and after the mouth's frames: the largest lag looked for

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.faces import face_alignment
 from data_pipelines import features
 from data_pipelines.conversion import sound_sync
+from data_pipelines.faces import face_alignment
 
 _QUIETEST = 1e-5  # of full scale: -100 dB
 
@@ -25,7 +25,7 @@ def measure(fields: dict[str, Any]) -> dict[str, Any]:
   opening = face_alignment.mouth_opening(landmarks)
   level = 20 * np.log10(max(_QUIETEST, float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))))
   return {
-      'sound_level': round(float(level), 1),
-      'mouth_motion': round(float(np.abs(np.diff(opening)).mean()), 4),
-      SYNC: [float(f'{value:.5g}') for value in sound_sync.row(landmarks, sound)],
+    'sound_level': round(float(level), 1),
+    'mouth_motion': round(float(np.abs(np.diff(opening)).mean()), 4),
+    SYNC: [float(f'{value:.5g}') for value in sound_sync.row(landmarks, sound)],
   }

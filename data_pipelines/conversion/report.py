@@ -13,25 +13,25 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_pipelines.faces import face_alignment
-from data_pipelines.conversion import convert_clip, record_facts, report_charts, sound_sync
 from data_pipelines import features
 from data_pipelines.clip_source import SPLITS, ClipSource
+from data_pipelines.conversion import convert_clip, record_facts, report_charts, sound_sync
 from data_pipelines.conversion.convert_clip import Record, Rejection, StagingTask
+from data_pipelines.faces import face_alignment
 
 _PERCENTILES = (0, 5, 50, 95, 100)
 # Numbers of a clip whose distribution is told, with their unit.
 _MEASURES = {
-    'frames': 'frames of 1/25 s',
-    'eye_distance': 'source pixels',
-    'yaw': 'degrees, median of the clip',
-    'frames_without_face': 'frames',
-    'frames_trimmed': 'frames, at the ends',
-    'mouth_motion': 'eye distances a frame',
-    'mouth_opening_range': 'eye distances',
-    'chin_lowest': 'crop pixels of 128',
-    'sound_level': 'dB of full scale',
-    'sound_peak': 'of full scale',
+  'frames': 'frames of 1/25 s',
+  'eye_distance': 'source pixels',
+  'yaw': 'degrees, median of the clip',
+  'frames_without_face': 'frames',
+  'frames_trimmed': 'frames, at the ends',
+  'mouth_motion': 'eye distances a frame',
+  'mouth_opening_range': 'eye distances',
+  'chin_lowest': 'crop pixels of 128',
+  'sound_level': 'dB of full scale',
+  'sound_peak': 'of full scale',
 }
 _KINDS = ('source_fps', 'source_size', 'faces_seen', 'sound_advance')
 
@@ -40,8 +40,13 @@ _SHEET_COLUMNS = 8
 _SHEET_MARGIN = 22  # pixels above a row, for its name
 
 
-def write(folder: pathlib.Path, head: dict[str, Any], clips: Sequence[ClipSource], tasks: Sequence[StagingTask],
-          results: Sequence[Record | Rejection]) -> dict[str, Any]:
+def write(
+  folder: pathlib.Path,
+  head: dict[str, Any],
+  clips: Sequence[ClipSource],
+  tasks: Sequence[StagingTask],
+  results: Sequence[Record | Rejection],
+) -> dict[str, Any]:
   """Writes all four files into `folder` and returns the content of report.json.
 
   Args:
@@ -71,31 +76,36 @@ def summarise(clips: Sequence[ClipSource], results: Sequence[Record | Rejection]
   for split in SPLITS:
     facts = [fact for clip, fact in kept if clip.split == split]
     splits[split] = {
-        'clips': len(facts),
-        'rejected': sum(clip.split == split and isinstance(result, Rejection) for clip, result in zip(clips, results)),
-        'frames': sum(fact['frames'] for fact in facts),
-        'minutes': round(sum(fact['frames'] for fact in facts) / features.FPS / 60, 2),
-        'speakers': sorted({clip.speaker for clip, _ in kept if clip.split == split}),
+      'clips': len(facts),
+      'rejected': sum(clip.split == split and isinstance(result, Rejection) for clip, result in zip(clips, results)),
+      'frames': sum(fact['frames'] for fact in facts),
+      'minutes': round(sum(fact['frames'] for fact in facts) / features.FPS / 60, 2),
+      'speakers': sorted({clip.speaker for clip, _ in kept if clip.split == split}),
     }
   return {
-      'clips': len(clips),
-      'kept': len(kept),
-      'rejected': len(clips) - len(kept),
-      'kept_share': round(len(kept) / len(clips), 4),
-      'reasons': dict(sorted(reasons.items())),
-      'rejected_clips': [{'clip_id': clip.clip_id, 'speaker': clip.speaker, 'split': clip.split, **result._asdict()}
-                         for clip, result in zip(clips, results) if isinstance(result, Rejection)],
-      'splits': splits,
-      'clips_of_speaker': dict(sorted(collections.Counter(clip.speaker for clip, _ in kept).items())),
-      'speakers': _speakers(clips, results),
-      'sync': _sync(kept),
-      'histograms': {name: report_charts.histogram([fact[name] for _, fact in kept]) for name in _MEASURES},
-      'percentiles': {
-          name: {str(p): round(float(np.percentile([fact[name] for _, fact in kept], p)), 3) for p in _PERCENTILES}
-          for name in _MEASURES
-      },
-      'counts': {name: {str(value): count for value, count in
-                        sorted(collections.Counter(fact[name] for _, fact in kept).items())} for name in _KINDS},
+    'clips': len(clips),
+    'kept': len(kept),
+    'rejected': len(clips) - len(kept),
+    'kept_share': round(len(kept) / len(clips), 4),
+    'reasons': dict(sorted(reasons.items())),
+    'rejected_clips': [
+      {'clip_id': clip.clip_id, 'speaker': clip.speaker, 'split': clip.split, **result._asdict()}
+      for clip, result in zip(clips, results)
+      if isinstance(result, Rejection)
+    ],
+    'splits': splits,
+    'clips_of_speaker': dict(sorted(collections.Counter(clip.speaker for clip, _ in kept).items())),
+    'speakers': _speakers(clips, results),
+    'sync': _sync(kept),
+    'histograms': {name: report_charts.histogram([fact[name] for _, fact in kept]) for name in _MEASURES},
+    'percentiles': {
+      name: {str(p): round(float(np.percentile([fact[name] for _, fact in kept], p)), 3) for p in _PERCENTILES}
+      for name in _MEASURES
+    },
+    'counts': {
+      name: {str(value): count for value, count in sorted(collections.Counter(fact[name] for _, fact in kept).items())}
+      for name in _KINDS
+    },
   }
 
 
@@ -124,15 +134,16 @@ def _sync(kept: Sequence[tuple[ClipSource, dict[str, Any]]]) -> dict[str, Any]:
     curve = [round(float(value), 4) for value in pool.curve()]
     rows[name] = {**estimate._asdict(), 'verdict': estimate.verdict, 'curve': curve}
   return {
-      'lags_ms': (sound_sync.LAGS * round(1000 * sound_sync.STEP)).tolist(),
-      'sound_advance_ms': sorted({round(1000 * clip.sound_advance, 1) for clip, _ in kept}),
-      'all': rows.pop('', None),
-      'speakers': dict(sorted(rows.items())),
+    'lags_ms': (sound_sync.LAGS * round(1000 * sound_sync.STEP)).tolist(),
+    'sound_advance_ms': sorted({round(1000 * clip.sound_advance, 1) for clip, _ in kept}),
+    'all': rows.pop('', None),
+    'speakers': dict(sorted(rows.items())),
   }
 
 
-def contact_sheet(clips: Sequence[ClipSource], tasks: Sequence[StagingTask],
-                  results: Sequence[Record | Rejection]) -> Image.Image:
+def contact_sheet(
+  clips: Sequence[ClipSource], tasks: Sequence[StagingTask], results: Sequence[Record | Rejection]
+) -> Image.Image:
   """Rows are clips (spread over speakers), columns moments; the right half shows its landmarks."""
   chosen = _spread([i for i, result in enumerate(results) if isinstance(result, Record)], clips)
   size, height = features.IMAGE_SIZE, features.IMAGE_SIZE + _SHEET_MARGIN
@@ -156,8 +167,11 @@ def _spread(kept: list[int], clips: Sequence[ClipSource]) -> list[int]:
   for i in kept:
     of_speaker[clips[i].speaker].append(i)
   # One clip of each speaker before the second of any; each from another place of the speaker's list.
-  turns = [(turn, speaker, i) for speaker, members in of_speaker.items()
-           for turn, i in enumerate(members[(k * 7919 + 3) % len(members)] for k in range(len(members)))]
+  turns = [
+    (turn, speaker, i)
+    for speaker, members in of_speaker.items()
+    for turn, i in enumerate(members[(k * 7919 + 3) % len(members)] for k in range(len(members)))
+  ]
   unique = list(dict.fromkeys(i for _, _, i in sorted(turns)))
   if len(of_speaker) > _SHEET_ROWS:
     unique = [unique[round(k)] for k in np.linspace(0, len(of_speaker) - 1, _SHEET_ROWS)]
@@ -178,38 +192,55 @@ def _page(report: dict[str, Any], rejected: list[tuple[ClipSource, Rejection]], 
   picture = base64.b64encode(buffer.getvalue()).decode()
   percentiles = [[name, *report['percentiles'][name].values(), unit] for name, unit in _MEASURES.items()]
   parts = [
-      f'<h1>{html.escape(report["dataset"])}: {report["kept"]} of {report["clips"]} clips converted '
-      f'({report["kept_share"]:.1%})</h1>',
-      '<h2>Splits</h2>',
-      _table(['split', 'clips', 'left out', 'frames', 'minutes', 'speakers'],
-             [[split, row['clips'], row['rejected'], row['frames'], row['minutes'], ', '.join(row['speakers'])]
-              for split, row in report['splits'].items()]),
-      '<h2>Left out</h2>',
-      _table(['reason', 'clips'], report['reasons'].items()) if report['reasons'] else '<p>No clip.</p>',
-      _table(['clip', 'speaker', 'reason', 'detail'],
-             [[clip.clip_id, clip.speaker, *rejection] for clip, rejection in rejected]) if rejected else '',
-      '<h2>Sound and mouth</h2>',
-      *_sync_parts(report['sync']),
-      '<h2>Distributions over clips</h2>',
-      *(report_charts.bars(name.replace('_', ' '), report['histograms'][name], unit)
-        for name, unit in _MEASURES.items()),
-      _table(['', *(f'{p} %' if p % 100 else ('least', 'most')[p // 100] for p in _PERCENTILES), 'unit'], percentiles),
-      *(f'<h2>{name.replace("_", " ").capitalize()}</h2>' + _table([name, 'clips'], report['counts'][name].items())
-        for name in _KINDS),
-      '<h2>Speakers</h2>',
-      _table(['speaker', 'split', 'clips', 'left out', 'minutes'],
-             [[speaker or '(unknown)', split, row['clips'], row['rejected'],
-               round(row['frames'] / features.FPS / 60, 2)]
-              for speaker, rows in report['speakers'].items() for split, row in rows.items()]),
-      '<h2>A sample</h2>',
-      f'<img alt="contact sheet: rows are clips, columns moments" src="data:image/jpeg;base64,{picture}">',
+    f'<h1>{html.escape(report["dataset"])}: {report["kept"]} of {report["clips"]} clips converted '
+    f'({report["kept_share"]:.1%})</h1>',
+    '<h2>Splits</h2>',
+    _table(
+      ['split', 'clips', 'left out', 'frames', 'minutes', 'speakers'],
+      [
+        [split, row['clips'], row['rejected'], row['frames'], row['minutes'], ', '.join(row['speakers'])]
+        for split, row in report['splits'].items()
+      ],
+    ),
+    '<h2>Left out</h2>',
+    _table(['reason', 'clips'], report['reasons'].items()) if report['reasons'] else '<p>No clip.</p>',
+    _table(
+      ['clip', 'speaker', 'reason', 'detail'],
+      [[clip.clip_id, clip.speaker, *rejection] for clip, rejection in rejected],
+    )
+    if rejected
+    else '',
+    '<h2>Sound and mouth</h2>',
+    *_sync_parts(report['sync']),
+    '<h2>Distributions over clips</h2>',
+    *(report_charts.bars(name.replace('_', ' '), report['histograms'][name], unit) for name, unit in _MEASURES.items()),
+    _table(['', *(f'{p} %' if p % 100 else ('least', 'most')[p // 100] for p in _PERCENTILES), 'unit'], percentiles),
+    *(
+      f'<h2>{name.replace("_", " ").capitalize()}</h2>' + _table([name, 'clips'], report['counts'][name].items())
+      for name in _KINDS
+    ),
+    '<h2>Speakers</h2>',
+    _table(
+      ['speaker', 'split', 'clips', 'left out', 'minutes'],
+      [
+        [speaker or '(unknown)', split, row['clips'], row['rejected'], round(row['frames'] / features.FPS / 60, 2)]
+        for speaker, rows in report['speakers'].items()
+        for split, row in rows.items()
+      ],
+    ),
+    '<h2>A sample</h2>',
+    f'<img alt="contact sheet: rows are clips, columns moments" src="data:image/jpeg;base64,{picture}">',
   ]
-  style = ('body{font:15px sans-serif;margin:2em;max-width:1100px}table{border-collapse:collapse;margin:.5em 0}'
-           'td,th{border:1px solid #bbb;padding:.2em .7em;text-align:left}img{max-width:100%}'
-           '.chart{font-size:11px;margin:.3em}')
+  style = (
+    'body{font:15px sans-serif;margin:2em;max-width:1100px}table{border-collapse:collapse;margin:.5em 0}'
+    'td,th{border:1px solid #bbb;padding:.2em .7em;text-align:left}img{max-width:100%}'
+    '.chart{font-size:11px;margin:.3em}'
+  )
   body = '\n'.join(parts)
-  return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(report["dataset"])}</title>'
-          f'<style>{style}</style></head><body>\n{body}\n</body></html>\n')
+  return (
+    f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(report["dataset"])}</title>'
+    f'<style>{style}</style></head><body>\n{body}\n</body></html>\n'
+  )
 
 
 def _sync_parts(sync: dict[str, Any]) -> list[str]:
@@ -217,21 +248,29 @@ def _sync_parts(sync: dict[str, Any]) -> list[str]:
   advance = ' or '.join(f'{value:g}' for value in sync['sound_advance_ms'])
 
   def cells(name: str, row: dict[str, Any]) -> list[Any]:
-    return [name, row['clips'], *('' if row[key] is None else row[key]
-                                  for key in ('offset_ms', 'uncertainty_ms', 'correlation')), row['verdict']]
+    return [
+      name,
+      row['clips'],
+      *('' if row[key] is None else row[key] for key in ('offset_ms', 'uncertainty_ms', 'correlation')),
+      row['verdict'],
+    ]
 
   # Those with the most clips, as many as the chart has colours for.
   most = sorted(sync['speakers'], key=lambda name: -sync['speakers'][name]['clips'])[:7]
   curves = {'all': sync['all']['curve']} | {name: sync['speakers'][name]['curve'] for name in sorted(most)}
   return [
-      ('<p>Positive: the sound comes later than the lips. This is what is left in the records, whose sound was '
-       f'advanced by {advance} ms. Estimated from the correlation of the mouth\'s opening with loudness from 1 to '
-       '3 kHz, pooled over clips; the uncertainty is one standard deviation. Above '
-       f'{sound_sync.UNCLEAR:g} ms of it, or below {sound_sync.FEWEST} clips, nothing is said; within '
-       f'{sound_sync.TOLERANCE:g} ms is in step.</p>'),
-      report_charts.lines('correlation', sync['lags_ms'], curves, 'ms by which the sound is shifted', mark=0),
-      _table(['source', 'clips', 'sound late by, ms', '±', 'correlation', ''],
-             [cells('all', sync['all']), *(cells(name, row) for name, row in sync['speakers'].items())]),
+    (
+      '<p>Positive: the sound comes later than the lips. This is what is left in the records, whose sound was '
+      f"advanced by {advance} ms. Estimated from the correlation of the mouth's opening with loudness from 1 to "
+      '3 kHz, pooled over clips; the uncertainty is one standard deviation. Above '
+      f'{sound_sync.UNCLEAR:g} ms of it, or below {sound_sync.FEWEST} clips, nothing is said; within '
+      f'{sound_sync.TOLERANCE:g} ms is in step.</p>'
+    ),
+    report_charts.lines('correlation', sync['lags_ms'], curves, 'ms by which the sound is shifted', mark=0),
+    _table(
+      ['source', 'clips', 'sound late by, ms', '±', 'correlation', ''],
+      [cells('all', sync['all']), *(cells(name, row) for name, row in sync['speakers'].items())],
+    ),
   ]
 
 

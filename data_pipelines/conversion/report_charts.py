@@ -30,13 +30,16 @@ def bars(title: str, counts: dict[str, list[float]], unit: str) -> str:
     x = _LEFT + (left - low) / span * _WIDTH
     width = max(1.0, (right - left) / span * _WIDTH - 1) if high > low else 8.0
     tall = height / most * _HEIGHT
-    shapes.append(f'<rect x="{x:.1f}" y="{_TOP + _HEIGHT - tall:.1f}" width="{width:.1f}" height="{tall:.1f}" '
-                  f'fill="{_INK}"><title>{left:g} to {right:g}: {height}</title></rect>')
+    shapes.append(
+      f'<rect x="{x:.1f}" y="{_TOP + _HEIGHT - tall:.1f}" width="{width:.1f}" height="{tall:.1f}" '
+      f'fill="{_INK}"><title>{left:g} to {right:g}: {height}</title></rect>'
+    )
   return _figure(title, shapes, (low, high), (0, most), unit)
 
 
-def lines(title: str, x: Sequence[float], curves: dict[str, Sequence[float]], unit: str,
-          mark: float | None = None) -> str:
+def lines(
+  title: str, x: Sequence[float], curves: dict[str, Sequence[float]], unit: str, mark: float | None = None
+) -> str:
   """Curves over a common axis as an SVG figure, with a legend; `mark` draws a dashed upright line there."""
   low, high = min(x), max(x)
   bottom = min(0.0, *(min(curve) for curve in curves.values()))
@@ -53,18 +56,22 @@ def lines(title: str, x: Sequence[float], curves: dict[str, Sequence[float]], un
   for number, (name, curve) in enumerate(curves.items()):
     points = ' '.join('{:.1f},{:.1f}'.format(*place(*pair)) for pair in zip(x, curve))
     color = _COLORS[number % len(_COLORS)]
-    shapes.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{2 if not number else 1}">'
-                  f'<title>{html.escape(name)}</title></polyline>')
+    shapes.append(
+      f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{2 if not number else 1}">'
+      f'<title>{html.escape(name)}</title></polyline>'
+    )
     if len(curves) <= len(_COLORS):
-      shapes.append(f'<text x="{_LEFT + _WIDTH + 6}" y="{_TOP + 12 + 13 * number}" fill="{color}">'
-                    f'{html.escape(name[:9])}</text>')
+      shapes.append(
+        f'<text x="{_LEFT + _WIDTH + 6}" y="{_TOP + 12 + 13 * number}" fill="{color}">{html.escape(name[:9])}</text>'
+      )
   return _figure(title, shapes, (low, high), (bottom, top), unit)
 
 
 def _figure(title: str, shapes: list[str], across: tuple[float, float], up: tuple[float, float], unit: str) -> str:
   base = _TOP + _HEIGHT
   width, height = _LEFT + _WIDTH + _RIGHT, base + _BOTTOM
-  return '\n'.join([
+  return '\n'.join(
+    [
       f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
       f'<text x="{_LEFT}" y="14" font-weight="bold">{html.escape(title)}</text>',
       *shapes,
@@ -74,4 +81,6 @@ def _figure(title: str, shapes: list[str], across: tuple[float, float], up: tupl
       f'<text x="{_LEFT}" y="{base + 14}">{across[0]:.4g}</text>',
       f'<text x="{_LEFT + _WIDTH / 2}" y="{base + 14}" text-anchor="middle" fill="#666">{html.escape(unit)}</text>',
       f'<text x="{_LEFT + _WIDTH}" y="{base + 14}" text-anchor="end">{across[1]:.4g}</text>',
-      '</svg>'])
+      '</svg>',
+    ]
+  )

@@ -21,7 +21,7 @@ def signature(frame: np.ndarray) -> np.ndarray:
   step = max(1, min(frame.shape[:2]) // 72)
   small = frame[::step, ::step]
   codes = (small // (256 // _BINS)).astype(np.int32) @ np.array([_BINS * _BINS, _BINS, 1])
-  histogram = np.bincount(codes.reshape(-1), minlength=_BINS ** 3) / codes.size
+  histogram = np.bincount(codes.reshape(-1), minlength=_BINS**3) / codes.size
   rows, columns = (np.linspace(0, side, cells + 1).astype(int)[:-1] for side, cells in zip(small.shape, _GRID))
   # A picture of fewer pixels than cells repeats them.
   sums = np.add.reduceat(np.add.reduceat(small.astype(np.float32), rows, axis=0), columns, axis=1)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.faces import face_alignment
 from data_pipelines import features
+from data_pipelines.faces import face_alignment
 
 STEP = 0.01  # seconds between two lags, and between two values of the loudness
 LAGS = np.arange(-30, 31)  # in steps: the sound comes so much later than the lips
@@ -55,7 +55,7 @@ def loudness(samples: np.ndarray) -> np.ndarray:
   count = len(samples) // hop
   left = (_WINDOW - hop) // 2
   padded = np.pad(np.asarray(samples, np.float32), (left, _WINDOW))
-  windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[:count * hop:hop]
+  windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[: count * hop : hop]
   power = np.abs(np.fft.rfft(windows * np.hanning(_WINDOW).astype(np.float32), _FFT)) ** 2
   frequency = np.fft.rfftfreq(_FFT, 1 / features.SAMPLE_RATE)
   energy = power[:, (frequency >= _BAND[0]) & (frequency < _BAND[1])].sum(axis=1)
@@ -82,9 +82,9 @@ def row(landmarks: np.ndarray, samples: np.ndarray) -> np.ndarray:
   sums = np.zeros(ROW_SIZE)
   for i, lag in enumerate(LAGS):
     if abs(lag) < length:
-      pairs = mouth[max(0, -lag):length - max(0, lag)] * sound[max(0, lag):length - max(0, -lag)]
+      pairs = mouth[max(0, -lag) : length - max(0, lag)] * sound[max(0, lag) : length - max(0, -lag)]
       sums[i] = pairs.mean() * length  # fewer pairs at larger lags must not look like less correlation
-  sums[-2:] = (mouth ** 2).sum(), (sound ** 2).sum()
+  sums[-2:] = (mouth**2).sum(), (sound**2).sum()
   return sums
 
 
@@ -108,7 +108,7 @@ class Pool:
 
   def estimate(self) -> Estimate:
     """Where the curve peaks, to a fraction of a step, and how surely."""
-    blocks = self._sums[:min(self.clips, self._BLOCKS)]
+    blocks = self._sums[: min(self.clips, self._BLOCKS)]
     total = blocks.sum(axis=0)
     if total[-2] <= 0 or total[-1] <= 0:
       return Estimate(None, None, None, self.clips)
@@ -134,6 +134,6 @@ def _peak(curve: np.ndarray) -> float:
   i = int(np.argmax(curve))
   if i in (0, len(curve) - 1):
     return float(LAGS[i])
-  before, top, after = curve[i - 1:i + 2]
+  before, top, after = curve[i - 1 : i + 2]
   bend = before - 2 * top + after
   return float(LAGS[i] + (0.5 * (before - after) / bend if bend < 0 else 0.0))

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from data_pipelines.media import audio, video_reader
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio, video_reader
 
 _HOLE = 60.0  # seconds: a longer jump of the time stamps is damage, not a still picture
 # Seconds before the wanted place to which files are wound: some hand out frames only from the next key frame on.
@@ -53,8 +53,13 @@ def probe(path: str | os.PathLike) -> Probe:
     return Probe(seconds, bool(container.streams.audio))
 
 
-def frames(path: str | os.PathLike, first: int = 0, end: int | None = None, wanted: Collection[int] | None = None,
-           notes: Notes | None = None) -> Iterator[tuple[int, np.ndarray]]:
+def frames(
+  path: str | os.PathLike,
+  first: int = 0,
+  end: int | None = None,
+  wanted: Collection[int] | None = None,
+  notes: Notes | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
   """Frames `first` to `end` of the video at 25 frames a second, upright, with square pixels.
 
   Frame i is the source frame whose time stamp is nearest to i / 25 s after the first one's, whichever `first` is.
@@ -125,7 +130,7 @@ def samples(path: str | os.PathLike, start: float, first: int, end: int) -> np.n
     return sound
   late = round((collector.start - begin) * features.SAMPLE_RATE)
   sound = np.pad(sound, (late, 0)) if late > 0 else sound[-late:]
-  return sound[:(end - first) * features.SAMPLES_PER_FRAME]
+  return sound[: (end - first) * features.SAMPLES_PER_FRAME]
 
 
 def _announced(container: av.container.InputContainer, video: av.VideoStream) -> float | None:
@@ -181,7 +186,7 @@ def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Iterator[
       time = frame.time
       if last is None and wind_to and (time is None or time > start + wind_to + _WIND[-1]):
         return  # it was wound to somewhere else
-      if time is None or last is not None and time <= last:  # without stamps: by the rate
+      if time is None or (last is not None and time <= last):  # without stamps: by the rate
         time = 0.0 if last is None else last + 1 / notes.source_fps
       if last is not None and time - last > _HOLE:
         note(ValueError('a jump of the time stamps'))

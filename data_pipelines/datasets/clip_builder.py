@@ -13,8 +13,8 @@ from data_pipelines import clip_source, features
 from data_pipelines.conversion import convert_clip, cut_video
 
 CONFIGS = [
-    tfds.core.BuilderConfig(name='jpeg', description='Frames as JPEG of quality 95.'),
-    tfds.core.BuilderConfig(name='png', description='Frames as PNG: exact, 2.7 times as large.'),
+  tfds.core.BuilderConfig(name='jpeg', description='Frames as JPEG of quality 95.'),
+  tfds.core.BuilderConfig(name='png', description='Frames as PNG: exact, 2.7 times as large.'),
 ]
 
 
@@ -40,18 +40,21 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     size = features.IMAGE_SIZE
     picture = tfds.features.Image(shape=(size, size, 3), encoding_format=self.builder_config.name)
     return self.dataset_info_from_configs(
-        features=tfds.features.FeaturesDict({
-            features.CLIP_ID: tfds.features.Text(),
-            features.SPEAKER: tfds.features.Text(),
-            features.VIDEO: tfds.features.Sequence(picture),
-            features.LANDMARKS: tfds.features.Tensor(shape=(None, features.LANDMARK_SIZE), dtype=np.float32),
-            features.REST_LANDMARKS: tfds.features.Tensor(shape=(features.LANDMARK_SIZE,), dtype=np.float32),
-            features.AUDIO: tfds.features.Tensor(shape=(None,), dtype=np.int16),
-            features.MFCC_ROWS: tfds.features.Tensor(shape=(None, features.MFCC_COEFFICIENTS), dtype=np.float32),
-            'words': tfds.features.Sequence(tfds.features.Text()),
-            'starts': tfds.features.Sequence(np.float32),
-            'ends': tfds.features.Sequence(np.float32),
-        }))
+      features=tfds.features.FeaturesDict(
+        {
+          features.CLIP_ID: tfds.features.Text(),
+          features.SPEAKER: tfds.features.Text(),
+          features.VIDEO: tfds.features.Sequence(picture),
+          features.LANDMARKS: tfds.features.Tensor(shape=(None, features.LANDMARK_SIZE), dtype=np.float32),
+          features.REST_LANDMARKS: tfds.features.Tensor(shape=(features.LANDMARK_SIZE,), dtype=np.float32),
+          features.AUDIO: tfds.features.Tensor(shape=(None,), dtype=np.int16),
+          features.MFCC_ROWS: tfds.features.Tensor(shape=(None, features.MFCC_COEFFICIENTS), dtype=np.float32),
+          'words': tfds.features.Sequence(tfds.features.Text()),
+          'starts': tfds.features.Sequence(np.float32),
+          'ends': tfds.features.Sequence(np.float32),
+        }
+      )
+    )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
     clips = self.clips or self.list_clips(os.fspath(dl_manager.manual_dir))

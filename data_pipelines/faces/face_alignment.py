@@ -34,9 +34,9 @@ def smooth(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
   """Weighted mean over time, values [T, ...]; beyond its ends the signal goes on mirrored through the end point."""
   reach = min(len(weights) // 2, len(values) - 1)
   middle = len(weights) // 2
-  weights = weights[middle - reach:middle + reach + 1]
+  weights = weights[middle - reach : middle + reach + 1]
   before = 2 * values[:1] - values[reach:0:-1]
-  after = 2 * values[-1:] - values[-2:-reach - 2:-1]
+  after = 2 * values[-1:] - values[-2 : -reach - 2 : -1]
   padded = np.concatenate([before, values, after]) if reach else values
   view = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
   return (view @ (weights / weights.sum())).astype(values.dtype)
@@ -56,7 +56,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
   source_mean, target_mean = source.mean(axis=-2), target.mean(axis=-2)
   s, t = source - source_mean[..., None, :], target - target_mean[..., None, :]
   # In the plane a turn with scale is one complex number; least squares over it is the closed form.
-  variance = np.maximum((s ** 2).sum(axis=(-2, -1)), 1e-12)
+  variance = np.maximum((s**2).sum(axis=(-2, -1)), 1e-12)
   real = (s * t).sum(axis=(-2, -1)) / variance
   imaginary = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(axis=-1) / variance
   linear = np.stack([np.stack([real, -imaginary], -1), np.stack([imaginary, real], -1)], -2)
@@ -86,8 +86,12 @@ def align_track(landmarks: np.ndarray) -> np.ndarray:
   return alignment(smooth(np.asarray(landmarks), STRONG))
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE,
-         sample: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None = None) -> np.ndarray:
+def warp(
+  image: np.ndarray,
+  matrix: np.ndarray,
+  size: int = features.IMAGE_SIZE,
+  sample: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None = None,
+) -> np.ndarray:
   """Cuts a square out of a picture, its edge repeated where the square reaches beyond it.
 
   Args:
@@ -106,10 +110,12 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE,
   high = np.ceil(corners.max(axis=0)).astype(int) + 2
   height, width = image.shape[:2]
   if low.min() >= 0 and high[0] <= width and high[1] <= height:
-    part = image[low[1]:high[1], low[0]:high[0]]
+    part = image[low[1] : high[1], low[0] : high[0]]
   else:
-    rows, columns = (np.clip(np.arange(start, stop), 0, length - 1)
-                     for start, stop, length in ((low[1], high[1], height), (low[0], high[0], width)))
+    rows, columns = (
+      np.clip(np.arange(start, stop), 0, length - 1)
+      for start, stop, length in ((low[1], high[1], height), (low[0], high[0], width))
+    )
     part = image[rows[:, None], columns]
   part = np.ascontiguousarray(part)
   inverse[:, 2] -= low
@@ -123,8 +129,11 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int = features.IMAGE_SIZE,
 
 def _bicubic(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
   """`sampling.bicubic` by Pillow."""
-  return np.asarray(Image.fromarray(image).transform((size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)),
-                                                     Image.Resampling.BICUBIC))
+  return np.asarray(
+    Image.fromarray(image).transform(
+      (size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)), Image.Resampling.BICUBIC
+    )
+  )
 
 
 def normalise(points: np.ndarray) -> np.ndarray:
@@ -148,8 +157,10 @@ def eye_distance(points: np.ndarray) -> np.ndarray:
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
   """[..., 136] -> [...]: the mean gap between the inner lips, its middle twice, in distances of the eyes' centres."""
   points = denormalise(landmarks)
-  gap = sum(weight * (points[..., lower, 1] - points[..., upper, 1])
-            for weight, (upper, lower) in zip((0.25, 0.5, 0.25), features.INNER_LIP_PAIRS))
+  gap = sum(
+    weight * (points[..., lower, 1] - points[..., upper, 1])
+    for weight, (upper, lower) in zip((0.25, 0.5, 0.25), features.INNER_LIP_PAIRS)
+  )
   return gap / np.maximum(eye_distance(points), 1e-6)
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import features
-from data_pipelines.faces.face_alignment import LIGHT, smooth
 from data_pipelines.errors import InputError
+from data_pipelines.faces.face_alignment import LIGHT, smooth
 
 _ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
 
@@ -148,8 +148,12 @@ class FaceLandmarker:
       raise InputError('The video holds no frame.')
     if np.isnan(yaws).all():
       raise InputError('No face was found in any frame of the video.')
-    return Track(smooth(fill_gaps(np.stack(points)), LIGHT), np.asarray(presences, np.float32),
-                 fill_gaps(np.asarray(yaws, np.float32)), faces_seen)
+    return Track(
+      smooth(fill_gaps(np.stack(points)), LIGHT),
+      np.asarray(presences, np.float32),
+      fill_gaps(np.asarray(yaws, np.float32)),
+      faces_seen,
+    )
 
   def look(self, picture: Image.Image, where: Face | np.ndarray) -> Sight | None:
     """The points of one face: of a detection, or of the one whose last `Sight.square` is given. None: it is not there."""
@@ -183,8 +187,10 @@ class FaceLandmarker:
     centres, sizes = values[:, 0] + (left, top), values[:, 1]
     boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=-1)
     probabilities = 1 / (1 + np.exp(-scores[keep]))
-    return [Face(box, float(score), eyes, _NO_MESH)
-            for box, score, eyes in zip(boxes, probabilities, values[:, 2:4] + (left, top))]
+    return [
+      Face(box, float(score), eyes, _NO_MESH)
+      for box, score, eyes in zip(boxes, probabilities, values[:, 2:4] + (left, top))
+    ]
 
   def _confirmed(self, picture: Image.Image, faces: list[Face]) -> list[Face]:
     """One detection a face, and only those in which the mesh sees a face too."""
@@ -195,8 +201,9 @@ class FaceLandmarker:
     """The mesh once more, from its own square, which is the one that tracking uses."""
     return self._run_mesh(picture, _square_of(face.mesh))
 
-  def _run_mesh(self, picture: Image.Image | np.ndarray, square: np.ndarray,
-                sample: Callable[..., np.ndarray] | None = None) -> tuple[np.ndarray, float]:
+  def _run_mesh(
+    self, picture: Image.Image | np.ndarray, square: np.ndarray, sample: Callable[..., np.ndarray] | None = None
+  ) -> tuple[np.ndarray, float]:
     """`square` is [2, 3], mesh input to picture. Returns [478, 3] in picture pixels and the presence.
 
     A picture that is an array wants `sampling.bilinear` to `sample` it.
@@ -219,8 +226,7 @@ class FaceLandmarker:
 
 def _sample(picture: Image.Image, matrix: np.ndarray, size: int) -> np.ndarray:
   """`sampling.bilinear` by Pillow, which needs no compiling."""
-  square = picture.transform((size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)),
-                             Image.Resampling.BILINEAR)
+  square = picture.transform((size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)), Image.Resampling.BILINEAR)
   return np.asarray(square, np.float32) / 255
 
 
@@ -229,6 +235,7 @@ class _Net:
 
   def __init__(self, content: bytes):
     from ai_edge_litert.interpreter import Interpreter
+
     self._interpreter = Interpreter(model_content=content, num_threads=1)
     self._interpreter.allocate_tensors()
     self._input = self._interpreter.get_input_details()[0]['index']
@@ -240,7 +247,9 @@ class _Net:
     return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
-_silencing = threading.Lock()  # of two threads at once the second would save, and later restore, the first one's silence
+_silencing = (
+  threading.Lock()
+)  # of two threads at once the second would save, and later restore, the first one's silence
 
 
 @contextlib.contextmanager
@@ -260,9 +269,11 @@ def _silence():
 @functools.cache
 def _anchors() -> np.ndarray:
   """[896, 2] in [0, 1]: the middles of a 16x16 grid, each twice, and of an 8x8 grid, each six times."""
+
   def grid(cells, times):
     middles = (np.arange(cells, dtype=np.float32) + 0.5) / cells
     return np.repeat(np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2), times, axis=0)
+
   return np.concatenate([grid(16, 2), grid(8, 6)])
 
 
@@ -281,10 +292,19 @@ def _merge(faces: list[Face]) -> list[Face]:
     rest = [face for face in rest[1:] if not any(face is other for other in near)]
     weights = np.array([face.score for face in near])
     weights = weights / weights.sum()
-    merged.append(Face(np.tensordot(weights, np.stack([face.box for face in near]), 1), near[0].score,
-                       np.tensordot(weights, np.stack([face.eyes for face in near]), 1), _NO_MESH))
-  return [face for index, face in enumerate(merged)
-          if not any(_overlap(face.box, other.box)[1] > 0.5 for other in merged[:index])]
+    merged.append(
+      Face(
+        np.tensordot(weights, np.stack([face.box for face in near]), 1),
+        near[0].score,
+        np.tensordot(weights, np.stack([face.eyes for face in near]), 1),
+        _NO_MESH,
+      )
+    )
+  return [
+    face
+    for index, face in enumerate(merged)
+    if not any(_overlap(face.box, other.box)[1] > 0.5 for other in merged[:index])
+  ]
 
 
 def _overlap(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -323,16 +343,19 @@ def _yaw(mesh: np.ndarray) -> float:
 
 @functools.cache
 def _map_to_68() -> dict[str, np.ndarray]:
-  return {key: np.asarray(value) for key, value in
-          json.loads((_ASSETS / 'mediapipe478_to_68.json').read_text()).items()}
+  return {
+    key: np.asarray(value) for key, value in json.loads((_ASSETS / 'mediapipe478_to_68.json').read_text()).items()
+  }
 
 
 def _to_68(mesh: np.ndarray) -> np.ndarray:
   """[478, 3] -> float32 [68, 2]."""
   table, mesh = _map_to_68(), mesh[:, :2]
   weights = table['brow_weights'][:, None, None]
-  brows = [(weights * [mesh[table[f'brow_{side}_upper']], mesh[table[f'brow_{side}_lower']]]).sum(axis=0)
-           for side in ('left', 'right')]
+  brows = [
+    (weights * [mesh[table[f'brow_{side}_upper']], mesh[table[f'brow_{side}_lower']]]).sum(axis=0)
+    for side in ('left', 'right')
+  ]
   points = np.concatenate([_jaw(mesh[table['jaw_oval']]), *brows, mesh[table['points_27_67']]])
   # What is left between this choice of points and the 68 is constant in the frame of the eyes.
   left, right = mesh[_EYE_CORNERS]
@@ -343,7 +366,7 @@ def _to_68(mesh: np.ndarray) -> np.ndarray:
 def _jaw(oval: np.ndarray) -> np.ndarray:
   """The lower oval [23, 2] -> 17 points at equal steps from ear to chin, and on to the other ear."""
   chin = len(oval) // 2
-  return np.concatenate([_along(oval[:chin + 1], 9), _along(oval[chin:], 9)[1:]])
+  return np.concatenate([_along(oval[: chin + 1], 9), _along(oval[chin:], 9)[1:]])
 
 
 def _along(line: np.ndarray, count: int) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines import features
+from data_pipelines.faces import face_alignment, face_landmarker
 
 _SEARCH = 10  # frames between two looks for new faces; in frames without any, a third of it
 _SEARCH_SMALL = 50  # frames between two looks for small faces, where there are no others
@@ -55,7 +55,9 @@ class _Open:
     self.sight = sight or self.sight
 
 
-def follow(landmarker: face_landmarker.FaceLandmarker, frames: Iterable[tuple[int, np.ndarray, bool]]) -> list[FaceTrack]:
+def follow(
+  landmarker: face_landmarker.FaceLandmarker, frames: Iterable[tuple[int, np.ndarray, bool]]
+) -> list[FaceTrack]:
   """Finds and follows every face.
 
   A track ends at a shot change, when the face is lost for more than `MAX_GAP` frames, and where it leaps or looks
@@ -82,7 +84,7 @@ def follow(landmarker: face_landmarker.FaceLandmarker, frames: Iterable[tuple[in
       track.add(sight, image)
     lost = any(track.missing for track in open_tracks)
     search = number % (_SEARCH if open_tracks else -(-_SEARCH // 3)) == 0
-    if cut or lost or search or not done and not open_tracks and number % 2 == 0:
+    if cut or lost or search or (not done and not open_tracks and number % 2 == 0):
       small = not open_tracks and (cut or number % _SEARCH_SMALL == 0)
       _match(landmarker, image, landmarker.detect(image, small=small), open_tracks, number)
     for track in _duplicates(open_tracks) + [track for track in open_tracks if track.missing > MAX_GAP]:
@@ -93,8 +95,13 @@ def follow(landmarker: face_landmarker.FaceLandmarker, frames: Iterable[tuple[in
   return sorted(done, key=lambda track: (track.start, tuple(track.landmarks[0, 30])))
 
 
-def _match(landmarker: face_landmarker.FaceLandmarker, image: np.ndarray, detections: list[face_landmarker.Face],
-           open_tracks: list[_Open], number: int) -> None:
+def _match(
+  landmarker: face_landmarker.FaceLandmarker,
+  image: np.ndarray,
+  detections: list[face_landmarker.Face],
+  open_tracks: list[_Open],
+  number: int,
+) -> None:
   """Gives detections to the tracks that have lost theirs, and begins tracks with those that are nobody's."""
   picture = Image.fromarray(image)
   for face in detections:
@@ -115,22 +122,31 @@ def _match(landmarker: face_landmarker.FaceLandmarker, image: np.ndarray, detect
 
 def _duplicates(open_tracks: list[_Open]) -> list[_Open]:
   """The younger ones of tracks that have come to follow the same face."""
-  return [track for i, track in enumerate(open_tracks) if track.sights[-1] is not None and any(
-      other.sights[-1] is not None and _overlap(_box(track.sight), _box(other.sight)) > 0.5
-      for other in open_tracks[:i])]
+  return [
+    track
+    for i, track in enumerate(open_tracks)
+    if track.sights[-1] is not None
+    and any(
+      other.sights[-1] is not None and _overlap(_box(track.sight), _box(other.sight)) > 0.5 for other in open_tracks[:i]
+    )
+  ]
 
 
 def _close(track: _Open) -> list[FaceTrack]:
   """An ended track without its last gap, smoothed, and cut where it leaps."""
-  sights = track.sights[:len(track.sights) - track.missing]
+  sights = track.sights[: len(track.sights) - track.missing]
   empty = np.full((features.NUM_LANDMARKS, 2), np.nan, np.float32)
   points = np.stack([sight.points if sight else empty for sight in sights])
   yaw = np.array([sight.yaw if sight else np.nan for sight in sights], np.float32)
   seen = np.array([sight is not None for sight in sights])
   points, yaw = face_landmarker.fill_gaps(points), face_landmarker.fill_gaps(yaw)
-  bounds = [0, *jumps(np.stack(track.looks[:len(sights)])), len(points)]
-  return [FaceTrack(track.start + low, face_alignment.smooth(points[low:high], face_alignment.LIGHT), seen[low:high],
-                    yaw[low:high]) for low, high in itertools.pairwise(bounds)]
+  bounds = [0, *jumps(np.stack(track.looks[: len(sights)])), len(points)]
+  return [
+    FaceTrack(
+      track.start + low, face_alignment.smooth(points[low:high], face_alignment.LIGHT), seen[low:high], yaw[low:high]
+    )
+    for low, high in itertools.pairwise(bounds)
+  ]
 
 
 def jumps(looks: np.ndarray) -> list[int]:
@@ -138,7 +154,7 @@ def jumps(looks: np.ndarray) -> list[int]:
   steps = np.abs(np.diff(looks.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))  # [T - 1]
   found = []
   for t in np.flatnonzero(steps > _JUMP):
-    near = np.concatenate([steps[max(0, t - _JUMP_REACH):t], steps[t + 1:t + 1 + _JUMP_REACH]])
+    near = np.concatenate([steps[max(0, t - _JUMP_REACH) : t], steps[t + 1 : t + 1 + _JUMP_REACH]])
     if len(near) and steps[t] > _JUMP_RATIO * near.max():
       found.append(int(t) + 1)
   return found
@@ -150,8 +166,9 @@ def _look(image: np.ndarray, sight: face_landmarker.Sight) -> np.ndarray:
   scale = features.IMAGE_SIZE / side
   place = face_alignment.invert(face_alignment.alignment(sight.points))
   middles = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2) + 0.5) * scale
-  x, y = np.clip(np.floor(face_alignment.apply(place, middles)).astype(int), 0,
-                 (image.shape[1] - 1, image.shape[0] - 1)).T
+  x, y = np.clip(
+    np.floor(face_alignment.apply(place, middles)).astype(int), 0, (image.shape[1] - 1, image.shape[0] - 1)
+  ).T
   cells = image[y, x].reshape(_LOOK_SIZE, _LOOK_SAMPLES, _LOOK_SIZE, _LOOK_SAMPLES, 3)
   return cells.mean(axis=(1, 3)).astype(np.uint8)
 

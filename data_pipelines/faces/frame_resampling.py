@@ -28,7 +28,7 @@ def bilinear(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
   limits = np.array([picture.shape[1], picture.shape[0]])
   low = np.clip(np.floor(corners.min(axis=1)).astype(int) - 1, 0, limits - 1)
   high = np.clip(np.ceil(corners.max(axis=1)).astype(int) + 1, low + 1, limits)
-  part = np.ascontiguousarray(picture[low[1]:high[1], low[0]:high[0]])
+  part = np.ascontiguousarray(picture[low[1] : high[1], low[0] : high[0]])
   edges = np.array([0, 0, *limits], np.float64) - [*low, *low]
   out = np.empty((size, size, 3), np.float32)
   _fill_bilinear(part, matrix - np.stack([np.zeros(2), np.zeros(2), low], axis=1), edges, out)
@@ -85,8 +85,12 @@ def _fill_bilinear_loop(part: np.ndarray, matrix: np.ndarray, edges: np.ndarray,
         none = whole * whole - only_x - only_y - both
         for channel in range(three):
           k = place + channel
-          value = (none * np.int32(source[k]) + only_x * np.int32(source[k + across])
-                   + only_y * np.int32(source[k + down]) + both * np.int32(source[k + down + across]))
+          value = (
+            none * np.int32(source[k])
+            + only_x * np.int32(source[k + across])
+            + only_y * np.int32(source[k + down])
+            + both * np.int32(source[k + down + across])
+          )
           target[start + channel] = np.float32(value) * scale
       start += three
 
@@ -98,8 +102,11 @@ def _fill_bicubic_loop(picture: np.ndarray, matrix: np.ndarray, out: np.ndarray)
   pixels = np.empty(height * width, np.uint32)
   for place in range(np.uint64(height * width)):
     k = np.uint64(3) * place
-    pixels[place] = (np.uint32(source[k]) | np.uint32(source[k + np.uint64(1)]) << np.uint32(8)
-                     | np.uint32(source[k + np.uint64(2)]) << np.uint32(16))
+    pixels[place] = (
+      np.uint32(source[k])
+      | np.uint32(source[k + np.uint64(1)]) << np.uint32(8)
+      | np.uint32(source[k + np.uint64(2)]) << np.uint32(16)
+    )
   parts_x, parts_y, limits = np.empty(out.shape[1]), np.empty(out.shape[1]), np.empty(out.shape[1])
   columns, rows = np.empty((4, out.shape[1]), np.int32), np.empty((4, out.shape[1]), np.int32)
   around, lines = np.empty((4, 4, out.shape[1]), np.uint32), np.empty((4, out.shape[1]))
@@ -123,9 +130,13 @@ def _fill_bicubic_loop(picture: np.ndarray, matrix: np.ndarray, out: np.ndarray)
       shift = np.uint32(8 * channel)
       for i in range(4):
         for column in range(size):
-          lines[i, column] = _cubic(_byte(around[i, 0, column], shift), _byte(around[i, 1, column], shift),
-                                    _byte(around[i, 2, column], shift), _byte(around[i, 3, column], shift),
-                                    parts_x[column])
+          lines[i, column] = _cubic(
+            _byte(around[i, 0, column], shift),
+            _byte(around[i, 1, column], shift),
+            _byte(around[i, 2, column], shift),
+            _byte(around[i, 3, column], shift),
+            parts_x[column],
+          )
       for column in range(size):
         value = _cubic(lines[0, column], lines[1, column], lines[2, column], lines[3, column], parts_y[column])
         values[channel, column] = np.uint8(np.int32(min(max(value, 0.0), limits[column])))

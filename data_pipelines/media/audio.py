@@ -33,8 +33,9 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
   try:
     container = av.open(f'file:{path}', metadata_errors='ignore', options={'protocol_whitelist': 'file'})
   except (av.FFmpegError, OSError, ValueError) as error:
-    raise InputError(f'{path} cannot be read as sound or video, it is damaged or of an unknown format '
-                     f'({_reason(error)}).') from error
+    raise InputError(
+      f'{path} cannot be read as sound or video, it is damaged or of an unknown format ({_reason(error)}).'
+    ) from error
   with container:
     if container.format.name in _NOT_MEDIA:
       raise InputError(f'{path} is not sound or video but text or drawings.')
@@ -43,8 +44,11 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
     yield container
 
 
-def decode(container: av.container.InputContainer, streams: list, note_damage: Callable[[Exception], None],
-           ) -> Iterator[av.AudioFrame | av.VideoFrame]:
+def decode(
+  container: av.container.InputContainer,
+  streams: list,
+  note_damage: Callable[[Exception], None],
+) -> Iterator[av.AudioFrame | av.VideoFrame]:
   """Every frame that can be decoded; a damaged packet is reported to `note_damage` and left out."""
   packets = container.demux(streams)
   while True:
@@ -143,8 +147,10 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
       collector.add(frame)
   samples = collector.samples()
   if not samples.size:
-    raise InputError(f'{path} has an audio track with nothing in it that can be decoded'
-                     f'{f" ({_reason(damage[0])})" if damage else ""}: get the file again.')
+    raise InputError(
+      f'{path} has an audio track with nothing in it that can be decoded'
+      f'{f" ({_reason(damage[0])})" if damage else ""}: get the file again.'
+    )
   return samples
 
 
@@ -232,14 +238,14 @@ def frame_rows(samples: np.ndarray, num_frames: int) -> np.ndarray:
   """
   length = num_frames * features.SAMPLES_PER_FRAME
   sound = np.zeros(length, np.float32)
-  sound[:min(length, len(samples))] = samples[:length]
+  sound[: min(length, len(samples))] = samples[:length]
   silence = features.MFCC_CONTEXT * features.MFCC_HOP
   # One hop more at the end, for the last row's window.
   rows = mfcc(np.pad(sound, (silence, silence + features.MFCC_HOP)))
-  return rows[:num_frames * features.MFCC_ROWS_PER_FRAME + 2 * features.MFCC_CONTEXT, 1:]
+  return rows[: num_frames * features.MFCC_ROWS_PER_FRAME + 2 * features.MFCC_CONTEXT, 1:]
 
 
 def windows(rows: np.ndarray) -> np.ndarray:
   """[4 T + 24, 12] -> [T, 28, 12]: what each frame hears, a view without a copy."""
   view = np.lib.stride_tricks.sliding_window_view(rows, features.MFCC_WINDOW, axis=0)
-  return view[::features.MFCC_ROWS_PER_FRAME].transpose(0, 2, 1)  # [T, 28, 12]
+  return view[:: features.MFCC_ROWS_PER_FRAME].transpose(0, 2, 1)  # [T, 28, 12]

@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple
 import av
 import numpy as np
 
-from data_pipelines.media import audio
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio
 
 _RAW_BYTES = 4096  # of a pipe, at once: an eighth of a second
 _CHANNELS = 64
@@ -81,16 +81,18 @@ def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
   try:
     container = av.open(pipe, metadata_errors='ignore', options={'protocol_whitelist': 'pipe'})
   except (av.FFmpegError, OSError, ValueError) as error:
-    raise InputError('standard input cannot be read as sound: pipe a WAV file into it, or 16-bit samples at 16 kHz '
-                     'mono with --raw') from error
+    raise InputError(
+      'standard input cannot be read as sound: pipe a WAV file into it, or 16-bit samples at 16 kHz mono with --raw'
+    ) from error
   with container:
     if not container.streams.audio:
       raise InputError('standard input has no sound in it: pipe a WAV file into it')
     yield from _decoded(audio.decode(container, [container.streams.audio[0]], lambda error: None), 'standard input')
 
 
-def mfcc_windows(pieces: Iterable[np.ndarray], window: int,
-                 mfcc: Callable[[np.ndarray], np.ndarray] = audio.mfcc) -> Iterator[tuple[np.ndarray, int]]:
+def mfcc_windows(
+  pieces: Iterable[np.ndarray], window: int, mfcc: Callable[[np.ndarray], np.ndarray] = audio.mfcc
+) -> Iterator[tuple[np.ndarray, int]]:
   """MFCC of sound in pieces, a window as soon as it can be heard: 120 ms after its last frame.
 
   Args:
@@ -112,8 +114,8 @@ def mfcc_windows(pieces: Iterable[np.ndarray], window: int,
 
   def heard() -> np.ndarray:
     content = np.zeros(length, np.float32)
-    content[:min(length, len(sound))] = sound[:length]
-    return audio.windows(mfcc(content)[1:1 + rows, 1:])[None]
+    content[: min(length, len(sound))] = sound[:length]
+    return audio.windows(mfcc(content)[1 : 1 + rows, 1:])[None]
 
   for piece in pieces:
     sound = np.concatenate([sound, np.asarray(piece, np.float32)])
@@ -135,14 +137,15 @@ def _wave_pieces(reader: wave.Wave_read) -> Iterator[np.ndarray]:
 
   def frames():
     while content := reader.readframes(max(1, rate // 8)):
-      content = content[:len(content) // (channels * width) * channels * width]
+      content = content[: len(content) // (channels * width) * channels * width]
       if width == 3:  # libav knows no 24 bits: they become the upper ones of 32
         content = np.pad(np.frombuffer(content, np.uint8).reshape(-1, 3), ((0, 0), (1, 0))).tobytes()
       values = np.frombuffer(content, {1: '<u1', 2: '<i2', 3: '<i4', 4: '<i4'}[width])
       if not values.size:
         return
-      frame = av.AudioFrame.from_ndarray(values[None], format={1: 'u8', 2: 's16'}.get(width, 's32'),
-                                         layout=f'{channels}c')
+      frame = av.AudioFrame.from_ndarray(
+        values[None], format={1: 'u8', 2: 's16'}.get(width, 's32'), layout=f'{channels}c'
+      )
       frame.sample_rate = rate
       yield frame
 

@@ -11,9 +11,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
-from data_pipelines.media import audio
 from data_pipelines import features
 from data_pipelines.errors import InputError, check_file
+from data_pipelines.media import audio
 
 __all__ = ['Clip', 'check_size', 'iter_video', 'read_image', 'read_video', 'upright', 'video_stream']
 
@@ -51,8 +51,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
       warnings.simplefilter('ignore')  # of Pillow, on odd files; the size is checked below
       with Image.open(path, formats=_known_formats()) as image:
         if image.width * image.height > _MAX_PIXELS:
-          raise InputError(
-              f'{path} is {image.width}x{image.height} pixels, more than 50 megapixels: shrink it first.')
+          raise InputError(f'{path} is {image.width}x{image.height} pixels, more than 50 megapixels: shrink it first.')
         if max(image.size) > _MAX_SIDE:
           raise InputError(f'{path} is {image.width}x{image.height} pixels, a strip and no picture of a face.')
         image = ImageOps.exif_transpose(image)
@@ -95,8 +94,10 @@ def read_video(path: str | os.PathLike, fps: int = features.FPS) -> Clip:
     frames.append(frame)
     total += frame.nbytes
     if total > _MAX_BYTES:
-      raise InputError(f'{path} is too long for its size ({frame.shape[1]}x{frame.shape[0]}, over '
-                       f'{len(frames) / fps:.0f} seconds): cut it or scale it down.')
+      raise InputError(
+        f'{path} is too long for its size ({frame.shape[1]}x{frame.shape[0]}, over '
+        f'{len(frames) / fps:.0f} seconds): cut it or scale it down.'
+      )
   return Clip(frames, reader.samples(), reader.source_fps, reader.has_audio, reader.truncated)
 
 

@@ -20,8 +20,9 @@ _FORMATS = {'.mkv': 'matroska', '.mov': 'mov'}
 # What a stream is cut into, seconds: short enough to see the first frames at once.
 _FRAGMENT = 0.2
 _STREAMING = {
-    'mp4': {'movflags': 'delay_moov+default_base_moof', 'frag_duration': str(round(_FRAGMENT * 1e6))},
-    'matroska': {'cluster_time_limit': str(round(_FRAGMENT * 1e3)), 'live': '1'}}
+  'mp4': {'movflags': 'delay_moov+default_base_moof', 'frag_duration': str(round(_FRAGMENT * 1e6))},
+  'matroska': {'cluster_time_limit': str(round(_FRAGMENT * 1e3)), 'live': '1'},
+}
 _STREAMING['mov'] = _STREAMING['mp4']
 
 # Frames above this many pixels are encoded with less looking ahead: 40 frames of a photograph fill gigabytes.
@@ -48,9 +49,16 @@ class VideoWriter:
     InputError: the name or folder will not do.
   """
 
-  def __init__(self, path: str | os.PathLike | BinaryIO, size: tuple[int, int],
-               sound: np.ndarray | Iterable[np.ndarray] | None = None, comment: Mapping[str, Any] | None = None, *,
-               stream: bool = False, quick: bool = False):
+  def __init__(
+    self,
+    path: str | os.PathLike | BinaryIO,
+    size: tuple[int, int],
+    sound: np.ndarray | Iterable[np.ndarray] | None = None,
+    comment: Mapping[str, Any] | None = None,
+    *,
+    stream: bool = False,
+    quick: bool = False,
+  ):
     self.num_frames = 0
     self.path = '-' if hasattr(path, 'write') else os.fspath(path)
     self._size = tuple(size)
@@ -152,8 +160,10 @@ class VideoWriter:
     try:
       self._container.mux(packets)
     except (av.FFmpegError, OSError) as error:
-      raise InputError(f'{self.path} cannot be written any further ({error.strerror or type(error).__name__}): is the '
-                       'disk full, or has the reader gone?') from error
+      raise InputError(
+        f'{self.path} cannot be written any further ({error.strerror or type(error).__name__}): is the '
+        'disk full, or has the reader gone?'
+      ) from error
 
   def _discard(self) -> None:
     with contextlib.suppress(Exception):

@@ -1,0 +1,1 @@
+"""Converted records: their index, statistics, and in which order they are drawn."""

@@ -13,11 +13,11 @@ FILE_NAME = 'landmark_statistics.npz'
 # name → shape: `rest_*` count clips, `count` and `deviation_*` count frames, where a deviation is a frame's
 # landmarks minus its clip's rest landmarks.
 SHAPES = {
-    'count': (),
-    'rest_count': (),
-    'rest_sum': (features.LANDMARK_SIZE,),
-    'deviation_sum': (features.LANDMARK_SIZE,),
-    'deviation_outer': (features.LANDMARK_SIZE, features.LANDMARK_SIZE),
+  'count': (),
+  'rest_count': (),
+  'rest_sum': (features.LANDMARK_SIZE,),
+  'deviation_sum': (features.LANDMARK_SIZE,),
+  'deviation_outer': (features.LANDMARK_SIZE, features.LANDMARK_SIZE),
 }
 
 

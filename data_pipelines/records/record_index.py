@@ -52,7 +52,7 @@ class RecordIndex(NamedTuple):
         content = file.read(self.size[i])
     except OSError as error:
       raise InputError(f'{path} cannot be read ({error.strerror}): restore it or run `atvg prepare` again.') from error
-    if len(content) != self.size[i] or check and zlib.crc32(content) != self.checksum[i]:
+    if len(content) != self.size[i] or (check and zlib.crc32(content) != self.checksum[i]):
       raise _torn(path, i, self.clip_id[i])
     return content
 
@@ -84,8 +84,9 @@ def shards(folder: str | os.PathLike, split: str) -> list[pathlib.Path]:
       found[int(match['shard'])] = path
       count = int(match['count'])
   if found and sorted(found) != list(range(count)):
-    raise InputError(f'{folder} has {len(found)} of {count} files of the split {split}: restore them or run '
-                     '`atvg prepare` again.')
+    raise InputError(
+      f'{folder} has {len(found)} of {count} files of the split {split}: restore them or run `atvg prepare` again.'
+    )
   return [found[shard] for shard in sorted(found)]
 
 
@@ -109,9 +110,17 @@ def build(folder: str | os.PathLike, split: str) -> RecordIndex:
       ids.append(record[features.CLIP_ID].bytes_list.value[0].decode())
       speakers.append(record[features.SPEAKER].bytes_list.value[0].decode())
   columns = np.array(rows, np.int64).reshape(-1, 5).T
-  return RecordIndex(pathlib.Path(folder), tuple(path.name for path in paths), columns[0].astype(np.int32), columns[1],
-                     columns[2], columns[3].astype(np.uint32), columns[4].astype(np.int32), np.array(ids, np.str_),
-                     np.array(speakers, np.str_))
+  return RecordIndex(
+    pathlib.Path(folder),
+    tuple(path.name for path in paths),
+    columns[0].astype(np.int32),
+    columns[1],
+    columns[2],
+    columns[3].astype(np.uint32),
+    columns[4].astype(np.int32),
+    np.array(ids, np.str_),
+    np.array(speakers, np.str_),
+  )
 
 
 def save(index: RecordIndex, split: str) -> None:
@@ -157,8 +166,10 @@ def load(folder: str | os.PathLike, split: str) -> RecordIndex:
     expected = index.offset[last[-1]] + index.size[last[-1]] + _FOOTER if len(last) else 0
     if shard_path.stat().st_size != expected:
       what = f' at the record of {index.first_torn(shard)}' if len(last) else ''
-      raise InputError(f'{shard_path} has {shard_path.stat().st_size} bytes instead of {expected}: it is torn{what}; '
-                       'restore it or run `atvg prepare` again.')
+      raise InputError(
+        f'{shard_path} has {shard_path.stat().st_size} bytes instead of {expected}: it is torn{what}; '
+        'restore it or run `atvg prepare` again.'
+      )
   return index
 
 
@@ -173,12 +184,14 @@ def refuse_leaks(folders: Sequence[str | os.PathLike]) -> None:
   for folder in map(pathlib.Path, folders):
     members: set[tuple[str, str]] = set()
     for path in sorted(folder.glob(file_name('*'))):
-      split = path.name[len('index-'):-len('.npz')]
+      split = path.name[len('index-') : -len('.npz')]
       members |= {(str(speaker), split) for speaker in set(load(folder, split).speaker)}
     leaked = clip_source.leaked_speakers(members)
     if leaked:
-      raise InputError(f'{folder} has {len(leaked)} speakers in more than one split ({", ".join(leaked[:5])}): scores '
-                       'on it would be of faces known from training. Convert it again with `atvg prepare`.')
+      raise InputError(
+        f'{folder} has {len(leaked)} speakers in more than one split ({", ".join(leaked[:5])}): scores '
+        'on it would be of faces known from training. Convert it again with `atvg prepare`.'
+      )
 
 
 def _scan(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:

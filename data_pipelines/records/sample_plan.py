@@ -17,8 +17,7 @@ class SamplePlan:
   """Epochs of shuffled records, of several sources mixed."""
 
   def __init__(self, sizes: Sequence[int], weights: Sequence[float] | None, seed: int):
-    """
-    Args:
+    """Args:
       sizes: records of each source, at least one.
       weights: the sources' shares of the stream; None shuffles all records together, so that sources
         have shares in proportion to their sizes.
@@ -40,7 +39,7 @@ class SamplePlan:
     shares = np.asarray(weights, np.float64) / sum(weights) * _PATTERN
     self._quotas = np.floor(shares).astype(int)
     # The largest remainders get what rounding down has left.
-    self._quotas[np.argsort(self._quotas - shares, kind='stable')[:_PATTERN - self._quotas.sum()]] += 1
+    self._quotas[np.argsort(self._quotas - shares, kind='stable')[: _PATTERN - self._quotas.sum()]] += 1
 
   @property
   def period(self) -> int:

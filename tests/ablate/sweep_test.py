@@ -4,18 +4,18 @@ import csv
 import json
 import os
 
+import drawn_clips
 import jax
 import numpy as np
 import pytest
+import synthetic
 from PIL import Image
 
-import drawn_clips
-import synthetic
 from atvg_jax.ablate import row_scores, sweep, sweep_report
-from atvg_jax.train import feed, loop
 from atvg_jax.checkpoints import run_config
-from atvg_jax.runtime import parallel, rng
 from atvg_jax.models import fast_vg, make_net
+from atvg_jax.runtime import parallel, rng
+from atvg_jax.train import feed, loop
 from atvg_jax.train.tasks import make_task
 from configs import ablations, at_union, vg_union
 from data_pipelines import features
@@ -85,8 +85,9 @@ def test_the_forms_that_no_other_training_has_learn(row):
   assert all(np.isfinite(float(value)) for value in metrics.values())
   assert ('g_adversarial_loss' in metrics) == row.endswith('discriminator')
   assert not any('landmark' in name for name in metrics)
-  moved = jax.tree.map(lambda old, new: float(np.abs(old - np.asarray(new)).max()) > 0, before,
-                       (state.g_params, state.d_params))
+  moved = jax.tree.map(
+    lambda old, new: float(np.abs(old - np.asarray(new)).max()) > 0, before, (state.g_params, state.d_params)
+  )
   assert np.mean(jax.tree.leaves(moved)) > 0.8
 
 
@@ -122,9 +123,17 @@ def test_the_baseline_draws_frames_by_itself():
 
 def _argv(workdir, *more, data=None):
   data = data or drawn_clips.converted('lrw_ar')
-  return ['--config=configs/ablations.py:smoke', f'--workdir={workdir}', f"--config.data.dirs=('{data}',)",
-          '--config.data.weights=()', '--config.num_steps=2', '--config.log_every=1', '--config.eval_every=1',
-          '--clips=1', *more]
+  return [
+    '--config=configs/ablations.py:smoke',
+    f'--workdir={workdir}',
+    f"--config.data.dirs=('{data}',)",
+    '--config.data.weights=()',
+    '--config.num_steps=2',
+    '--config.log_every=1',
+    '--config.eval_every=1',
+    '--clips=1',
+    *more,
+  ]
 
 
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
@@ -139,6 +148,7 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
       if len(trained) == number:
         raise KeyboardInterrupt
       return real(config, workdir)
+
     return instead
 
   argv = _argv(tmp_path, '--rows=at_single,at_net', '--seeds=1,2')
@@ -164,7 +174,12 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
   with open(tmp_path / 'table.csv', encoding='utf-8') as file:
     lines = list(csv.DictReader(file))
   assert [(line['row'], line['seed']) for line in lines] == [
-      ('at_single', '1'), ('at_single', '2'), ('at_net', '1'), ('at_net', '2'), ('rest', '')]
+    ('at_single', '1'),
+    ('at_single', '2'),
+    ('at_net', '1'),
+    ('at_net', '2'),
+    ('rest', ''),
+  ]
   assert all(float(line['lmd']) > 0 for line in lines)
   assert np.asarray(Image.open(tmp_path / 'contact_sheet.png')).shape[0] == 3 * 128
   assert Image.open(tmp_path / 'curves.png').size[0] > 300
@@ -180,11 +195,25 @@ def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys
 
 def test_the_table_is_of_means_and_spreads(tmp_path):
   common = {'row': 'full', 'title': 'the full model', 'task': 'vg', 'steps': 7, 'clips': {'grid': 3}}
-  results = [{**common, 'seed': seed, 'seconds_a_step': 0.1 * seed,
-              'scores': {'grid': {'psnr': psnr, 'ssim': 0.5, 'opening_r': 0.25}}}
-             for seed, psnr in ((1, 20.0), (2, 22.0))]
-  results.append({'row': 'still', 'title': 'still', 'task': 'vg', 'seed': None, 'clips': {'grid': 3},
-                  'scores': {'grid': {'psnr': 25.0, 'ssim': 0.75}}})
+  results = [
+    {
+      **common,
+      'seed': seed,
+      'seconds_a_step': 0.1 * seed,
+      'scores': {'grid': {'psnr': psnr, 'ssim': 0.5, 'opening_r': 0.25}},
+    }
+    for seed, psnr in ((1, 20.0), (2, 22.0))
+  ]
+  results.append(
+    {
+      'row': 'still',
+      'title': 'still',
+      'task': 'vg',
+      'seed': None,
+      'clips': {'grid': 3},
+      'scores': {'grid': {'psnr': 25.0, 'ssim': 0.75}},
+    }
+  )
   full, still = sweep_report.summary(results)
   assert full['data']['grid']['psnr'] == {'mean': 21.0, 'std': pytest.approx(2**0.5), 'seeds': 2}
   assert full['seeds'] == [1, 2] and still['seeds'] == [] and still['data']['grid']['psnr']['std'] is None
@@ -225,7 +254,9 @@ def test_at_nets_predict_what_their_basis_has():
 
 
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
-@pytest.mark.parametrize('argv, sentence', [
+@pytest.mark.parametrize(
+  'argv, sentence',
+  [
     (['--rows=full,fulll'], "no row 'fulll'"),
     (['--seeds=one'], '--seeds=one'),
     (['--seeds='], '--seeds='),
@@ -238,7 +269,8 @@ def test_at_nets_predict_what_their_basis_has():
     (['--config=configs/vg_grid.py', '--list'], 'no sweep'),
     (['--config=configs/ablations.py:smoek'], 'smoek'),
     (['--config=configs/ablations.py:full,smoke'], 'full,smoke'),
-])
+  ],
+)
 def test_bad_input_is_one_sentence(argv, sentence, tmp_path, monkeypatch):
   monkeypatch.setattr(loop, '_hush', lambda: None)
   config = [] if argv[0].startswith('--config=') else ['--config=configs/ablations.py:smoke']

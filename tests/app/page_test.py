@@ -12,15 +12,15 @@ import wave
 
 import numpy as np
 import pytest
+import random_nets
 from PIL import Image
 
 from atvg_jax import cli
 from atvg_jax.app import studio
 from atvg_jax.generate import demo, video_maker
-from data_pipelines.media import audio, video_reader
 from data_pipelines import features
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.media import audio, video_reader
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +50,7 @@ def _sound(path, samples):
 
 
 def _short(folder):
-  return _sound(folder / 'short.wav', audio.read_audio(demo.speech())[:features.SAMPLE_RATE])
+  return _sound(folder / 'short.wav', audio.read_audio(demo.speech())[: features.SAMPLE_RATE])
 
 
 @pytest.mark.parametrize('frame, size, moving', [('crop', (128, 128), True), ('full', (600, 512), False)])
@@ -61,8 +61,7 @@ def test_films_are_whole_and_removed(maker, tmp_path, monkeypatch, frame, size, 
     film = video_reader.read_video(path).frames
     assert len(film) == features.FPS and film[0].shape == (384, 384, 3)
     assert any((one != film[0]).any() for one in film[1:])
-  for path in maker.video(demo.portrait(), sound, frame, lambda done, total: counts.append((done, total)),
-                          moving):
+  for path in maker.video(demo.portrait(), sound, frame, lambda done, total: counts.append((done, total)), moving):
     clip = video_reader.read_video(path)
     assert len(clip.frames) == features.FPS and clip.frames[0].shape == (*size, 3) and clip.has_audio
   assert counts == [(done, features.FPS) for done in range(1, features.FPS + 1)]
@@ -101,6 +100,7 @@ def _with_sound(samples):
 
 def _nan(folder):
   import scipy.io.wavfile
+
   scipy.io.wavfile.write(folder / 'nan.wav', features.SAMPLE_RATE, np.full(8000, np.nan, np.float32))
   return demo.portrait(), str(folder / 'nan.wav')
 
@@ -110,16 +110,25 @@ def _zero_bytes(folder):
   return demo.portrait(), str(folder / 'a.wav')
 
 
-@pytest.mark.parametrize('files, reason', [
-    (_text, '^The picture cannot be read as a picture'), (_giant, '^The picture is 10000x10001 pixels, more than 50'),
-    (_nobody, '^The picture: no face'), (_heavy, '^The picture is larger than 20 MB'), (_film, '^The picture cannot'),
-    (_with_sound([]), '^The recording'), (_with_sound(np.zeros(9000)), '^The recording is silent'),
+@pytest.mark.parametrize(
+  'files, reason',
+  [
+    (_text, '^The picture cannot be read as a picture'),
+    (_giant, '^The picture is 10000x10001 pixels, more than 50'),
+    (_nobody, '^The picture: no face'),
+    (_heavy, '^The picture is larger than 20 MB'),
+    (_film, '^The picture cannot'),
+    (_with_sound([]), '^The recording'),
+    (_with_sound(np.zeros(9000)), '^The recording is silent'),
     (_with_sound(np.full(61 * 16000, 0.1)), '^The recording is longer than 60 seconds'),
-    (_nan, '^The recording is silent'), (_zero_bytes, '^The recording is empty'),
+    (_nan, '^The recording is silent'),
+    (_zero_bytes, '^The recording is empty'),
     (lambda folder: (demo.portrait(), demo.portrait()), '^The picture'),
     (lambda folder: (None, demo.speech()), '^There is no picture yet'),
     (lambda folder: (demo.portrait(), None), '^There is no recording yet'),
-    (lambda folder: (str(folder), demo.speech()), '^The picture is a directory')])
+    (lambda folder: (str(folder), demo.speech()), '^The picture is a directory'),
+  ],
+)
 def test_damaged_and_hostile_files_end_in_a_sentence_without_a_path(maker, tmp_path, files, reason):
   image, sound = files(tmp_path)
   for films in (maker.landmarks(image, sound), maker.video(image, sound, 'crop', lambda done, total: None)):
@@ -192,8 +201,12 @@ def test_the_page_is_for_this_machine_and_calls_nobody(server):
 
 def test_a_taken_port_is_told(server, nets):
   done = subprocess.run(
-      [sys.executable, '-m', 'atvg_jax.cli', 'app', '--port', server.rstrip('/').rsplit(':')[-1], '--weights', *nets],
-      env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}, capture_output=True, text=True, check=False)
+    [sys.executable, '-m', 'atvg_jax.cli', 'app', '--port', server.rstrip('/').rsplit(':')[-1], '--weights', *nets],
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert done.returncode == 2 and 'choose another --port' in done.stderr and 'Traceback' not in done.stderr
 
 
@@ -202,8 +215,11 @@ def test_an_address_is_no_file(server):
     function = next(one['id'] for one in json.load(answer)['dependencies'] if one['api_name'] == 'hear')
   picture = {'path': 'http://192.0.2.1/face.png', 'meta': {'_type': 'gradio.FileData'}}
   content = {'data': [picture, None], 'fn_index': function, 'session_hash': 'a'}
-  _DIRECT.open(urllib.request.Request(f'{server}gradio_api/queue/join', json.dumps(content).encode(),
-                                      {'Content-Type': 'application/json'})).close()
+  _DIRECT.open(
+    urllib.request.Request(
+      f'{server}gradio_api/queue/join', json.dumps(content).encode(), {'Content-Type': 'application/json'}
+    )
+  ).close()
   with _DIRECT.open(f'{server}gradio_api/queue/data?session_hash=a', timeout=60) as answer:
     told = next(line for line in answer if b'process_completed' in line)
   assert b'An address is no file' in told
@@ -217,9 +233,19 @@ def browser(tmp_path_factory):
     pytest.skip('there is no Chromium with its driver')
   options = webdriver.ChromeOptions()
   options.binary_location = program
-  for flag in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
-               'disable-component-update', 'disable-sync', 'no-proxy-server', 'window-size=1280,1250',
-               f'user-data-dir={tmp_path_factory.mktemp("profile")}'):
+  for flag in (
+    'headless',
+    'no-sandbox',
+    'disable-gpu',
+    'disable-quic',
+    'no-first-run',
+    'disable-background-networking',
+    'disable-component-update',
+    'disable-sync',
+    'no-proxy-server',
+    'window-size=1280,1250',
+    f'user-data-dir={tmp_path_factory.mktemp("profile")}',
+  ):
     options.add_argument(f'--{flag}')
   options.set_capability('goog:loggingPrefs', {'performance': 'ALL'})
   opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -237,6 +263,7 @@ def _wait(browser, script, seconds=600):
 
 def _press_start(browser, seconds=20):
   from selenium.common.exceptions import ElementClickInterceptedException
+
   end = time.monotonic() + seconds
   while True:
     try:
@@ -250,6 +277,7 @@ def _press_start(browser, seconds=20):
 @pytest.mark.slow
 def test_in_a_browser_a_face_speaks_and_bad_files_are_told(server, browser, tmp_path):
   from selenium.webdriver.common.by import By
+
   browser.get(server)
   _wait(browser, "document.querySelector('#start')")
   _press_start(browser)
@@ -274,9 +302,11 @@ def test_in_a_browser_a_face_speaks_and_bad_files_are_told(server, browser, tmp_
   assert _wait(browser, "document.querySelector('#video video').duration") == pytest.approx(9, abs=0.2)
   assert _wait(browser, "document.querySelector('#video a[download]')?.href").startswith(server)
 
-  asked = {json.loads(entry['message'])['message']['params'].get('request', {}).get('url', '')
-           for entry in browser.get_log('performance')
-           if '"Network.requestWillBeSent"' in entry['message']}
+  asked = {
+    json.loads(entry['message'])['message']['params'].get('request', {}).get('url', '')
+    for entry in browser.get_log('performance')
+    if '"Network.requestWillBeSent"' in entry['message']
+  }
   away = [url for url in asked if url.startswith(('http', 'ws')) and not url.startswith(server)]
   assert any(url.startswith(server) for url in asked) and not away
   if folder := os.environ.get('ATVG_SCREENSHOTS'):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipelines.faces import face_alignment
-from data_pipelines.media import audio
 from data_pipelines import features
 from data_pipelines.augmentation import image_ops, mfcc_ops
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import audio
 
 
 def dots(landmarks: np.ndarray) -> np.ndarray:
@@ -34,12 +34,12 @@ def example() -> dict[str, tf.Tensor]:
   landmarks = np.stack([base + rng.normal(size=136).astype(np.float32) * 0.05 for _ in range(3)]).astype(np.float32)
   other = (base + 0.04).astype(np.float32)
   return {
-      features.LANDMARKS: tf.constant(landmarks),
-      features.EXAMPLE_LANDMARKS: tf.constant(other),
-      features.REST_LANDMARKS: tf.constant(base.astype(np.float32)),
-      features.VIDEO: tf.constant(np.stack([dots(frame) for frame in landmarks])),
-      features.EXAMPLE_IMAGE: tf.constant(dots(other)),
-      features.MFCC_ROWS: tf.constant(rng.normal(2, 5, size=(36, 12)).astype(np.float32)),
+    features.LANDMARKS: tf.constant(landmarks),
+    features.EXAMPLE_LANDMARKS: tf.constant(other),
+    features.REST_LANDMARKS: tf.constant(base.astype(np.float32)),
+    features.VIDEO: tf.constant(np.stack([dots(frame) for frame in landmarks])),
+    features.EXAMPLE_IMAGE: tf.constant(dots(other)),
+    features.MFCC_ROWS: tf.constant(rng.normal(2, 5, size=(36, 12)).astype(np.float32)),
   }
 
 
@@ -53,8 +53,7 @@ def call(op, example, seed) -> dict[str, np.ndarray]:
   return {name: value.numpy() for name, value in out.items()}
 
 
-_MOVING = [image_ops.Flip(), image_ops.Shift(6), image_ops.Scale(0.08), image_ops.Rotate(8),
-           image_ops.Stretch(0.1)]
+_MOVING = [image_ops.Flip(), image_ops.Shift(6), image_ops.Scale(0.08), image_ops.Rotate(8), image_ops.Stretch(0.1)]
 
 
 @pytest.mark.parametrize('op', _MOVING)
@@ -77,8 +76,11 @@ def test_the_seed_decides(example, op):
 
 
 def test_flip_twice_is_nothing_and_sides_change_names(example):
-  seed = next(seed for seed in range(20) if (call(image_ops.Flip(), example, seed)[features.LANDMARKS]
-                                             != example[features.LANDMARKS].numpy()).any())
+  seed = next(
+    seed
+    for seed in range(20)
+    if (call(image_ops.Flip(), example, seed)[features.LANDMARKS] != example[features.LANDMARKS].numpy()).any()
+  )
   once = call(image_ops.Flip(), example, seed)
   twice = call(image_ops.Flip(), {name: tf.constant(value) for name, value in once.items()}, seed)
   for name in example:
@@ -92,12 +94,14 @@ def test_shift_is_the_padded_picture_cut_elsewhere(example):
   padded = np.pad(picture, [(0, 0), (5, 5), (5, 5), (0, 0)], mode='symmetric')
   for left, top in ((-5, 5), (3, -2), (0, 0)):
     window = image_ops._window(tf.constant(picture), tf.constant(left), tf.constant(top), 128, 5)
-    np.testing.assert_array_equal(window, padded[:, 5 + top:133 + top, 5 + left:133 + left])
+    np.testing.assert_array_equal(window, padded[:, 5 + top : 133 + top, 5 + left : 133 + left])
 
 
 def test_color_is_one_change_for_all_frames(example):
-  grey = example | {features.VIDEO: tf.fill([3, 128, 128, 3], tf.constant(100, tf.uint8)),
-                    features.EXAMPLE_IMAGE: tf.fill([128, 128, 3], tf.constant(100, tf.uint8))}
+  grey = example | {
+    features.VIDEO: tf.fill([3, 128, 128, 3], tf.constant(100, tf.uint8)),
+    features.EXAMPLE_IMAGE: tf.fill([128, 128, 3], tf.constant(100, tf.uint8)),
+  }
   outs = [call(image_ops.Color(0.1), grey, seed) for seed in range(5)]
   for out in outs:
     color = out[features.EXAMPLE_IMAGE][0, 0]
@@ -126,7 +130,7 @@ def test_sharpness_moves_pixels_away_from_a_blur_or_towards_it(example):
   same = example | {features.EXAMPLE_IMAGE: tf.constant(picture)}
   padded = np.pad(picture.astype(float), [(1, 1), (1, 1), (0, 0)], mode='edge')
   taps = [(0.25, 0), (0.5, 1), (0.25, 2)]
-  blurred = sum(v * w * padded[i:i + 128, j:j + 128] for v, i in taps for w, j in taps)
+  blurred = sum(v * w * padded[i : i + 128, j : j + 128] for v, i in taps for w, j in taps)
   strengths = []
   for seed in range(8):
     change = call(image_ops.Sharpness(1.0), same, seed)[features.EXAMPLE_IMAGE] - picture.astype(float)
@@ -167,7 +171,10 @@ def test_ops_without_pictures(example):
 
 def test_texts_become_ops():
   assert image_ops.parse(['flip', 'color(0.2)', ' shift( 3 ) ']) == [
-      image_ops.Flip(), image_ops.Color(0.2), image_ops.Shift(3)]
+    image_ops.Flip(),
+    image_ops.Color(0.2),
+    image_ops.Shift(3),
+  ]
   for text in ('turn', 'flip(2)', 'color(a)', 'shift(1.2.3)', 'color 0.1'):
     with pytest.raises(InputError):
       image_ops.parse([text])
@@ -188,8 +195,9 @@ def test_vocal_tract_is_a_warp_of_the_spectrum():
   for factor in (0.9, 1.0, 1.1):
     mels = 2595 * np.log10(1 + factor * 700 * (10 ** ((places + 1) / 27 * top / 2595) - 1) / 700)
     expected = cepstra(spectrum(np.clip(27 * mels / top - 1, 0, 25)))
-    np.testing.assert_allclose(rows @ mfcc_ops._warping(tf.constant(factor, tf.float32)).numpy(),
-                               np.tile(expected, (8, 1)), atol=0.01)
+    np.testing.assert_allclose(
+      rows @ mfcc_ops._warping(tf.constant(factor, tf.float32)).numpy(), np.tile(expected, (8, 1)), atol=0.01
+    )
   (op,) = image_ops.parse(['vocal_tract(0.1)'])
   ours, other = (op({'mfcc_rows': tf.constant(rows)}, tf.constant([1, seed]))['mfcc_rows'].numpy() for seed in (0, 1))
   assert np.abs(ours - rows).max() > 0.05 and np.abs(ours - other).max() > 0.05

@@ -4,16 +4,16 @@ import io
 import itertools
 import shutil
 
+import drawn_clips
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import drawn_clips
-from data_pipelines.media import audio
 from data_pipelines import input_pipeline
 from data_pipelines.augmentation import image_ops, sound_ops
-from data_pipelines.records import record_index
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio
+from data_pipelines.records import record_index
 
 _FRAMES = 30
 
@@ -26,7 +26,7 @@ def samples() -> np.ndarray:
 
 @pytest.mark.parametrize('start', [0, 7, _FRAMES - 6])
 def test_without_ops_rows_are_those_that_are_stored(samples, start):
-  stored = audio.frame_rows(samples / np.float32(32767), _FRAMES)[4 * start:4 * start + 48]
+  stored = audio.frame_rows(samples / np.float32(32767), _FRAMES)[4 * start : 4 * start + 48]
   rows = sound_ops.apply([], tf.constant(samples), tf.constant(start), 6, [], tf.constant([1, 2]))
   np.testing.assert_allclose(rows, stored, atol=0.02)
 
@@ -42,7 +42,7 @@ def test_noise_is_so_many_decibels_below_the_sound(op):
   assert (outs[0] != outs[1]).any()
   added = outs[0][:, 0] - sound[:, 0]
   assert not added[:3000].any()
-  np.testing.assert_allclose(10 * np.log10((sound[:, 0] ** 2).sum() / (added ** 2).sum()), 5.0, atol=0.01)
+  np.testing.assert_allclose(10 * np.log10((sound[:, 0] ** 2).sum() / (added**2).sum()), 5.0, atol=0.01)
 
 
 def test_silence_stays_silent():

@@ -1,16 +1,18 @@
 """The benchmarks run and print figures that fit together."""
 
+import drawn_clips
 import pytest
 
-import drawn_clips
 from atvg_jax import benchmarks, cli
 from atvg_jax.benchmarks import feed_benchmark
 from data_pipelines.errors import InputError
 
 
 def _table(text: str) -> dict[str, float]:
-  return {name.strip(): float(value.replace(',', '')) for name, _, value in
-          (line.rpartition('  ') for line in text.splitlines())}
+  return {
+    name.strip(): float(value.replace(',', ''))
+    for name, _, value in (line.rpartition('  ') for line in text.splitlines())
+  }
 
 
 def test_feeding():

@@ -15,14 +15,23 @@ def test_a_row_is_compared_clip_by_clip(capsys):
   costs = {(1, 4): scaling.Cost(2.0, 100), (4, 4): scaling.Cost(3.0, 1400), (4, 16): scaling.Cost(12.0, 150)}
   scaling.tabulate(list(costs), lambda devices, clips: costs[devices, clips])
   assert _rows(capsys.readouterr().out)[1:] == [
-      ['1', '4', '2.000', '1.00', '100'], ['4', '4', '3.000', '1.50', '1,400'], ['4', '16', '12.000', '1.50', '150']]
+    ['1', '4', '2.000', '1.00', '100'],
+    ['4', '4', '3.000', '1.50', '1,400'],
+    ['4', '16', '12.000', '1.50', '150'],
+  ]
 
 
-@pytest.mark.parametrize('options, sentence', [
-    (['--scaling', '1,two'], 'is no list of numbers'), (['--scaling', '0,2'], 'is no list'),
-    (['--scaling', '2,2'], 'is no list'), (['--scaling', '1,2,3'], '3 cannot be divided among 2 devices'),
+@pytest.mark.parametrize(
+  'options, sentence',
+  [
+    (['--scaling', '1,two'], 'is no list of numbers'),
+    (['--scaling', '0,2'], 'is no list'),
+    (['--scaling', '2,2'], 'is no list'),
+    (['--scaling', '1,2,3'], '3 cannot be divided among 2 devices'),
     (['--scaling', '1,4', '--batch-size', '6'], 'divided among 4 devices'),
-    (['--config', 'vg_grid:large'], "'smoke' or nothing")])
+    (['--config', 'vg_grid:large'], "'smoke' or nothing"),
+  ],
+)
 def test_bad_lists_are_sentences(options, sentence):
   with pytest.raises(InputError, match=sentence):
     benchmarks.run(['train', *options])

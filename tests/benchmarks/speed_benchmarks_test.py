@@ -2,13 +2,13 @@
 
 import jax
 import pytest
-
-from atvg_jax import benchmarks
-from atvg_jax.train import tasks
-from atvg_jax.benchmarks import generate_benchmark, train_steps
-from data_pipelines.errors import InputError
 import random_nets
 import synthetic
+
+from atvg_jax import benchmarks
+from atvg_jax.benchmarks import generate_benchmark, train_steps
+from atvg_jax.train import tasks
+from data_pipelines.errors import InputError
 
 
 def _shapes(config):
@@ -35,8 +35,7 @@ def test_a_step_counts_its_passes():
 def test_drawing_is_measured():
   table = generate_benchmark.measure(random_nets.bundle('vg'), window=2, windows=2)
   assert table['frames/s'] > 0
-  assert table['effective rate / matmul rate'] == pytest.approx(
-      table['effective GFLOP/s'] / table['matmul, GFLOP/s'])
+  assert table['effective rate / matmul rate'] == pytest.approx(table['effective GFLOP/s'] / table['matmul, GFLOP/s'])
 
 
 def test_training_is_measured():
@@ -45,8 +44,16 @@ def test_training_is_measured():
   assert 0 <= table['waiting for data, %'] <= 100
 
 
-@pytest.mark.parametrize('argv', [['generate', '--window', '0'], ['train', '--steps', '0'], ['train', '--config', 'none'],
-                                  ['train', '--config', 'at_grid'], ['speed']])
+@pytest.mark.parametrize(
+  'argv',
+  [
+    ['generate', '--window', '0'],
+    ['train', '--steps', '0'],
+    ['train', '--config', 'none'],
+    ['train', '--config', 'at_grid'],
+    ['speed'],
+  ],
+)
 def test_bad_options_are_sentences(argv):
   with pytest.raises(InputError):
     benchmarks.run(argv)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from atvg_jax.checkpoints import orbax_checkpoints
-from atvg_jax.train import optimizers
 from atvg_jax.runtime import parallel
+from atvg_jax.train import optimizers
 from atvg_jax.train.train_state import TrainState
 from configs import common
 from data_pipelines.errors import InputError
@@ -22,9 +22,15 @@ _TORN = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarn
 def _state(step=0, width=3, ema=True):
   params = {'dense': {'kernel': jnp.full((2, width), step + 0.1), 'bias': jnp.zeros(width)}}
   optimizer = optimizers.make(common.base('at').optimizer, 100)
-  return parallel.replicate(TrainState(
-      step=jnp.int32(step), g_params=params, g_batch_stats={'norm': {'mean': jnp.ones(width)}},
-      g_opt_state=optimizer.init(params), g_ema_params=jax.tree.map(lambda leaf: leaf + 1, params) if ema else None))
+  return parallel.replicate(
+    TrainState(
+      step=jnp.int32(step),
+      g_params=params,
+      g_batch_stats={'norm': {'mean': jnp.ones(width)}},
+      g_opt_state=optimizer.init(params),
+      g_ema_params=jax.tree.map(lambda leaf: leaf + 1, params) if ema else None,
+    )
+  )
 
 
 @pytest.fixture

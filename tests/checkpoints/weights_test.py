@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax.train import loop
 from atvg_jax.checkpoints import weights
 from atvg_jax.models import make_net
+from atvg_jax.train import loop
 from data_pipelines.errors import InputError
 
 
@@ -44,9 +44,12 @@ def test_released_weights_are_the_same_net_to_half_precision(workdir, tmp_path, 
   np.testing.assert_array_equal(packed.basis.components, original.basis.components)
 
   example, mfcc = np.zeros((1, 6), np.float32), np.ones((1, 3, 28, 12), np.float32)
-  first, second = (make_net(bundle.config).apply(
-      {'params': bundle.params, 'batch_stats': bundle.batch_stats}, example, mfcc, train=False)['coefficients']
-      for bundle in (original, packed))
+  first, second = (
+    make_net(bundle.config).apply(
+      {'params': bundle.params, 'batch_stats': bundle.batch_stats}, example, mfcc, train=False
+    )['coefficients']
+    for bundle in (original, packed)
+  )
   np.testing.assert_allclose(first, second, rtol=1e-2, atol=1e-6)
   assert [file.name for file in (tmp_path / 'out').iterdir()] == ['at.npz']
 
@@ -68,7 +71,7 @@ def test_what_is_no_weights_is_one_sentence(workdir, tmp_path):
   np.savez(tmp_path / 'newer.npz', metadata=np.array(json.dumps({'format': 2})))
   weights.save(str(tmp_path / 'whole.npz'), weights.load(str(workdir[0])))
   whole = (tmp_path / 'whole.npz').read_bytes()
-  (tmp_path / 'torn.npz').write_bytes(whole[:len(whole) // 2])
+  (tmp_path / 'torn.npz').write_bytes(whole[: len(whole) // 2])
   for name in ('missing.npz', 'empty', 'text.npz', 'nothing.npz', 'other.npz', 'pickle.npz', 'newer.npz', 'torn.npz'):
     with pytest.raises(InputError) as caught:
       weights.load(str(tmp_path / name))

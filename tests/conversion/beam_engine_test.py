@@ -2,11 +2,11 @@
 
 import builtins
 
+import drawn_clips
 import pytest
 
-import drawn_clips
-from data_pipelines.conversion import beam_engine, convert_clip
 from data_pipelines import prepare
+from data_pipelines.conversion import beam_engine, convert_clip
 from data_pipelines.errors import InputError
 
 
@@ -15,8 +15,10 @@ def test_both_engines_make_the_same_bytes(tmp_path):
   pytest.importorskip('apache_beam')
   source = drawn_clips.write_lrw_ar(tmp_path / 'source', clips=4)
   (source / 'video' / '00002.mp4').write_bytes(b'no video')
-  reports = [prepare.prepare('lrw_ar', source, tmp_path / name, workers=1, progress=False, **options)
-             for name, options in (('pool', {}), ('beam', {'beam_runner': 'DirectRunner'}))]
+  reports = [
+    prepare.prepare('lrw_ar', source, tmp_path / name, workers=1, progress=False, **options)
+    for name, options in (('pool', {}), ('beam', {'beam_runner': 'DirectRunner'}))
+  ]
   assert [report['reasons'] for report in reports] == [{'unreadable': 1}] * 2
   files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ('pool', 'beam')]
   assert files[0] == files[1]

@@ -2,18 +2,18 @@
 
 import io
 
+import drawn_clips
 import numpy as np
 import pytest
 from PIL import Image
 
-import drawn_clips
-from data_pipelines.faces import face_alignment
-from data_pipelines.media import audio, video_reader
-from data_pipelines.conversion import convert_clip
 from data_pipelines import features
 from data_pipelines.clip_source import ClipSource
+from data_pipelines.conversion import convert_clip
 from data_pipelines.conversion.convert_clip import Record, Rejection
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import audio, video_reader
 
 
 def source(path, **fields) -> ClipSource:
@@ -64,7 +64,7 @@ def test_mfcc_rows_are_those_of_the_stored_sound(record):
 def test_late_sound_is_advanced(path, record):
   advanced = convert_clip.convert(source(path, sound_advance=0.08))
   assert len(advanced.fields[features.VIDEO]) == 22  # the last two frames have no sound
-  np.testing.assert_array_equal(advanced.fields[features.AUDIO], record.fields[features.AUDIO][2 * 640:])
+  np.testing.assert_array_equal(advanced.fields[features.AUDIO], record.fields[features.AUDIO][2 * 640 :])
   assert advanced.fields[features.VIDEO][:10] == record.fields[features.VIDEO][:10]
 
 
@@ -94,19 +94,22 @@ def test_ends_without_a_face_are_trimmed_with_their_sound(tmp_path):
   assert trimmed.facts['frames_trimmed'] == trimmed.facts['frames_without_face'] == 3
   assert [len(trimmed.fields[name]) for name in (features.VIDEO, features.LANDMARKS)] == [frames] * 2
   assert (trimmed.fields['starts'], trimmed.fields['ends']) == ([0.0], [0.42])
-  sound = video_reader.read_video(path).samples[2 * 640:][:frames * 640]
+  sound = video_reader.read_video(path).samples[2 * 640 :][: frames * 640]
   np.testing.assert_array_equal(trimmed.fields[features.AUDIO], np.round(sound * 32767))
 
 
 BLANK = np.full((96, 96, 3), 90, np.uint8)
 
 
-@pytest.mark.parametrize('reason, clip', [
+@pytest.mark.parametrize(
+  'reason, clip',
+  [
     ('no face', {'pictures': [BLANK] * 20}),
     ('too short', {'num_frames': 9}),
     ('no sound', {'samples': None}),
     ('silent', {'samples': np.zeros(20 * 640, np.float32)}),
-])
+  ],
+)
 def test_bad_clips_are_left_out_with_a_reason(tmp_path, reason, clip):
   result = convert_clip.convert(source(drawn_clips.write(tmp_path / 'a.mp4', **clip)))
   assert isinstance(result, Rejection) and result.reason == reason and result.detail
@@ -154,7 +157,14 @@ def test_staged_files_hold_all_of_a_result(tmp_path, record):
 
 def test_staged_names_change_with_what_a_record_depends_on(tmp_path, path):
   clip = source(path)
-  names = {convert_clip.staging_task(*arguments, tmp_path).path for arguments in (
-      (clip, 'jpeg'), (clip, 'png'), (source(path, sound_advance=0.06), 'jpeg'), (source(path, words=('a',)), 'jpeg'))}
+  names = {
+    convert_clip.staging_task(*arguments, tmp_path).path
+    for arguments in (
+      (clip, 'jpeg'),
+      (clip, 'png'),
+      (source(path, sound_advance=0.06), 'jpeg'),
+      (source(path, words=('a',)), 'jpeg'),
+    )
+  }
   assert len(names) == 4
   assert convert_clip.staging_task(clip, 'jpeg', tmp_path) == convert_clip.staging_task(clip, 'jpeg', tmp_path)

@@ -1,15 +1,15 @@
 """A drawn film of several shots and faces is cut as a person would, and a part is one as the whole."""
 
+import drawn_clips
 import numpy as np
 import pytest
 from PIL import Image
+from stamped_videos import write_stamped
 
-import drawn_clips
-from data_pipelines.conversion import convert_clip, cut_video
 from data_pipelines import features
 from data_pipelines.clip_source import VideoPart
+from data_pipelines.conversion import convert_clip, cut_video
 from data_pipelines.conversion.convert_clip import Record, Rejection
-from stamped_videos import write_stamped
 
 _SIZE = drawn_clips.SIZE
 
@@ -20,8 +20,10 @@ def part(path, **fields) -> VideoPart:
 
 def fates(results) -> dict[str, str | int]:
   """Clip → its length, or why it is left out."""
-  return {clip.clip_id: len(result.fields[features.VIDEO]) if isinstance(result, Record) else result.reason
-          for clip, result in results}
+  return {
+    clip.clip_id: len(result.fields[features.VIDEO]) if isinstance(result, Record) else result.reason
+    for clip, result in results
+  }
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +33,7 @@ def film(tmp_path_factory):
   pictures = []
   for picture in drawn_clips.frames(20):
     pictures.append(empty.copy())
-    pictures[-1][:, 40:40 + _SIZE] = picture
+    pictures[-1][:, 40 : 40 + _SIZE] = picture
   pictures += [empty] * 28
   for picture in drawn_clips.frames(32, skin=(190, 140, 110)):
     pictures.append(np.full_like(empty, (190, 200, 120)))
@@ -67,8 +69,9 @@ def test_all_faces_are_kept_if_wanted(film):
 def test_parts_have_what_the_whole_has(film, whole):
   first, second = (cut_video.cut(part(film, first=a, end=b)) for a, b in ((0, 48), (48, None)))
   assert fates(first).keys() | fates(second).keys() == fates(whole).keys()
-  of_part, of_whole = (next(result for clip, result in results if clip.clip_id == 'a_b_000048')
-                       for results in (second, whole))
+  of_part, of_whole = (
+    next(result for clip, result in results if clip.clip_id == 'a_b_000048') for results in (second, whole)
+  )
   np.testing.assert_allclose(of_part.fields[features.LANDMARKS], of_whole.fields[features.LANDMARKS], atol=1e-3)
   assert np.abs(of_part.fields[features.AUDIO].astype(int) - of_whole.fields[features.AUDIO])[1600:].max() < 400
   assert cut_video.cut(part(film, first=500, end=600)) == []
@@ -87,8 +90,10 @@ def test_long_stretches_are_cut_into_equal_clips(film, monkeypatch):
   assert found['a_b_000048'] == found['a_b_000064'] == 16
 
 
-@pytest.mark.parametrize('limit, value, reason', [
-    ('MIN_EYE_DISTANCE', 60.0, 'face too small'), ('MAX_YAW', -1.0, 'turned too far'), ('_STILL', 0.5, 'mouth still')])
+@pytest.mark.parametrize(
+  'limit, value, reason',
+  [('MIN_EYE_DISTANCE', 60.0, 'face too small'), ('MAX_YAW', -1.0, 'turned too far'), ('_STILL', 0.5, 'mouth still')],
+)
 def test_limits(film, monkeypatch, limit, value, reason):
   monkeypatch.setattr(cut_video, limit, value)
   monkeypatch.setattr(cut_video, '_STILL_FRAMES', 10)
@@ -100,8 +105,8 @@ def test_faces_that_leave_the_picture_are_cut_where_they_do(tmp_path):
   pictures = []
   for t, picture in enumerate(drawn_clips.frames(60)):
     wide = np.full((_SIZE, 3 * _SIZE, 3), (70, 100, 140), np.uint8)
-    wide[:, _SIZE:2 * _SIZE] = picture
-    pictures.append(np.ascontiguousarray(wide[:, 200 + 4 * max(0, t - 30):][:, :_SIZE]))
+    wide[:, _SIZE : 2 * _SIZE] = picture
+    pictures.append(np.ascontiguousarray(wide[:, 200 + 4 * max(0, t - 30) :][:, :_SIZE]))
   results = cut_video.cut(part(drawn_clips.write(tmp_path / 'a.mp4', pictures)))
   lengths = [fate for fate in fates(results).values() if isinstance(fate, int)]
   assert len(lengths) == 1 and 30 <= lengths[0] <= 48
@@ -123,10 +128,10 @@ def test_pictures_after_the_end_of_the_sound_are_cut_off(tmp_path):
 def test_bad_files_and_unknown_speakers_are_told(tmp_path, film):
   (tmp_path / 'a.mp4').write_text('no film')
   for reason, source in {
-      'unreadable': part(tmp_path / 'a.mp4'),
-      'speaker unknown': part(film, speaker=''),
-      'duplicate': part(film, problem=('duplicate', 'the same')),
-      'no sound': part(drawn_clips.write(tmp_path / 'b.mp4', samples=None)),
+    'unreadable': part(tmp_path / 'a.mp4'),
+    'speaker unknown': part(film, speaker=''),
+    'duplicate': part(film, problem=('duplicate', 'the same')),
+    'no sound': part(drawn_clips.write(tmp_path / 'b.mp4', samples=None)),
   }.items():
     ((clip, result),) = cut_video.cut(source)
     assert isinstance(result, Rejection) and result.reason == reason and clip.clip_id == 'a_b_000000'

@@ -23,7 +23,7 @@ def talk(seed: int, seconds: int = _SECONDS) -> tuple[np.ndarray, np.ndarray]:
   noise = rng.normal(size=len(times))
   dull = np.convolve(noise, np.ones(8) / 8, 'same')
   sound = 0.05 * dull + 2 * np.clip(loudness - 0.05, 0, None) * 0.3 * (noise - dull)
-  return opening[lip_sync.MARGIN:-lip_sync.MARGIN], sound.astype(np.float32)
+  return opening[lip_sync.MARGIN : -lip_sync.MARGIN], sound.astype(np.float32)
 
 
 @pytest.mark.parametrize('late', [0.0, 0.2, -0.12, 0.4])
@@ -42,7 +42,7 @@ def test_nothing_is_told_of_little_or_of_another_voice():
   opening, sound = talk(0)
   assert lip_sync.estimate([(opening, talk(1)[1])]) is None
   assert lip_sync.estimate([(opening, np.zeros_like(sound))]) is None
-  assert lip_sync.estimate([(opening, sound[:len(sound) // 2])]) is None  # ends too early
+  assert lip_sync.estimate([(opening, sound[: len(sound) // 2])]) is None  # ends too early
   assert lip_sync.estimate([talk(0, 10)]) is None
   assert lip_sync.estimate([]) is None
   assert lip_sync.estimate([(np.full_like(opening, 0.1), sound)]) is None

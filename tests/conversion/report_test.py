@@ -4,18 +4,31 @@ import io
 import json
 import xml.etree.ElementTree
 
+import drawn_clips
 import numpy as np
 from PIL import Image
 
-import drawn_clips
-from data_pipelines.conversion import report, report_charts
 from data_pipelines.clip_source import ClipSource
+from data_pipelines.conversion import report, report_charts
 from data_pipelines.conversion.convert_clip import Record, Rejection
 
-FACTS = {'frames': 20, 'eye_distance': 40.0, 'yaw': 1.0, 'frames_without_face': 0, 'frames_trimmed': 0,
-         'mouth_opening_range': 0.2, 'chin_lowest': 118.0, 'sound_peak': 0.5, 'source_fps': 25.0,
-         'source_size': '256x256', 'faces_seen': 1, 'sound_level': -20.0, 'mouth_motion': 0.02, 'sound_advance': 0.06,
-         'sync': [0.0] * 61 + [1.0, 1.0]}
+FACTS = {
+  'frames': 20,
+  'eye_distance': 40.0,
+  'yaw': 1.0,
+  'frames_without_face': 0,
+  'frames_trimmed': 0,
+  'mouth_opening_range': 0.2,
+  'chin_lowest': 118.0,
+  'sound_peak': 0.5,
+  'source_fps': 25.0,
+  'source_size': '256x256',
+  'faces_seen': 1,
+  'sound_level': -20.0,
+  'mouth_motion': 0.02,
+  'sound_advance': 0.06,
+  'sync': [0.0] * 61 + [1.0, 1.0],
+}
 
 
 def clip(i: int, speaker: str = 's1', split: str = 'train') -> ClipSource:
@@ -24,8 +37,12 @@ def clip(i: int, speaker: str = 's1', split: str = 'train') -> ClipSource:
 
 def test_counts():
   clips = [clip(0), clip(1), clip(2, 's2', 'validation'), clip(3, 's2', 'validation')]
-  results = [Record({}, FACTS), Record({}, FACTS | {'frames': 40, 'faces_seen': 2}), Record({}, FACTS),
-             Rejection('no face', 'none')]
+  results = [
+    Record({}, FACTS),
+    Record({}, FACTS | {'frames': 40, 'faces_seen': 2}),
+    Record({}, FACTS),
+    Rejection('no face', 'none'),
+  ]
   summary = report.summarise(clips, results)
   assert (summary['clips'], summary['kept'], summary['rejected'], summary['kept_share']) == (4, 3, 1, 0.75)
   assert summary['reasons'] == {'no face': 1}
@@ -45,7 +62,7 @@ def test_late_sound_shows_by_itself():
   rng = np.random.default_rng(0)
 
   def fact(peak: int) -> dict:
-    row = np.exp(-((np.arange(61) - 30 - peak) / 8) ** 2) + 0.1 * rng.normal(size=61)
+    row = np.exp(-(((np.arange(61) - 30 - peak) / 8) ** 2)) + 0.1 * rng.normal(size=61)
     return FACTS | {'sync': [*row, 2.0, 2.0]}
 
   clips = [clip(i, 's1' if i < 20 else 's2') for i in range(40)]

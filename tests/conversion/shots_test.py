@@ -42,10 +42,10 @@ def test_flashes_and_dropped_pictures_are_no_cuts():
 
 def test_pans_and_people_that_move_are_no_cuts():
   wide = scene(2, width=1200)
-  assert cuts([wide[:, 20 * i:20 * i + 240] for i in range(40)]) == []
+  assert cuts([wide[:, 20 * i : 20 * i + 240] for i in range(40)]) == []
   frames = noisy(scene(3), 30)
   for i, frame in enumerate(frames):
-    frame[30:110, 8 * i:8 * i + 80] = (200, 160, 140)
+    frame[30:110, 8 * i : 8 * i + 80] = (200, 160, 140)
   assert cuts(frames) == []
 
 

@@ -6,9 +6,9 @@ import drawn_clips
 import numpy as np
 import pytest
 
-from data_pipelines.conversion import convert_clip, sound_offsets
 from data_pipelines import prepare
 from data_pipelines.clip_source import ClipSource
+from data_pipelines.conversion import convert_clip, sound_offsets
 from data_pipelines.errors import InputError
 
 
@@ -19,19 +19,32 @@ def _report(path, speakers, **fields):
 
 
 def test_only_what_is_clear_is_taken(tmp_path):
-  path = _report(tmp_path / 'report.json', {
-      'late': (45.0, 21.0, 89), 'early': (-47.8, 7.1, 53), 'unsure': (11.6, 8.9, 132), 'few': (80.0, 2.0, 9),
-      'silent': (None, None, 20), 'alone': (50.0, None, 10)})
+  path = _report(
+    tmp_path / 'report.json',
+    {
+      'late': (45.0, 21.0, 89),
+      'early': (-47.8, 7.1, 53),
+      'unsure': (11.6, 8.9, 132),
+      'few': (80.0, 2.0, 9),
+      'silent': (None, None, 20),
+      'alone': (50.0, None, 10),
+    },
+  )
   assert sound_offsets.load(path) == sound_offsets.load(tmp_path) == {'late': 0.045, 'early': -0.0478}
 
 
 def test_what_was_taken_out_before_is_in_the_sum(tmp_path):
-  path = _report(tmp_path / 'report.json', {'anna': (10.0, 2.0, 50), 'bert': (1.0, 8.0, 50), 'carl': (-30.0, 2.0, 50)},
-                 sound_offsets={'anna': 0.04, 'bert': -0.05, 'carl': 0.03})
+  path = _report(
+    tmp_path / 'report.json',
+    {'anna': (10.0, 2.0, 50), 'bert': (1.0, 8.0, 50), 'carl': (-30.0, 2.0, 50)},
+    sound_offsets={'anna': 0.04, 'bert': -0.05, 'carl': 0.03},
+  )
   assert sound_offsets.load(path) == {'anna': 0.05, 'bert': -0.05}
 
 
-@pytest.mark.parametrize('content', ['', '[]', '{}', '{"sync": {"speakers": {"anna": {}}}}', '{"sync": {"speakers": []}}'])
+@pytest.mark.parametrize(
+  'content', ['', '[]', '{}', '{"sync": {"speakers": {"anna": {}}}}', '{"sync": {"speakers": []}}']
+)
 def test_what_is_no_report_is_told(tmp_path, content):
   (tmp_path / 'report.json').write_text(content)
   with pytest.raises(InputError, match='report.json is no report of a conversion'):
@@ -47,8 +60,8 @@ def test_sound_that_comes_early_waits(tmp_path):
   path = drawn_clips.write(tmp_path / 'a.mp4', num_frames=24)
   plain = convert_clip.convert(ClipSource('a', 'anna', 'train', str(path)))
   late = convert_clip.convert(ClipSource('a', 'anna', 'train', str(path), -0.08))
-  np.testing.assert_array_equal(late.fields['audio'][2 * 640:], plain.fields['audio'][:-2 * 640])
-  assert not late.fields['audio'][:2 * 640].any()
+  np.testing.assert_array_equal(late.fields['audio'][2 * 640 :], plain.fields['audio'][: -2 * 640])
+  assert not late.fields['audio'][: 2 * 640].any()
 
 
 def test_a_second_conversion_takes_them_out_and_says_so(tmp_path):

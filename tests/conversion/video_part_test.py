@@ -1,13 +1,13 @@
 """A stretch of a video is what the whole video holds there."""
 
+import drawn_clips
 import numpy as np
 import pytest
+from stamped_videos import numbered, numbers, write_stamped
 
-import drawn_clips
-from data_pipelines.media import video_reader
 from data_pipelines.conversion import video_part
 from data_pipelines.errors import InputError
-from stamped_videos import numbered, numbers, write_stamped
+from data_pipelines.media import video_reader
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +39,7 @@ def test_sound_is_that_of_the_whole(path):
   part = video_part.samples(path, notes.start, 20, 30)
   assert len(part) == 6400
   middle = slice(1600, 4800)
-  assert np.corrcoef(part[middle], whole[20 * 640:30 * 640][middle])[0, 1] > 0.99
+  assert np.corrcoef(part[middle], whole[20 * 640 : 30 * 640][middle])[0, 1] > 0.99
   before = video_part.samples(path, notes.start, -10, 5)
   assert len(before) == 15 * 640 and not before[:5000].any() and before[6600:].any()
   assert len(video_part.samples(path, notes.start, 45, 90)) < 10 * 640
@@ -54,6 +54,7 @@ def test_what_a_file_says_of_itself(path, tmp_path):
 
 def test_pixels_are_made_square(tmp_path):
   import av
+
   with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
     video = container.add_stream('libx264', rate=25)
     video.width, video.height, video.pix_fmt = 48, 64, 'yuv420p'
@@ -73,7 +74,7 @@ def test_a_jump_of_the_stamps_ends_the_video(tmp_path):
 
 def test_a_video_that_breaks_off_says_so(tmp_path):
   content = drawn_clips.write(tmp_path / 'a.mp4', num_frames=60).read_bytes()
-  (tmp_path / 'b.mp4').write_bytes(content[:len(content) * 6 // 10])
+  (tmp_path / 'b.mp4').write_bytes(content[: len(content) * 6 // 10])
   notes = video_part.Notes()
   assert 16 <= len(list(video_part.frames(tmp_path / 'b.mp4', notes=notes))) < 50
   assert notes.broken_off or notes.damage

@@ -24,8 +24,9 @@ def step(game):
 def _errors(norms, published):
   """Relative differences by name; differences of less than 1e-6 count as none: noise around a true zero."""
   assert norms.keys() == published.keys()
-  return {name: 0.0 if abs(norms[name] - norm) <= 1e-6 else abs(norms[name] - norm) / norm
-          for name, norm in published.items()}
+  return {
+    name: 0.0 if abs(norms[name] - norm) <= 1e-6 else abs(norms[name] - norm) / norm for name, norm in published.items()
+  }
 
 
 def test_losses(step):

@@ -20,10 +20,10 @@ def _answer(net, name, *inputs):
 
 def test_at_net_gives_published_coefficients():
   outputs = _answer(
-      AtNet(),
-      'at_net',
-      golden.inputs('at_net/example_pca', (2, 6), 1),
-      golden.inputs('at_net/mfcc', (2, 5, 28, 12), 5),
+    AtNet(),
+    'at_net',
+    golden.inputs('at_net/example_pca', (2, 6), 1),
+    golden.inputs('at_net/mfcc', (2, 5, 28, 12), 5),
   )
   golden.assert_close(outputs['coefficients'], golden.answers()['at_net/out'])
 
@@ -37,11 +37,11 @@ def test_at_single_gives_published_coefficients():
 @pytest.mark.parametrize(('tag', 'batch', 'time'), [('vg_net_b1', 1, 4), ('vg_net_b3', 3, 2)])
 def test_vg_net_gives_published_pictures(tag, batch, time):
   outputs = _answer(
-      VgNet(recurrence='batch'),
-      'vg_net',
-      golden.channels_last(golden.inputs(f'{tag}/image', (batch, 3, 128, 128), 0.5)),
-      golden.inputs(f'{tag}/example_landmarks', (batch, 136), 1),
-      golden.inputs(f'{tag}/landmarks', (batch, time, 136), 1),
+    VgNet(recurrence='batch'),
+    'vg_net',
+    golden.channels_last(golden.inputs(f'{tag}/image', (batch, 3, 128, 128), 0.5)),
+    golden.inputs(f'{tag}/example_landmarks', (batch, 136), 1),
+    golden.inputs(f'{tag}/landmarks', (batch, time, 136), 1),
   )
   answers = golden.answers()
   for name in ('video', 'attention', 'color', 'landmark_attention'):
@@ -78,10 +78,10 @@ def test_published_widths_recur_over_time_and_carry_their_state():
 def test_discriminator_gives_published_probability_and_landmarks():
   video = golden.inputs('disc/video', (2, 16, 3, 128, 128), 0.5)
   outputs = _answer(
-      RegressionDiscriminator(),
-      'discriminator',
-      golden.channels_last(video),
-      golden.inputs('disc/example_landmarks', (2, 136), 0.4),
+    RegressionDiscriminator(),
+    'discriminator',
+    golden.channels_last(video),
+    golden.inputs('disc/example_landmarks', (2, 136), 0.4),
   )
   golden.assert_close(jax.nn.sigmoid(outputs['logits']), golden.answers()['disc/prob'])
   golden.assert_close(outputs['landmarks'], golden.answers()['disc/landmarks'])

@@ -8,40 +8,58 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.faces import face_alignment
-from atvg_jax.generate import demo, published_weights
 from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from atvg_jax.convert import import_torch, torch_weights
+from atvg_jax.generate import demo, published_weights
 from atvg_jax.generate.generator import Generator
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
-from data_pipelines.media import audio, video_reader
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.media import audio, video_reader
 
 _AUDIO = {'audio_features': ((4, 4), (8, 8, 8)), 'audio_head_features': (16, 8)}
 _MODELS = {
-    'at': {**_AUDIO, 'landmark_features': (8, 8), 'recurrent_features': 8},
-    'at_single': {**_AUDIO, 'name': 'at_single'},
-    'vg': {'encoder_features': (4, 6, 8), 'deep_features': (8, 10), 'landmark_features': (4, 6),
-           'landmark_attention_features': (6, 4), 'bottleneck_features': 6, 'recurrent_features': 8,
-           'residual_blocks': 2, 'decoder_features': (8, 8), 'upsample_features': (6, 5), 'recurrence': 'batch'},
-    'discriminator': {'features': (4, 4, 8, 8), 'image_head_features': 8, 'landmark_features': (8, 8),
-                      'recurrent_features': 8},
+  'at': {**_AUDIO, 'landmark_features': (8, 8), 'recurrent_features': 8},
+  'at_single': {**_AUDIO, 'name': 'at_single'},
+  'vg': {
+    'encoder_features': (4, 6, 8),
+    'deep_features': (8, 10),
+    'landmark_features': (4, 6),
+    'landmark_attention_features': (6, 4),
+    'bottleneck_features': 6,
+    'recurrent_features': 8,
+    'residual_blocks': 2,
+    'decoder_features': (8, 8),
+    'upsample_features': (6, 5),
+    'recurrence': 'batch',
+  },
+  'discriminator': {
+    'features': (4, 4, 8, 8),
+    'image_head_features': 8,
+    'landmark_features': (8, 8),
+    'recurrent_features': 8,
+  },
 }
 _SMALL = {
-    'at': AtNet(**_MODELS['at']), 'at_single': AtSingle(**_AUDIO), 'vg': VgNet(**_MODELS['vg']),
-    'discriminator': RegressionDiscriminator(**_MODELS['discriminator'])}
+  'at': AtNet(**_MODELS['at']),
+  'at_single': AtSingle(**_AUDIO),
+  'vg': VgNet(**_MODELS['vg']),
+  'discriminator': RegressionDiscriminator(**_MODELS['discriminator']),
+}
 
 
 def _state_dict(net):
   """Random weights under the published names."""
   shapes = torch_weights.our_shapes(net)
-  return {key: golden.weight(key, shape) for rule in torch_weights.rules(net)
-          for key, shape in zip(rule.keys, rule.shapes(shapes[rule.path]), strict=True)}
+  return {
+    key: golden.weight(key, shape)
+    for rule in torch_weights.rules(net)
+    for key, shape in zip(rule.keys, rule.shapes(shapes[rule.path]), strict=True)
+  }
 
 
 @pytest.fixture
@@ -49,9 +67,15 @@ def basics(tmp_path):
   folder = tmp_path / 'basics'
   folder.mkdir()
   template = np.asarray(face_alignment.TEMPLATE)
-  for name, array in (('base_68', template), ('base_68_close', template), ('mean_shape_img', template),
-                      ('mean_shape_norm', np.zeros((1, 136))), ('S', np.eye(136)[:100]), ('U_lrw1', np.eye(136)),
-                      ('mean_lrw1', np.zeros(136))):
+  for name, array in (
+    ('base_68', template),
+    ('base_68_close', template),
+    ('mean_shape_img', template),
+    ('mean_shape_norm', np.zeros((1, 136))),
+    ('S', np.eye(136)[:100]),
+    ('U_lrw1', np.eye(136)),
+    ('mean_lrw1', np.zeros(136)),
+  ):
     np.save(folder / f'{name}.npy', array)
   return str(folder)
 

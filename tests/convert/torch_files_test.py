@@ -27,8 +27,9 @@ def _save(content, path, *, legacy):
 @pytest.mark.parametrize('legacy', [True, False])
 def test_tensors_come_through(tmp_path, legacy):
   torch = pytest.importorskip('torch')
-  entries = collections.OrderedDict(weight=torch.arange(6.0).reshape(2, 3).T, half=torch.ones(2).half(),
-                                    num_batches_tracked=torch.tensor(7))
+  entries = collections.OrderedDict(
+    weight=torch.arange(6.0).reshape(2, 3).T, half=torch.ones(2).half(), num_batches_tracked=torch.tensor(7)
+  )
   read = load_state_dict(_save(entries, tmp_path / 'weights.pth', legacy=legacy))
   np.testing.assert_array_equal(read['weight'], np.arange(6.0).reshape(2, 3).T)
   assert read['half'].dtype == np.float32 and read['num_batches_tracked'] == 7
@@ -60,8 +61,11 @@ def test_other_contents_are_told(tmp_path, content):
 
 def test_what_is_no_such_file_is_told(tmp_path):
   pytest.importorskip('torch')
-  for name, content, sentence in (('page', b'\n<!DOCTYPE html><html>', 'is a web page'), ('empty', b'', 'is damaged'),
-                                  ('text', b'not weights', 'holds something else|is damaged')):
+  for name, content, sentence in (
+    ('page', b'\n<!DOCTYPE html><html>', 'is a web page'),
+    ('empty', b'', 'is damaged'),
+    ('text', b'not weights', 'holds something else|is damaged'),
+  ):
     path = tmp_path / f'{name}.pth'
     path.write_bytes(content)
     with pytest.raises(InputError, match=sentence):

@@ -14,22 +14,33 @@ _PUBLISHED = {'at_net': AtNet(), 'at_single': AtSingle(), 'vg_net': VgNet(), 'di
 _AUDIO = {'audio_features': ((4, 4), (8, 8, 8)), 'audio_head_features': (16, 8)}
 _AT = {**_AUDIO, 'landmark_features': (8, 8), 'recurrent_features': 8}
 _SMALL = {
-    'at_net': AtNet(**_AT),
-    'at_single': AtSingle(**_AUDIO),
-    'vg_net': VgNet(
-        encoder_features=(4, 6, 8), deep_features=(8, 10), landmark_features=(4, 6), landmark_attention_features=(6, 4),
-        bottleneck_features=6, recurrent_features=8, residual_blocks=2, decoder_features=(8, 8),
-        upsample_features=(6, 5)),
-    'discriminator': RegressionDiscriminator(
-        features=(4, 4, 8, 8), image_head_features=8, landmark_features=(8, 8), recurrent_features=8),
+  'at_net': AtNet(**_AT),
+  'at_single': AtSingle(**_AUDIO),
+  'vg_net': VgNet(
+    encoder_features=(4, 6, 8),
+    deep_features=(8, 10),
+    landmark_features=(4, 6),
+    landmark_attention_features=(6, 4),
+    bottleneck_features=6,
+    recurrent_features=8,
+    residual_blocks=2,
+    decoder_features=(8, 8),
+    upsample_features=(6, 5),
+  ),
+  'discriminator': RegressionDiscriminator(
+    features=(4, 4, 8, 8), image_head_features=8, landmark_features=(8, 8), recurrent_features=8
+  ),
 }
 
 
 def _wanted(net):
   """Key → shape of the state dict that a net is made of."""
   shapes = torch_weights.our_shapes(net)
-  return {key: shape for rule in torch_weights.rules(net)
-          for key, shape in zip(rule.keys, rule.shapes(shapes[rule.path]), strict=True)}
+  return {
+    key: shape
+    for rule in torch_weights.rules(net)
+    for key, shape in zip(rule.keys, rule.shapes(shapes[rule.path]), strict=True)
+  }
 
 
 def _state_dict(net, seed=0):
@@ -39,8 +50,11 @@ def _state_dict(net, seed=0):
 
 @pytest.mark.parametrize('name', _PUBLISHED)
 def test_published_keys_and_shapes_are_just_those_wanted(name):
-  published_keys = {key: tuple(shape) for key, (shape, _) in golden.read_json('state_dicts.json')[name].items()
-                    if not key.endswith('num_batches_tracked') and not key.startswith('decoder.')}
+  published_keys = {
+    key: tuple(shape)
+    for key, (shape, _) in golden.read_json('state_dicts.json')[name].items()
+    if not key.endswith('num_batches_tracked') and not key.startswith('decoder.')
+  }
   assert _wanted(_PUBLISHED[name]) == published_keys
 
 
@@ -62,8 +76,9 @@ def test_all_mistakes_are_named_at_once():
   with pytest.raises(InputError) as caught:
     torch_weights.convert(net, entries, 'weights.pth')
   assert str(caught.value) == (
-      'weights.pth does not hold the weights of the published AtNet (2 missing: lstm.bias_hh_l1, lmark_encoder.0.bias; '
-      '1 unexpected: extra.weight; 1 misshapen: lstm_fc.0.weight [6, 5] instead of [6, 8])')
+    'weights.pth does not hold the weights of the published AtNet (2 missing: lstm.bias_hh_l1, lmark_encoder.0.bias; '
+    '1 unexpected: extra.weight; 1 misshapen: lstm_fc.0.weight [6, 5] instead of [6, 8])'
+  )
 
 
 def test_the_discriminators_unused_decoder_may_be_there():

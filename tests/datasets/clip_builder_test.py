@@ -4,19 +4,21 @@ import importlib
 import io
 import pathlib
 
+import drawn_clips
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-import drawn_clips
 from data_pipelines.records import record_index
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2] / 'data_pipelines' / 'datasets'
 
 
-@pytest.mark.parametrize('name, words', [
-    ('grid', [b'bin', b'blue']), ('lrw_ar', ['قال'.encode(), 'إن'.encode()]), ('lrw', [b'ABOUT']), ('clips', [])])
+@pytest.mark.parametrize(
+  'name, words',
+  [('grid', [b'bin', b'blue']), ('lrw_ar', ['قال'.encode(), 'إن'.encode()]), ('lrw', [b'ABOUT']), ('clips', [])],
+)
 def test_builder_makes_records_without_our_command(tmp_path, name, words):
   module = importlib.import_module(f'data_pipelines.datasets.{name}.{name}_dataset_builder')
   builder = module.Builder(data_dir=tmp_path, config='png')
@@ -24,7 +26,8 @@ def test_builder_makes_records_without_our_command(tmp_path, name, words):
   manual = tfds.download.DownloadConfig(manual_dir=_ROOT / name / 'dummy_data')
   builder.download_and_prepare(download_dir=tmp_path / 'downloads', download_config=manual)
   assert {split: info.num_examples for split, info in builder.info.splits.items()} == dict.fromkeys(
-      ('train', 'validation', 'test') if name == 'lrw' else ('train', 'validation'), 1)
+    ('train', 'validation', 'test') if name == 'lrw' else ('train', 'validation'), 1
+  )
   record = next(iter(tfds.as_numpy(builder.as_dataset(split='validation'))))
   frames = len(record['video'])
   assert record['video'].shape == (frames, 128, 128, 3) and frames >= 16

@@ -1,16 +1,15 @@
 """A clip against itself is perfect, and each kind of damage moves the scores that it should, and only those."""
 
+import drawn_clips
 import numpy as np
 import pytest
 from scipy import ndimage
 
-import drawn_clips
-from data_pipelines.faces import face_alignment
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo
 from atvg_jax.generate.portrait import find_face
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
+from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines.media import video_reader
 
 
@@ -61,8 +60,10 @@ def test_blur_costs_likeness_but_no_movement(landmarker, clip, itself):
 
 def test_blur_costs_sharpness():
   portrait = find_face(video_reader.read_image(demo.portrait())).crop[None]
-  sharp, soft = (clip_scores.picture_scores(frames, portrait[0], (80, 120, 40, 88)) for frames in (
-      portrait, ndimage.gaussian_filter(portrait, (0, 1, 1, 0))))
+  sharp, soft = (
+    clip_scores.picture_scores(frames, portrait[0], (80, 120, 40, 88))
+    for frames in (portrait, ndimage.gaussian_filter(portrait, (0, 1, 1, 0)))
+  )
   assert 0 < soft['cpbd'] < 0.8 * sharp['cpbd'] and 0 < soft['cpbd_mouth'] < 0.8 * sharp['cpbd_mouth']
   assert soft['cpbd_lips'] < 0.8 * sharp['cpbd_lips']
   assert sharp['identity_drift'] == sharp['color_shift'] == 0 < soft['identity_drift'] < 10
@@ -71,7 +72,9 @@ def test_blur_costs_sharpness():
 
 def _moved(score, itself):
   """The columns whose numbers are not those of the clip against itself."""
-  return {name for name, value in itself.items() if not np.isclose(score[name], value, rtol=1e-3, atol=1e-3, equal_nan=True)}
+  return {
+    name for name, value in itself.items() if not np.isclose(score[name], value, rtol=1e-3, atol=1e-3, equal_nan=True)
+  }
 
 
 _LIKENESS = {f'{name}{part}' for name in ('psnr', 'ssim') for part in ('', '_mouth', '_lips')}
@@ -80,10 +83,10 @@ _MOVEMENT = {'lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag', 'velocity_e
 
 def test_every_damage_moves_what_it_should_and_nothing_else(landmarker, clip, itself):
   crops, landmarks = clip
-  same = dict(found=landmarks)
+  same = {'found': landmarks}
 
   blurred = _moved(_score(landmarker, ndimage.gaussian_filter(crops, (0, 4, 4, 0)), clip, **same), itself)
-  assert _LIKENESS <= blurred and not blurred & _MOVEMENT
+  assert blurred >= _LIKENESS and not blurred & _MOVEMENT
 
   noise = np.random.default_rng(0).normal(0, 12, crops.shape)
   noisy = np.clip(crops + noise, 0, 255).astype(np.uint8)
@@ -179,4 +182,6 @@ def test_published_formulas(clip):
   crops, landmarks = clip
   scores = clip_scores.published_scores(crops, crops, landmarks, landmarks)
   assert set(scores) == set(clip_scores.PUBLISHED_COLUMNS)
-  assert scores['psnr_published'] == 100 and scores['ssim_published'] == pytest.approx(1) and scores['lmd_published'] == 0
+  assert (
+    scores['psnr_published'] == 100 and scores['ssim_published'] == pytest.approx(1) and scores['lmd_published'] == 0
+  )

@@ -2,19 +2,19 @@
 
 import json
 
+import drawn_clips
 import numpy as np
 import pytest
-
-import drawn_clips
 import random_nets
-from atvg_jax.generate import demo
+
 from atvg_jax.evaluate import evaluate
+from atvg_jax.evaluate.metric_networks import panel
+from atvg_jax.generate import demo
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.portrait import find_face
-from atvg_jax.evaluate.metric_networks import panel
 from data_pipelines import features
-from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
+from data_pipelines.media import video_reader
 
 _FRAMES = 6  # of each clip; the batch is padded to 8
 
@@ -35,13 +35,15 @@ def batch(portrait):
   video = np.tile(portrait.crop, (2, length, 1, 1, 1))
   video[:, _FRAMES:] = 0  # must not count
   return {
-      features.EXAMPLE_IMAGE: np.stack([portrait.crop] * 2),
-      features.EXAMPLE_LANDMARKS: np.stack([portrait.landmarks] * 2),
-      features.LANDMARKS: landmarks, features.VIDEO: video,
-      features.MFCC: rng.normal(size=(2, length, 28, 12)).astype(np.float32),
-      features.MASK: np.array([1, 0], np.float32),
-      features.FRAME_MASK: (np.arange(length) < _FRAMES).astype(np.float32) * np.ones((2, 1), np.float32),
-      features.CLIP_ID: np.array([b'first', b'first'])}
+    features.EXAMPLE_IMAGE: np.stack([portrait.crop] * 2),
+    features.EXAMPLE_LANDMARKS: np.stack([portrait.landmarks] * 2),
+    features.LANDMARKS: landmarks,
+    features.VIDEO: video,
+    features.MFCC: rng.normal(size=(2, length, 28, 12)).astype(np.float32),
+    features.MASK: np.array([1, 0], np.float32),
+    features.FRAME_MASK: (np.arange(length) < _FRAMES).astype(np.float32) * np.ones((2, 1), np.float32),
+    features.CLIP_ID: np.array([b'first', b'first']),
+  }
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +53,7 @@ def generator(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def scored(batch, generator):
-  clips = [{key: value[clip:clip + 1] for key, value in batch.items()} for clip in range(2)]
+  clips = [{key: value[clip : clip + 1] for key, value in batch.items()} for clip in range(2)]
   return list(evaluate.evaluate(generator, iter(clips), {'first': 's1'}))
 
 
@@ -85,7 +87,9 @@ class _Ears(panel.Panel):
   needs_sound = True
 
   def of_clip(self, videos, example, samples):
-    return {row: {'lse_c': len(samples) / len(video), 'lse_d': float(np.abs(samples).max())} for row, video in videos.items()}
+    return {
+      row: {'lse_c': len(samples) / len(video), 'lse_d': float(np.abs(samples).max())} for row, video in videos.items()
+    }
 
   def of_set(self):
     return {'sound': 7.0}
@@ -112,8 +116,11 @@ def test_a_run_writes_tables_and_videos(generator, tmp_path, monkeypatch, protoc
 
 def test_folders_of_videos(tmp_path):
   pictures, sound = drawn_clips.frames(12), drawn_clips.sound(12)
-  for folder, frames in (('real', pictures), ('late', pictures[:1] * 2 + pictures[:-2]), ('bright', [
-      np.clip(picture.astype(int) + 20, 0, 255).astype(np.uint8) for picture in pictures])):
+  for folder, frames in (
+    ('real', pictures),
+    ('late', pictures[:1] * 2 + pictures[:-2]),
+    ('bright', [np.clip(picture.astype(int) + 20, 0, 255).astype(np.uint8) for picture in pictures]),
+  ):
     drawn_clips.write(tmp_path / folder / 'a.mp4', frames, sound)
   real = str(tmp_path / 'real')
 

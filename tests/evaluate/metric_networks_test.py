@@ -73,7 +73,9 @@ def test_sync_net_scores_a_video(sync_weights):
   frames = golden.pictures('video', 8)
   sound = np.random.default_rng(0).normal(size=8 * 640).astype(np.float32) * 0.1
   assert np.isfinite(list(score(frames, sound).values())).all()
-  assert np.isnan(list(score(frames[:5], sound).values())).all() and np.isnan(list(score(frames, sound[:0]).values())).all()
+  assert (
+    np.isnan(list(score(frames[:5], sound).values())).all() and np.isnan(list(score(frames, sound[:0]).values())).all()
+  )
 
 
 def test_weights_of_another_network_are_refused(sync_weights):
@@ -98,7 +100,7 @@ def test_the_frechet_distance_of_normal_clouds(monkeypatch):
     return found
 
   assert fid.distance(moments(cloud), moments(cloud)) == pytest.approx(0, abs=1e-6)
-  assert fid.distance(moments(cloud + [3, 0, 4]), moments(cloud)) == pytest.approx(25, rel=1e-6)
+  assert fid.distance(moments([*cloud, 3, 0, 4]), moments(cloud)) == pytest.approx(25, rel=1e-6)
   # Of C and 4 C: tr(C + 4 C - 2 · 2 C) = tr(C).
   centred = cloud - cloud.mean(axis=0)
   assert fid.distance(moments(2 * centred), moments(centred)) == pytest.approx(np.trace(np.cov(centred.T)), rel=1e-6)
@@ -106,14 +108,17 @@ def test_the_frechet_distance_of_normal_clouds(monkeypatch):
 
 
 class _Code:
-
   def __reduce__(self):
     return print, ('this was run',)
 
 
 def test_a_pickle_cannot_run_code(tmp_path, capsys, monkeypatch):
   import hashlib
-  for content, message in ((_Code(), 'builtins.print is no part'), ({'a': json.JSONDecoder}, 'json.decoder.JSONDecoder')):
+
+  for content, message in (
+    (_Code(), 'builtins.print is no part'),
+    ({'a': json.JSONDecoder}, 'json.decoder.JSONDecoder'),
+  ):
     path = tmp_path / 'weights.ckpt'
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(InputError, match='was not opened'):
@@ -132,7 +137,9 @@ def test_a_pickle_cannot_run_code(tmp_path, capsys, monkeypatch):
 
 def test_equal_videos_are_perfect_to_the_judges(monkeypatch):
   distance = jax.jit(lpips.distance)
-  monkeypatch.setattr(panel.lpips, 'Lpips', lambda: lambda ours, true: np.asarray(distance(_lpips_weights(), ours, true)))
+  monkeypatch.setattr(
+    panel.lpips, 'Lpips', lambda: lambda ours, true: np.asarray(distance(_lpips_weights(), ours, true))
+  )
   judges = panel.Panel(use_lpips=True)
   true = golden.pictures('video', 11)
   scores = judges.of_clip({'other': true[::-1], 'real': true}, true[0], None)

@@ -2,23 +2,25 @@
 
 import json
 
+import drawn_clips
 import numpy as np
 import pytest
+import random_nets
 from PIL import Image
 
-import drawn_clips
-import random_nets
 from atvg_jax.evaluate import clip_scores, robustness, robustness_report
-from atvg_jax.evaluate.robustness import Point, REAL, SOUND, STILL, Store
-from data_pipelines.media import audio
+from atvg_jax.evaluate.robustness import REAL, SOUND, STILL, Point, Store
 from data_pipelines import features, input_pipeline
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio
 
 
 @pytest.fixture(scope='module')
 def batch():
   folders = [str(drawn_clips.converted(name)) for name in ('lrw_ar', 'grid')]
-  batches = input_pipeline.eval_batches(folders[:1], split='validation', batch_size=1, with_audio=True, voices_from=folders)
+  batches = input_pipeline.eval_batches(
+    folders[:1], split='validation', batch_size=1, with_audio=True, voices_from=folders
+  )
   return next(input_pipeline.iterate(batches))
 
 
@@ -27,7 +29,7 @@ def test_noise_is_so_many_decibels_quieter(snr):
   rng = np.random.default_rng(0)
   speech, noise = 0.1 * rng.normal(size=4000), 3 * rng.normal(size=4000)
   added = robustness.with_noise(speech, noise, snr) - speech
-  assert 10 * np.log10(np.mean(speech ** 2) / np.mean(added ** 2)) == pytest.approx(snr, abs=0.01)
+  assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.01)
   assert np.corrcoef(added, noise)[0, 1] == pytest.approx(1, abs=1e-6)
   np.testing.assert_array_equal(robustness.with_noise(speech, np.zeros(4000), snr), speech.astype(np.float32))
 
@@ -36,14 +38,14 @@ def test_babble_has_every_voice_equally_loud():
   rng = np.random.default_rng(0)
   voices = (np.array([[3000], [30], [300]]) * rng.normal(size=(3, 20000))).astype(np.int16)
   mixed = robustness.babble(voices)
-  assert [np.corrcoef(mixed, voice)[0, 1] for voice in voices] == pytest.approx([3 ** -0.5] * 3, abs=0.03)
+  assert [np.corrcoef(mixed, voice)[0, 1] for voice in voices] == pytest.approx([3**-0.5] * 3, abs=0.03)
   assert np.isfinite(robustness.babble(np.zeros((3, 10), np.int16))).all()
 
 
 def test_noise_is_heard_and_no_noise_is_the_record(batch):
   length = batch[features.FRAME_MASK].sum(axis=1).astype(int)
   (clip,) = length
-  rows = audio.frame_rows(batch[features.AUDIO][0, :clip * 640] / np.float32(32767), clip)
+  rows = audio.frame_rows(batch[features.AUDIO][0, : clip * 640] / np.float32(32767), clip)
   np.testing.assert_allclose(audio.windows(rows), batch[features.MFCC][0, :clip], atol=1e-3)
   clean = batch[features.MFCC][0, :clip]
   for experiment in ('white noise', 'babble'):
@@ -65,8 +67,11 @@ def test_a_moved_crop_moves_with_its_truth(batch):
     np.testing.assert_array_equal(back[..., inner, inner, :], plain[..., inner, inner, :])
 
 
-_FEW = {'landmark noise': (Point('landmark noise', 0.0), Point('landmark noise', 0.1)), 'babble': (Point('babble', -5),),
-        'crop shift': (Point('crop shift', 4),)}
+_FEW = {
+  'landmark noise': (Point('landmark noise', 0.0), Point('landmark noise', 0.1)),
+  'babble': (Point('babble', -5),),
+  'crop shift': (Point('crop shift', 4),),
+}
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -92,10 +97,19 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   kept = out / 'points' / 'lrw_ar.jsonl'
   with kept.open('a') as file:
     file.write('{"clip_id": "torn')
-  monkeypatch.setattr(robustness, 'score_point', lambda *arguments: scored.append(arguments[2]) or score_point(*arguments))
+  monkeypatch.setattr(
+    robustness, 'score_point', lambda *arguments: scored.append(arguments[2]) or score_point(*arguments)
+  )
   text = run()
   assert [point.name for point in scored[:7]] == [
-      'still', 'real', 'sound', 'landmark noise 0', 'landmark noise 0.1', 'babble -5', 'crop shift 4']
+    'still',
+    'real',
+    'sound',
+    'landmark noise 0',
+    'landmark noise 0.1',
+    'babble -5',
+    'crop shift 4',
+  ]
   assert len(scored) == 14  # each once, in spite of the stop
   monkeypatch.setattr(robustness, 'score_point', None)
   assert run() == text
@@ -111,9 +125,14 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert np.asarray(Image.open(out / f'{name}.png')).std() > 10
   assert not (out / 'white_noise.png').exists()
   # Other weights are other scores.
-  monkeypatch.setattr(robustness, 'load_nets', lambda nets: (
+  monkeypatch.setattr(
+    robustness,
+    'load_nets',
+    lambda nets: (
       random_nets.bundle('at')._replace(config=random_nets.bundle('at').config | {'exaggeration': 2}),
-      random_nets.bundle('vg')))
+      random_nets.bundle('vg'),
+    ),
+  )
   with pytest.raises(InputError, match='other weights'):
     run()
 
@@ -137,11 +156,24 @@ def test_what_is_kept_is_checked(tmp_path):
 def test_clips_are_put_into_bins_of_their_angle():
   rng = np.random.default_rng(0)
   names = ('still', 'real', 'sound', 'landmark noise 0')
-  clips = [{'clip_id': str(i), 'speaker': 'a', 'yaw': yaw, 'face_shape': 1.0, 'mouth_width': 1.0,
-            'rows': {name: {'psnr': float(i), 'lmd': rng.random()} for name in names}}
-           for i, yaw in enumerate((-6.0, -4.0, 0.0, 4.9, 31.0, float('nan')))]
+  clips = [
+    {
+      'clip_id': str(i),
+      'speaker': 'a',
+      'yaw': yaw,
+      'face_shape': 1.0,
+      'mouth_width': 1.0,
+      'rows': {name: {'psnr': float(i), 'lmd': rng.random()} for name in names},
+    }
+    for i, yaw in enumerate((-6.0, -4.0, 0.0, 4.9, 31.0, float('nan')))
+  ]
   bins = robustness_report.by_yaw(clips)
-  assert {name: group['clips'] for name, group in bins.items()} == {'-10 to -5': 1, '-5 to 0': 1, '0 to 5': 2, '30 to 35': 1}
+  assert {name: group['clips'] for name, group in bins.items()} == {
+    '-10 to -5': 1,
+    '-5 to 0': 1,
+    '0 to 5': 2,
+    '30 to 35': 1,
+  }
   assert bins['0 to 5']['rows']['sound']['psnr']['mean'] == 2.5
 
 

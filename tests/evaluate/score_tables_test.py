@@ -9,9 +9,18 @@ from atvg_jax.evaluate import score_page, score_tables
 
 def _clips():
   rng = np.random.default_rng(0)
-  return [{'clip_id': f'{i}', 'speaker': 'ab'[i % 2], 'video': f'videos/{i}.mp4', 'rows': {
-      'sound': {'psnr': 20 + rng.normal(), 'lmd': float('nan') if i == 3 else i / 10}, 'real': {'psnr': 100.0}}}
-          for i in range(20)]
+  return [
+    {
+      'clip_id': f'{i}',
+      'speaker': 'ab'[i % 2],
+      'video': f'videos/{i}.mp4',
+      'rows': {
+        'sound': {'psnr': 20 + rng.normal(), 'lmd': float('nan') if i == 3 else i / 10},
+        'real': {'psnr': 100.0},
+      },
+    }
+    for i in range(20)
+  ]
 
 
 def test_means_intervals_and_speakers():

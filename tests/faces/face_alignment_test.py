@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipelines.faces import face_alignment
 from data_pipelines import features
+from data_pipelines.faces import face_alignment
 
 MIRROR = np.array(features.MIRROR)
 TEMPLATE = face_alignment.TEMPLATE
@@ -40,8 +40,14 @@ def test_mirror_undoes_itself_and_keeps_the_parts():
 def test_similarity_finds_turn_scale_and_shift_again():
   generator = np.random.default_rng(0)
   source = generator.standard_normal((5, 21, 2)) * 30
-  target = np.stack([turned(points, angle, scale, shift) for points, angle, scale, shift in
-                     zip(source, (0, 20, -90, 180, 5), (1, 0.3, 2, 1, 1), generator.standard_normal((5, 2)) * 50)])
+  target = np.stack(
+    [
+      turned(points, angle, scale, shift)
+      for points, angle, scale, shift in zip(
+        source, (0, 20, -90, 180, 5), (1, 0.3, 2, 1, 1), generator.standard_normal((5, 2)) * 50
+      )
+    ]
+  )
   matrices = face_alignment.similarity(source, target)
   np.testing.assert_allclose(face_alignment.apply(matrices, source), target, atol=1e-9)
   np.testing.assert_allclose(face_alignment.similarity(source[1], target[1]), matrices[1])
@@ -65,7 +71,9 @@ def test_points_all_in_one_place_do_not_divide_by_zero():
 def test_invert_undoes_apply():
   matrix = face_alignment.similarity(turned(TEMPLATE, 17, 2.2, (100, 50)), TEMPLATE)
   points = np.random.default_rng(2).standard_normal((9, 2)) * 100
-  np.testing.assert_allclose(face_alignment.apply(face_alignment.invert(matrix), face_alignment.apply(matrix, points)), points)
+  np.testing.assert_allclose(
+    face_alignment.apply(face_alignment.invert(matrix), face_alignment.apply(matrix, points)), points
+  )
 
 
 def test_the_alignment_looks_at_nose_and_eyes_alone():
@@ -87,8 +95,9 @@ def test_the_crop_of_a_track_does_not_tremble():
   assert step(place) < 0.2 * step(alone)
   # A slow motion of the head is followed, not lagged behind.
   moving = still + np.linspace(0, 60, 60)[:, None, None]
-  np.testing.assert_allclose(face_alignment.apply(face_alignment.align_track(moving), moving), np.repeat(TEMPLATE[None], 60, 0),
-                             atol=1e-2)
+  np.testing.assert_allclose(
+    face_alignment.apply(face_alignment.align_track(moving), moving), np.repeat(TEMPLATE[None], 60, 0), atol=1e-2
+  )
 
 
 @pytest.mark.parametrize('length', [1, 2, 3, 5, 40])
@@ -112,14 +121,16 @@ def test_warp_puts_the_picture_where_the_matrix_says():
   image = np.zeros((200, 300, 3), np.uint8)
   image[100:104, 150:154] = 255  # its middle at (152, 102)
   for degrees, scale in ((0, 1), (30, 1), (0, 0.5), (-20, 2)):
-    matrix = face_alignment.similarity(np.array([[152, 102], [162, 102]]),
-                                  turned(np.array([[0, 0], [10, 0]]), degrees, scale, (64, 40)))
+    matrix = face_alignment.similarity(
+      np.array([[152, 102], [162, 102]]), turned(np.array([[0, 0], [10, 0]]), degrees, scale, (64, 40))
+    )
     crop = face_alignment.warp(image, matrix)
     assert crop.shape == (128, 128, 3) and crop.dtype == np.uint8
     weights = crop[..., 0].astype(float)
     rows, columns = np.indices((128, 128)) + 0.5
-    np.testing.assert_allclose([(columns * weights).sum() / weights.sum(), (rows * weights).sum() / weights.sum()],
-                               [64, 40], atol=0.1)
+    np.testing.assert_allclose(
+      [(columns * weights).sum() / weights.sum(), (rows * weights).sum() / weights.sum()], [64, 40], atol=0.1
+    )
     np.testing.assert_allclose(weights.sum() / 255, 16 * scale**2, rtol=0.1)  # no light is lost
 
 

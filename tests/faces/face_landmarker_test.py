@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines.media import video_writer
-from data_pipelines.faces import face_alignment
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
-from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.media import video_reader, video_writer
 
 _DATA = pathlib.Path(os.environ.get('ATVG_DATA_DIR', pathlib.Path(__file__).parents[2] / '../shared/data'))
 
@@ -45,8 +43,11 @@ def eye_distance(shape: np.ndarray) -> float:
 def moved(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """The picture moved by `matrix` onto grey of (height, width)."""
   inverse = tuple(face_alignment.invert(matrix).reshape(-1))
-  return np.array(Image.fromarray(image).transform(size[::-1], Image.Transform.AFFINE, inverse,
-                                                   Image.Resampling.BICUBIC, fillcolor=(128, 128, 128)))
+  return np.array(
+    Image.fromarray(image).transform(
+      size[::-1], Image.Transform.AFFINE, inverse, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128)
+    )
+  )
 
 
 def motion(degrees: float, scale: float, shift) -> np.ndarray:
@@ -59,9 +60,9 @@ def opened(image: np.ndarray, points: np.ndarray, gap: int) -> np.ndarray:
   """The portrait with the lower half of its face moved down by `gap` pixels, dark between the lips."""
   line, left, right = int(points[66, 1]), int(points[48, 0]) + 10, int(points[54, 0]) - 10
   spoken = image.copy()
-  spoken[line + gap:] = image[line:len(image) - gap]
-  spoken[line:line + gap] = image[line]
-  spoken[line:line + gap, left:right] = (40, 15, 15)
+  spoken[line + gap :] = image[line : len(image) - gap]
+  spoken[line : line + gap] = image[line]
+  spoken[line : line + gap, left:right] = (40, 15, 15)
   return spoken
 
 
@@ -74,7 +75,7 @@ def test_the_bundle_is_the_official_one():
 
 
 def test_one_face_is_found_where_it_is(landmarker, portrait):
-  found, = landmarker.detect(portrait)
+  (found,) = landmarker.detect(portrait)
   assert found.score > 0.8
   np.testing.assert_allclose(found.eyes, [(222, 188), (306, 188)], atol=12)  # read off the picture
   left, top, right, bottom = found.box
@@ -102,8 +103,10 @@ def test_the_crop_shows_level_eyes_mouth_and_chin(portrait, points):
   assert 70 < inside[features.MOUTH, 1].mean() < 95 and inside[features.JAW, 1].max() < 122
 
 
-@pytest.mark.parametrize('degrees,scale,shift', [
-    (0, 0.12, (20, 10)), (0, 0.3, (200, 100)), (25, 0.8, (300, 0)), (-35, 0.7, (0, 300)), (0, 3.0, (-100, -100))])
+@pytest.mark.parametrize(
+  'degrees,scale,shift',
+  [(0, 0.12, (20, 10)), (0, 0.3, (200, 100)), (25, 0.8, (300, 0)), (-35, 0.7, (0, 300)), (0, 3.0, (-100, -100))],
+)
 def test_points_move_with_the_picture(landmarker, portrait, points, degrees, scale, shift):
   matrix = motion(degrees, scale, shift)
   size = (1_500, 1_400) if scale > 1 else (100, 110) if scale < 0.2 else (700, 800)
@@ -153,8 +156,9 @@ def test_no_face_is_told(landmarker, size):
 
 def test_a_moving_face_is_followed_and_its_crop_stays_still(landmarker, portrait, points, tmp_path):
   times = np.arange(40)
-  matrices = [motion(8 * np.sin(t / 9), 0.5 + 0.05 * np.sin(t / 7), (40 + 2 * t, 30 + 10 * np.sin(t / 5)))
-              for t in times]
+  matrices = [
+    motion(8 * np.sin(t / 9), 0.5 + 0.05 * np.sin(t / 7), (40 + 2 * t, 30 + 10 * np.sin(t / 5))) for t in times
+  ]
   with video_writer.VideoWriter(tmp_path / 'a.mp4', (360, 480)) as writer:
     for matrix in matrices:
       writer.append(moved(portrait, matrix, (360, 480)))
@@ -169,14 +173,16 @@ def test_a_moving_face_is_followed_and_its_crop_stays_still(landmarker, portrait
   inside = face_alignment.apply(matrices, true)
   assert inside.std(axis=0).max() < 1.0  # pixels of the crop, though the face moved by 80
   tremble = np.diff(inside[:, features.STEADY], n=2, axis=0)
-  assert np.sqrt((tremble ** 2).mean()) < 0.15
+  assert np.sqrt((tremble**2).mean()) < 0.15
 
 
 def test_a_spoken_syllable_keeps_its_height(landmarker, portrait, points):
   gaps = [0, 0, 0, 0, 8, 16, 24, 16, 8, 0, 0, 0, 0]
   frames = [opened(portrait, points, gap) for gap in gaps]
   track = landmarker.track(frames)
-  opening = lambda shapes: face_alignment.mouth_opening(face_alignment.normalise(face_alignment.apply(face_alignment.alignment(shapes), shapes)))
+  opening = lambda shapes: face_alignment.mouth_opening(
+    face_alignment.normalise(face_alignment.apply(face_alignment.alignment(shapes), shapes))
+  )
   smoothed = opening(track.landmarks)
   alone = opening(np.stack([landmarker.landmarks(frame).points for frame in frames]))
   assert np.argmax(smoothed) == 6 and smoothed[6] > 0.1
@@ -205,11 +211,14 @@ def test_one_frame_is_a_track(landmarker, portrait, points):
 
 
 def test_nothing_is_written_to_standard_error():
-  code = ('import numpy as np; from data_pipelines import faces; '
-          'faces.FaceLandmarker().detect(np.zeros((64, 64, 3), np.uint8)); '
-          'import sys; assert not {"tensorflow", "jax", "librosa"} & set(sys.modules)')
-  result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
-                          cwd=pathlib.Path(__file__).parents[2])
+  code = (
+    'import numpy as np; from data_pipelines import faces; '
+    'faces.FaceLandmarker().detect(np.zeros((64, 64, 3), np.uint8)); '
+    'import sys; assert not {"tensorflow", "jax", "librosa"} & set(sys.modules)'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=pathlib.Path(__file__).parents[2]
+  )
   assert result.stderr == '' and result.stdout == ''
 
 

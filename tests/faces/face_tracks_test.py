@@ -1,12 +1,11 @@
 """Faces are followed as long as they are the same take; the drawn films of `video_cutter_test` show the rest."""
 
+import drawn_clips
 import numpy as np
 import pytest
 from PIL import Image
 
-import drawn_clips
-from data_pipelines.faces import face_alignment
-from data_pipelines.faces import face_landmarker, face_tracks
+from data_pipelines.faces import face_alignment, face_landmarker, face_tracks
 
 
 @pytest.fixture(scope='module')
@@ -42,8 +41,10 @@ def test_a_shot_change_ends_a_track(landmarker):
 
 def test_two_faces_are_two_tracks(landmarker):
   small = [np.asarray(Image.fromarray(picture).resize((150, 150))) for picture in drawn_clips.frames(10)]
-  pictures = [np.concatenate([a, np.pad(b, ((0, 42), (0, 42), (0, 0)), mode='edge')], axis=1)
-              for a, b in zip(drawn_clips.frames(10), small)]
+  pictures = [
+    np.concatenate([a, np.pad(b, ((0, 42), (0, 42), (0, 0)), mode='edge')], axis=1)
+    for a, b in zip(drawn_clips.frames(10), small)
+  ]
   one, two = follow(landmarker, pictures, cuts={0})
   assert len(one.landmarks) == len(two.landmarks) == 10
   sizes = sorted(float(np.median(face_alignment.eye_distance(track.landmarks))) for track in (one, two))

@@ -18,8 +18,16 @@ def _picture() -> Image.Image:
 
 def _matrix(x, y, side, degrees):
   """From a square of 64 pixels to one of `side` around a place."""
-  turn = np.array([[np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))],
-                   [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))]]) * side / 64
+  turn = (
+    np.array(
+      [
+        [np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))],
+        [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))],
+      ]
+    )
+    * side
+    / 64
+  )
   return np.concatenate([turn, (np.array([x, y]) - turn @ [32, 32])[:, None]], axis=1)
 
 
@@ -68,5 +76,6 @@ def test_a_picture_of_one_pixel():
   matrix = np.array([[0.01, 0, 0], [0, 0.01, 0.0]])
   found = frame_resampling.bilinear(picture, matrix, 64)
   np.testing.assert_allclose(found, np.broadcast_to([1, 0, 0.2], (64, 64, 3)), atol=1e-6)
-  np.testing.assert_array_equal(frame_resampling.bicubic(np.asarray(picture), matrix, 64),
-                                np.broadcast_to(np.uint8([255, 0, 51]), (64, 64, 3)))
+  np.testing.assert_array_equal(
+    frame_resampling.bicubic(np.asarray(picture), matrix, 64), np.broadcast_to(np.uint8([255, 0, 51]), (64, 64, 3))
+  )

@@ -10,12 +10,12 @@ import wave
 
 import numpy as np
 import pytest
-
-from atvg_jax.generate import batch, demo
-from atvg_jax import cli
-from data_pipelines.media import video_reader
-from data_pipelines.errors import InputError
 import random_nets
+
+from atvg_jax import cli
+from atvg_jax.generate import batch, demo
+from data_pipelines.errors import InputError
+from data_pipelines.media import video_reader
 
 
 @pytest.fixture(scope='module')
@@ -47,10 +47,20 @@ def _item(output, **more):
 
 def test_a_bad_item_is_told_and_the_rest_go_on(folder, nets, tmp_path, capsys):
   out = tmp_path / 'out'
-  manifest = _manifest(folder, [
-      _item('a.mp4'), _item('b.mp4', image='none.jpg'), 'nonsense', _item('deep/er/c.mkv', frame='full'),
-      _item('d.mp4', audio='face.jpg'), _item('e.mp4', frame='half'), _item('a.mp4'),
-      _item('f.mp4', audio='speech1.wav', save='landmarks'), {'image': 'face.jpg', 'output': 'g.mp4'}])
+  manifest = _manifest(
+    folder,
+    [
+      _item('a.mp4'),
+      _item('b.mp4', image='none.jpg'),
+      'nonsense',
+      _item('deep/er/c.mkv', frame='full'),
+      _item('d.mp4', audio='face.jpg'),
+      _item('e.mp4', frame='half'),
+      _item('a.mp4'),
+      _item('f.mp4', audio='speech1.wav', save='landmarks'),
+      {'image': 'face.jpg', 'output': 'g.mp4'},
+    ],
+  )
   assert cli.main(['generate', '--manifest', manifest, '--out', str(out), '--weights', *nets]) == 2
   captured = capsys.readouterr()
   assert '6 of 9 videos' in captured.err and 'Traceback' not in captured.err
@@ -70,8 +80,10 @@ def test_a_bad_item_is_told_and_the_rest_go_on(folder, nets, tmp_path, capsys):
   assert stamps == {name: os.stat(out / name).st_mtime_ns for name in stamps}
 
 
-@pytest.mark.parametrize('name', ['../a.mp4', '/tmp/a.mp4', 'x/../../a.mp4', 'link/a.mp4', '', '.', 'a\0.mp4',
-                                  'file.mp4', 'a.exe', 'summary.json'])
+@pytest.mark.parametrize(
+  'name',
+  ['../a.mp4', '/tmp/a.mp4', 'x/../../a.mp4', 'link/a.mp4', '', '.', 'a\0.mp4', 'file.mp4', 'a.exe', 'summary.json'],
+)
 def test_no_output_leads_out_of_the_folder(folder, nets, tmp_path, name):
   out, elsewhere = tmp_path / 'out', tmp_path / 'elsewhere'
   out.mkdir()
@@ -87,8 +99,14 @@ def test_no_output_leads_out_of_the_folder(folder, nets, tmp_path, name):
 def test_nothing_kept_beside_a_video_leads_out_or_is_made_twice(folder, tmp_path):
   out = tmp_path / 'out'
   (tmp_path / '.1.evil.npz').touch()  # what looks like a leftover of another's
-  lines = [_item('a.mp4', save='/../../evil'), _item('b.mp4', save='landmarks'), _item('b.mkv', save='landmarks'),
-           _item('c.mp4', save='motion'), _item('c.motion.mp4'), _item('d.mp4', save='a\0')]
+  lines = [
+    _item('a.mp4', save='/../../evil'),
+    _item('b.mp4', save='landmarks'),
+    _item('b.mkv', save='landmarks'),
+    _item('c.mp4', save='motion'),
+    _item('c.motion.mp4'),
+    _item('d.mp4', save='a\0'),
+  ]
   items = batch.from_manifest(_manifest(folder, lines, 'bad.jsonl'), str(out))
   reasons = [item.reason for item in items]
   assert 'cannot be saved' in reasons[0] and 'no text' in reasons[5]
@@ -97,8 +115,11 @@ def test_nothing_kept_beside_a_video_leads_out_or_is_made_twice(folder, tmp_path
 
 
 def test_csv_names_are_relative_to_it(folder, nets, tmp_path):
-  manifest = _manifest(folder, ['image,audio,output,frame', 'face.jpg,speech0.wav,"a, b.mp4",', '',
-                                'face.jpg,speech1.wav,c.mp4,full,more'], 'list.csv')
+  manifest = _manifest(
+    folder,
+    ['image,audio,output,frame', 'face.jpg,speech0.wav,"a, b.mp4",', '', 'face.jpg,speech1.wav,c.mp4,full,more'],
+    'list.csv',
+  )
   items = batch.from_manifest(manifest, str(tmp_path))
   assert items[0].job.image == str(folder / 'face.jpg') and items[0].output == 'a, b.mp4'
   assert items[0].job.frame == 'crop' and 'unknown' in items[1].reason
@@ -126,8 +147,18 @@ def test_folders_make_their_product_and_shards_share_it(folder, tmp_path):
 def test_a_killed_batch_goes_on_without_a_half_file(folder, nets, tmp_path):
   out = tmp_path / 'out'
   manifest = _manifest(folder, [_item(f'{number}.mp4', audio='speech2.wav') for number in range(12)], 'many.jsonl')
-  command = [sys.executable, '-m', 'atvg_jax.cli', 'generate', '--manifest', manifest, '--out', str(out), '--weights',
-             *nets]
+  command = [
+    sys.executable,
+    '-m',
+    'atvg_jax.cli',
+    'generate',
+    '--manifest',
+    manifest,
+    '--out',
+    str(out),
+    '--weights',
+    *nets,
+  ]
   environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
   with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
     deadline = time.monotonic() + 120

@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
+import random_nets
 from PIL import Image
 
-from data_pipelines.media import video_writer
 from atvg_jax import cli
 from atvg_jax.generate import demo, dubbing, video_maker
 from atvg_jax.generate.generator import Generator
-from data_pipelines.media import audio, video_reader
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.faces import face_landmarker
+from data_pipelines.media import audio, video_reader, video_writer
 
 
 @pytest.fixture(scope='module')

@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+import random_nets
 
-from data_pipelines.faces import face_alignment
 from atvg_jax.generate import export, streaming
 from atvg_jax.generate.generator import Generator
 from data_pipelines import features
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.faces import face_alignment
 
 _DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'generation.md'
 
@@ -35,19 +35,23 @@ def test_the_loader_in_the_documentation_draws_the_same_frames(folder):
   generator = Generator.from_pretrained(folder / 'at.npz', folder / 'vg.npz')
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)
-  landmarks = face_alignment.normalise(face_alignment.TEMPLATE) + 0.02 * rng.normal(size=(2, features.LANDMARK_SIZE)).astype(np.float32)
+  landmarks = face_alignment.normalise(face_alignment.TEMPLATE) + 0.02 * rng.normal(
+    size=(2, features.LANDMARK_SIZE)
+  ).astype(np.float32)
   mfcc = rng.normal(size=(2, 5, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)).astype(np.float32)
   conditions = generator.conditions(landmarks)
   spoken = list(generator.spoken(conditions, [mfcc]))
   ours = next(iter(generator.vg(image, conditions.example_landmarks, spoken)))
   np.savez(folder / 'inputs.npz', image=image, landmarks=landmarks, rest=conditions.rest, mfcc=mfcc)
   program = _loader() + (
-      'import sys\n'
-      'assert not {"atvg_jax", "data_pipelines", "flax"} & set(sys.modules)\n'
-      'with np.load("inputs.npz") as inputs:\n  np.save("frames.npy", speak(**inputs))\n')
+    'import sys\n'
+    'assert not {"atvg_jax", "data_pipelines", "flax"} & set(sys.modules)\n'
+    'with np.load("inputs.npz") as inputs:\n  np.save("frames.npy", speak(**inputs))\n'
+  )
   environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-  done = subprocess.run([sys.executable, '-c', program], cwd=folder, env=environment, capture_output=True, text=True,
-                        check=False)
+  done = subprocess.run(
+    [sys.executable, '-c', program], cwd=folder, env=environment, capture_output=True, text=True, check=False
+  )
   assert done.returncode == 0, done.stderr
   theirs = np.load(folder / 'frames.npy')
   assert theirs.shape == ours.shape and np.abs(theirs.astype(int) - ours).max() <= 1

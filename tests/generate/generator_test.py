@@ -4,18 +4,18 @@ import os
 
 import numpy as np
 import pytest
+import random_nets
 from PIL import Image
 
-from data_pipelines.faces import face_alignment
-from atvg_jax.generate import demo
 from atvg_jax import landmarks as lm
+from atvg_jax.checkpoints.weights import load_nets
+from atvg_jax.generate import demo
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.portrait import find_face
-from atvg_jax.checkpoints.weights import load_nets
-from data_pipelines.media import audio, video_reader
 from data_pipelines import features
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import audio, video_reader
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +39,7 @@ def portrait(image):
 
 
 def _speech(seconds):
-  return audio.read_audio(demo.speech())[:int(seconds * features.SAMPLE_RATE)]
+  return audio.read_audio(demo.speech())[: int(seconds * features.SAMPLE_RATE)]
 
 
 @pytest.mark.parametrize('num_samples, num_frames', [(100, 1), (32 * 640, 32), (33 * 640 - 5, 33), (40 * 640 + 1, 41)])
@@ -61,8 +61,8 @@ def test_the_mouth_is_where_the_crop_has_it(portrait):
 def test_several_faces_the_largest_is_taken(image, portrait):
   small = np.asarray(Image.fromarray(image).resize((image.shape[1] // 2, image.shape[0] // 2)))
   both = np.full((image.shape[0], image.shape[1] + small.shape[1], 3), 255, np.uint8)
-  both[:small.shape[0], :small.shape[1]] = small
-  both[:, small.shape[1]:] = image
+  both[: small.shape[0], : small.shape[1]] = small
+  both[:, small.shape[1] :] = image
   found = find_face(both)
   assert found.faces_seen == 2
   assert np.abs(found.crop.astype(int) - portrait.crop).mean() < 8
@@ -79,7 +79,7 @@ def test_a_driving_face_moves_this_one_by_its_own_deviation(generator, portrait)
   assert np.ptp(gap) == pytest.approx(np.ptp(wanted), rel=0.15)
   np.testing.assert_allclose(moved[:3], np.tile(rest, (3, 1)), atol=0.06)
   # A head that turns bends nothing: sideways movement of the whole jaw is not in the basis of mouths that open.
-  assert np.abs(moved[:, 2 * 27:2 * 48] - rest[2 * 27:2 * 48]).max() < 1e-3
+  assert np.abs(moved[:, 2 * 27 : 2 * 48] - rest[2 * 27 : 2 * 48]).max() < 1e-3
 
 
 def test_weights_in_either_order_and_bad_ones(nets, tmp_path):
@@ -93,12 +93,16 @@ def test_weights_in_either_order_and_bad_ones(nets, tmp_path):
     Generator.from_pretrained(str(tmp_path / 'none.npz'))
 
 
-@pytest.mark.parametrize('samples, reason', [
+@pytest.mark.parametrize(
+  'samples, reason',
+  [
     (np.zeros(0, np.float32), 'empty'),
     (np.zeros(16000, np.float32), 'silent'),
     (np.full(16000, np.nan, np.float32), 'not finite'),
     (np.zeros((2, 100), np.float32), 'float32'),
-    (np.ones(100, np.int16), 'float32')])
+    (np.ones(100, np.int16), 'float32'),
+  ],
+)
 def test_sound_that_is_no_speech_is_refused(generator, image, samples, reason):
   with pytest.raises(InputError, match=reason):
     generator(image, samples)

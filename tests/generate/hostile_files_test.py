@@ -9,14 +9,14 @@ import av
 import numpy as np
 import PIL
 import pytest
+import random_nets
 from PIL import Image
 
-from data_pipelines.faces import face_alignment
 from atvg_jax.generate import demo, generator, video_maker
-from data_pipelines.media import audio, audio_stream, video_reader
 from data_pipelines import features
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import audio, audio_stream, video_reader
 
 
 @pytest.fixture(scope='module')
@@ -39,12 +39,20 @@ def _png(width, height, data=b''):
 
 def _wave(samples, rate=16_000, kind=1, bits=16):
   content = samples.tobytes()
-  return (b'RIFF' + struct.pack('<I', 36 + len(content)) + b'WAVEfmt '
-          + struct.pack('<IHHIIHH', 16, kind, 1, rate, rate * bits // 8, bits // 8, bits)
-          + b'data' + struct.pack('<I', len(content)) + content)
+  return (
+    b'RIFF'
+    + struct.pack('<I', 36 + len(content))
+    + b'WAVEfmt '
+    + struct.pack('<IHHIIHH', 16, kind, 1, rate, rate * bits // 8, bits // 8, bits)
+    + b'data'
+    + struct.pack('<I', len(content))
+    + content
+  )
 
 
-@pytest.mark.parametrize('content, reason', [
+@pytest.mark.parametrize(
+  'content, reason',
+  [
     (_png(20_000, 20_000), 'more than 50 megapixels'),
     (_png(10_000, 10_001), 'more than 50 megapixels'),
     (_png(49_000_000, 1), 'a strip'),
@@ -54,7 +62,9 @@ def _wave(samples, rate=16_000, kind=1, bits=16):
     (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 300 300\n(/etc/passwd) run\n', 'cannot be read'),
     (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.1/"/></svg>', 'cannot be read'),
     (b'GIF89a' + b'\xff' * 500, 'cannot be read|megapixels'),
-    (b'\xff\xd8\xff\xe0' + bytes(2000), 'cannot be read')])
+    (b'\xff\xd8\xff\xe0' + bytes(2000), 'cannot be read'),
+  ],
+)
 def test_pictures_that_are_bombs_or_no_pictures(tmp_path, content, reason):
   path = tmp_path / 'a.png'
   path.write_bytes(content)
@@ -72,19 +82,34 @@ def test_random_damage_to_a_picture_gives_a_picture_or_a_sentence(tmp_path, face
       for place in rng.integers(0, len(content), 20):
         content[place] = rng.integers(256)
       path = tmp_path / 'a'
-      path.write_bytes(content[:rng.integers(len(content) // 2, len(content) + 1)])
+      path.write_bytes(content[: rng.integers(len(content) // 2, len(content) + 1)])
       try:
         assert video_reader.read_image(path).dtype == np.uint8
       except InputError as error:
         assert '\n' not in str(error)
 
 
-@pytest.mark.parametrize('mode, name, options', [
-    ('CMYK', 'a.jpg', {}), ('LA', 'a.png', {}), ('P', 'a.png', {'transparency': 3}), ('1', 'a.png', {}),
-    ('I;16', 'a.png', {}), ('P', 'a.gif', {'save_all': True}), ('RGBA', 'a.png', {'save_all': True}),
-    pytest.param('YCbCr', 'a.tiff', {}, marks=pytest.mark.skipif(
-        int(PIL.__version__.split('.')[0]) < 13, reason='Pillow 12 cannot read its own YCbCr TIFF')),
-    ('RGB', 'a.webp', {'save_all': True})])
+@pytest.mark.parametrize(
+  'mode, name, options',
+  [
+    ('CMYK', 'a.jpg', {}),
+    ('LA', 'a.png', {}),
+    ('P', 'a.png', {'transparency': 3}),
+    ('1', 'a.png', {}),
+    ('I;16', 'a.png', {}),
+    ('P', 'a.gif', {'save_all': True}),
+    ('RGBA', 'a.png', {'save_all': True}),
+    pytest.param(
+      'YCbCr',
+      'a.tiff',
+      {},
+      marks=pytest.mark.skipif(
+        int(PIL.__version__.split('.')[0]) < 13, reason='Pillow 12 cannot read its own YCbCr TIFF'
+      ),
+    ),
+    ('RGB', 'a.webp', {'save_all': True}),
+  ],
+)
 def test_pictures_of_every_kind_show_their_face(nets, tmp_path, face, mode, name, options):
   picture = face
   if mode == 'I;16':
@@ -108,7 +133,9 @@ def test_a_turned_photograph_is_upright(nets, tmp_path, face):
   assert portrait.matrix[0, 0] > 0.5 and abs(portrait.matrix[0, 1]) < 0.2
 
 
-@pytest.mark.parametrize('content, reason', [
+@pytest.mark.parametrize(
+  'content, reason',
+  [
     (_wave(np.full(16_000, np.nan, '<f4'), kind=3, bits=32), None),
     (_wave(np.full(16_000, np.inf, '<f4'), kind=3, bits=32), None),
     (_wave(np.ones(100_000, '<i2'), rate=1), 'samples a second|cannot be read|nothing in it'),
@@ -117,7 +144,9 @@ def test_a_turned_photograph_is_upright(nets, tmp_path, face):
     (_wave(np.ones(1_000, '<i2'))[:60], None),
     (b'RIFF\xff\xff\xff\xffWAVE' + bytes(200), 'cannot be read|no sound|nothing in it'),
     (b'OggS' + bytes(500), 'cannot be read|no sound|nothing in it'),
-    (b'#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n', 'cannot be|list')])
+    (b'#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n', 'cannot be|list'),
+  ],
+)
 def test_sound_that_is_odd_or_none(tmp_path, content, reason):
   path = tmp_path / 'a.wav'
   path.write_bytes(content)
@@ -141,7 +170,7 @@ def test_random_damage_to_sound_from_a_pipe(tmp_path):
     for place in rng.integers(0, 60, 4):
       content[place] = rng.integers(256)
     try:
-      for piece in audio_stream.pipe_pieces(io.BytesIO(bytes(content[:rng.integers(20, len(content))]))):
+      for piece in audio_stream.pipe_pieces(io.BytesIO(bytes(content[: rng.integers(20, len(content))]))):
         assert np.isfinite(piece).all()
     except InputError as error:
       assert '\n' not in str(error)
@@ -178,7 +207,7 @@ def test_pictures_that_are_strips_show_nobody(nets, shape):
 
 def test_a_face_in_a_panorama_is_found(nets, face):
   panorama = np.zeros((face.height, 9000, 3), np.uint8)
-  panorama[:, 6000:6000 + face.width] = np.asarray(face)
+  panorama[:, 6000 : 6000 + face.width] = np.asarray(face)
   found = nets.find_face(panorama)
   middle = face_alignment.apply(face_alignment.invert(found.matrix), np.array([[64.0, 64.0]]))[0]
   assert found.faces_seen == 1 and 6000 < middle[0] < 6000 + face.width

@@ -5,13 +5,13 @@ import os
 import numpy as np
 import pytest
 
+from atvg_jax import landmarks as lm
 from atvg_jax.checkpoints import weights
-from atvg_jax.metrics import landmark_metrics
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo, generator
-from atvg_jax import landmarks as lm
-from data_pipelines.faces import face_alignment, face_landmarker
+from atvg_jax.metrics import landmark_metrics
 from data_pipelines import features
+from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines.media import audio, video_reader
 
 _SECONDS = 3
@@ -22,7 +22,7 @@ def spoken():
   """The demo's first seconds: (generator, portrait, landmarks [T, 136], frames [T, 128, 128, 3])."""
   nets = generator.Generator.from_pretrained()
   portrait = nets.find_face(video_reader.read_image(demo.portrait()))
-  samples = audio.read_audio(demo.speech())[:_SECONDS * features.SAMPLE_RATE]
+  samples = audio.read_audio(demo.speech())[: _SECONDS * features.SAMPLE_RATE]
   landmarks = list(nets.speech_landmarks(portrait, samples))
   return nets, portrait, np.concatenate(landmarks), np.concatenate(list(nets.frames(portrait, landmarks)))
 
@@ -52,7 +52,9 @@ def test_the_mouth_moves_as_the_landmarks_say(spoken):
 
 def test_all_but_mouth_and_jaw_stays(spoken):
   _, portrait, landmarks, frames = spoken
-  np.testing.assert_array_equal(landmarks[:, 2 * features.BROWS.start:2 * features.MOUTH.start].std(axis=0) < 1e-6, True)
+  np.testing.assert_array_equal(
+    landmarks[:, 2 * features.BROWS.start : 2 * features.MOUTH.start].std(axis=0) < 1e-6, True
+  )
   above_the_nose = np.abs(frames[:, :56].astype(np.float32) - portrait.crop[:56])
   assert above_the_nose.mean() < 3  # of 255 grey levels
 

@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
-
-from data_pipelines.faces import face_alignment
-from atvg_jax.generate import demo, published_weights
-from atvg_jax.evaluate import evaluate
-from atvg_jax.generate.generator import Generator
-from data_pipelines.faces import face_landmarker
-from data_pipelines import features
-from data_pipelines.media import video_reader
-from data_pipelines.errors import InputError
 import random_nets
+
+from atvg_jax.evaluate import evaluate
+from atvg_jax.generate import demo, published_weights
+from atvg_jax.generate.generator import Generator
+from data_pipelines import features
+from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.media import video_reader
 
 
 @pytest.fixture(scope='module')
@@ -25,9 +24,15 @@ def basics_folder(tmp_path_factory):
   mean_face = (face_alignment.TEMPLATE - face_alignment.TEMPLATE.mean(0)).reshape(1, 136) / 300
   opened = template.copy()
   opened[27:48] *= 1.1
-  for name, array in (('base_68', opened), ('base_68_close', template), ('mean_shape_img', 4 * template),
-                      ('mean_shape_norm', mean_face), ('S', shapes), ('U_lrw1', components),
-                      ('mean_lrw1', 5 * mean_face.reshape(-1))):
+  for name, array in (
+    ('base_68', opened),
+    ('base_68_close', template),
+    ('mean_shape_img', 4 * template),
+    ('mean_shape_norm', mean_face),
+    ('S', shapes),
+    ('U_lrw1', components),
+    ('mean_lrw1', 5 * mean_face.reshape(-1)),
+  ):
     np.save(folder / f'{name}.npy', array)
   return folder
 
@@ -61,6 +66,7 @@ def test_normalising_one_frame_is_a_constant_and_a_clip_is_not(basics):
 
 def test_procrustes_is_scipys(basics):
   from scipy.spatial import procrustes
+
   rng = np.random.default_rng(2)
   reference, points = rng.normal(size=(2, 68, 2))
   _, expected, _ = procrustes(reference, points)
@@ -81,10 +87,14 @@ def test_generation_obeys_the_checkpoint(basics):
   generator = Generator(*_bundles(basics))
   image = video_reader.read_image(demo.portrait())
   portrait = generator.find_face(image)
-  assert np.abs(portrait.matrix - face_alignment.alignment(face_landmarker.FaceLandmarker().landmarks(image).points)).max() > 1
+  assert (
+    np.abs(portrait.matrix - face_alignment.alignment(face_landmarker.FaceLandmarker().landmarks(image).points)).max()
+    > 1
+  )
   conditions = generator.conditions(portrait.landmarks)
-  np.testing.assert_array_equal(generator.conditions(portrait.landmarks + 1).example_landmarks,
-                                conditions.example_landmarks)
+  np.testing.assert_array_equal(
+    generator.conditions(portrait.landmarks + 1).example_landmarks, conditions.example_landmarks
+  )
   mfcc = np.random.default_rng(3).normal(size=(1, 32, 28, 12)).astype(np.float32)
   batch = generator.conditions(portrait.landmarks[None])
   spoken = next(generator.spoken(batch, [mfcc]))

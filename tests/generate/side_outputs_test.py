@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+import random_nets
 
+from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.generate import demo, side_outputs
 from atvg_jax.generate.generator import Generator
-from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.models.landmark_warp import unknown_mouth, warped
 from data_pipelines import features
 from data_pipelines.media import video_reader
-import random_nets
 
 
 @pytest.fixture(scope='module')

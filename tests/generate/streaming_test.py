@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_nets
 
-from data_pipelines.faces import face_alignment
 from atvg_jax import models
 from atvg_jax.generate import streaming
-from data_pipelines.media import audio
 from data_pipelines import features
-import random_nets
+from data_pipelines.faces import face_alignment
+from data_pipelines.media import audio
 
 
 @pytest.fixture(scope='module')
@@ -76,13 +76,18 @@ def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
   apply = jax.jit(functools.partial(net.apply, train=False))
   carry = jnp.zeros((1, 8, 8, net.recurrent_features))
   for image, example, points in zip(images, seen, drawn):
-    outputs = apply({'params': vg.params, 'batch_stats': vg.batch_stats}, image.astype(jnp.float32)[None] / 127.5 - 1,
-                    example[None], points[None, None], carry=carry)
+    outputs = apply(
+      {'params': vg.params, 'batch_stats': vg.batch_stats},
+      image.astype(jnp.float32)[None] / 127.5 - 1,
+      example[None],
+      points[None, None],
+      carry=carry,
+    )
     carry = outputs['carry']
     plain.append(np.clip(np.round((np.asarray(outputs['video'])[0, 0] + 1) * 127.5), 0, 255))
   assert got.dtype == np.uint8 and np.abs(got - np.stack(plain)).max() <= 1  # a grey level
   # And the state goes from frame to frame: drawn alone, the last is another.
-  alone, = stream.redrawn([tuple(value[[3, 3]] for value in (images, seen, drawn))])
+  (alone,) = stream.redrawn([tuple(value[[3, 3]] for value in (images, seen, drawn))])
   assert (alone[0] != got[3]).any()
 
 
@@ -122,6 +127,8 @@ def test_the_fast_program_takes_half_precision(vg):
   rng = np.random.default_rng(4)
   image = rng.integers(0, 256, (1, 128, 128, 3), np.uint8)
   landmarks = _landmarks(rng, 2)[:1]
-  half, full = (next(streaming.VgStream(vg, dtype=dtype)(image, landmarks[:, 0], [landmarks])).astype(int)
-                for dtype in ('bfloat16', None))
+  half, full = (
+    next(streaming.VgStream(vg, dtype=dtype)(image, landmarks[:, 0], [landmarks])).astype(int)
+    for dtype in ('bfloat16', None)
+  )
   assert 0 < np.abs(half - full).mean() < 3

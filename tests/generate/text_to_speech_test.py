@@ -5,13 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+import random_nets
 
 from atvg_jax import cli
 from atvg_jax.generate import demo, text_to_speech
-from data_pipelines.media import audio, video_reader
 from data_pipelines import features
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.media import audio, video_reader
 
 
 @pytest.fixture
@@ -38,11 +38,19 @@ def test_a_file_holds_what_was_spoken(voices, tmp_path):
   np.testing.assert_allclose(audio.read_audio(tmp_path / 'a.wav'), samples, atol=1e-4)
 
 
-@pytest.mark.parametrize('arguments, reason', [
-    (['  '], 'the text is empty'), (['a' * 20_001], '20001 characters'), (['...'], 'can pronounce'),
-    (['\0'], 'can pronounce'), (['hi', '--voice', 'xx'], 'languages, such as'),
+@pytest.mark.parametrize(
+  'arguments, reason',
+  [
+    (['  '], 'the text is empty'),
+    (['a' * 20_001], '20001 characters'),
+    (['...'], 'can pronounce'),
+    (['\0'], 'can pronounce'),
+    (['hi', '--voice', 'xx'], 'languages, such as'),
     (['hi', '--voice', '../en'], 'is unknown'),
-    (['hi', '--voice', 'en-gb+../f3'], 'behind the +'), (['hi', '--speed', '5'], '80 to 450')])
+    (['hi', '--voice', 'en-gb+../f3'], 'behind the +'),
+    (['hi', '--speed', '5'], '80 to 450'),
+  ],
+)
 def test_what_cannot_be_spoken_is_told(voices, tmp_path, capsys, arguments, reason):
   out = str(tmp_path / 'out.mp4')
   assert cli.main(['say', *arguments, '--image', demo.portrait(), '--out', out]) == 2

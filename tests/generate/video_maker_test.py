@@ -9,14 +9,13 @@ import wave
 import av
 import numpy as np
 import pytest
+import random_nets
 from PIL import Image
 
-from data_pipelines.media import video_writer
 from atvg_jax.generate import demo, video_maker
-from data_pipelines.media import audio, video_reader
 from data_pipelines import features
 from data_pipelines.errors import InputError
-import random_nets
+from data_pipelines.media import audio, video_reader, video_writer
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +29,7 @@ def image():
 
 
 def _speech(seconds):
-  return audio.read_audio(demo.speech())[:int(seconds * features.SAMPLE_RATE)]
+  return audio.read_audio(demo.speech())[: int(seconds * features.SAMPLE_RATE)]
 
 
 def test_a_driving_video_gives_its_length_and_its_sound(nets, image, tmp_path):
@@ -50,15 +49,21 @@ def test_a_driving_video_gives_its_length_and_its_sound(nets, image, tmp_path):
 def test_generation_imports_nothing_that_it_can_do_without(nets, tmp_path):
   out = tmp_path / 'out.mp4'
   program = (
-      'import sys\n'
-      'from atvg_jax import cli\n'
-      f'status = cli.main(["generate", "--image", {demo.portrait()!r}, "--audio", {demo.speech()!r}, '
-      f'"--out", {str(out)!r}, "--weights", *{nets!r}])\n'
-      'assert status == 0, status\n'
-      'heavy = {"tensorflow", "tensorflow_datasets", "orbax", "optax", "librosa", "scipy.ndimage"} & set(sys.modules)\n'
-      'assert not heavy, heavy\n')
-  done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, env=os.environ | {
-      'PYTHONPATH': os.pathsep.join(sys.path)}, check=False)
+    'import sys\n'
+    'from atvg_jax import cli\n'
+    f'status = cli.main(["generate", "--image", {demo.portrait()!r}, "--audio", {demo.speech()!r}, '
+    f'"--out", {str(out)!r}, "--weights", *{nets!r}])\n'
+    'assert status == 0, status\n'
+    'heavy = {"tensorflow", "tensorflow_datasets", "orbax", "optax", "librosa", "scipy.ndimage"} & set(sys.modules)\n'
+    'assert not heavy, heavy\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    capture_output=True,
+    text=True,
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    check=False,
+  )
   assert done.returncode == 0, done.stderr
   assert str(out) in done.stdout and 'frames/s' in done.stdout
   clip = video_reader.read_video(str(out))
@@ -73,11 +78,29 @@ def test_a_stream_equals_the_whole_and_begins_before_the_sound_ends(nets, tmp_pa
   whole, streamed = str(tmp_path / 'whole.mp4'), tmp_path / 'streamed.mp4'
   _write_sound(tmp_path / 'speech.wav', samples)
   video_maker.generate_video(demo.portrait(), whole, audio=str(tmp_path / 'speech.wav'), nets=nets)
-  command = [sys.executable, '-m', 'atvg_jax.cli', 'generate', '--image', demo.portrait(), '--audio', '-', '--raw',
-             '--out', '-', '--weights', *nets]
+  command = [
+    sys.executable,
+    '-m',
+    'atvg_jax.cli',
+    'generate',
+    '--image',
+    demo.portrait(),
+    '--audio',
+    '-',
+    '--raw',
+    '--out',
+    '-',
+    '--weights',
+    *nets,
+  ]
   content = np.round(samples * 32767).astype('<i2').tobytes()
-  with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                        env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}) as process:
+  with subprocess.Popen(
+    command,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+  ) as process:
     process.stdin.write(content[:-6400])
     process.stdin.flush()
     begun = b''
@@ -98,9 +121,10 @@ def test_a_stream_equals_the_whole_and_begins_before_the_sound_ends(nets, tmp_pa
 def test_windows_of_a_stream_draw_the_frames_of_the_whole(nets, image):
   generator = video_maker.Generator.from_pretrained(*nets)
   portrait = generator.find_face(image)
-  frames = [np.concatenate(list(generator.frames(
-      portrait, generator.speech_landmarks(portrait, sound, window), window)))
-      for sound, window in ((_speech(1.5), 32), (np.array_split(_speech(1.5), 40), 8))]
+  frames = [
+    np.concatenate(list(generator.frames(portrait, generator.speech_landmarks(portrait, sound, window), window)))
+    for sound, window in ((_speech(1.5), 32), (np.array_split(_speech(1.5), 40), 8))
+  ]
   assert frames[0].shape == frames[1].shape == (38, 128, 128, 3)
   assert np.abs(frames[0].astype(int) - frames[1]).max() <= 1
 
@@ -108,10 +132,21 @@ def test_windows_of_a_stream_draw_the_frames_of_the_whole(nets, image):
 def test_what_is_kept_beside_and_told_in_the_file(nets, tmp_path):
   _write_sound(tmp_path / 'speech.wav', _speech(0.5))
   out = tmp_path / 'out.mp4'
-  video_maker.generate_video(demo.portrait(), str(out), audio=str(tmp_path / 'speech.wav'), nets=nets, frame='full',
-                          save=('landmarks', 'attention', 'motion'))
+  video_maker.generate_video(
+    demo.portrait(),
+    str(out),
+    audio=str(tmp_path / 'speech.wav'),
+    nets=nets,
+    frame='full',
+    save=('landmarks', 'attention', 'motion'),
+  )
   assert sorted(os.listdir(tmp_path)) == [
-      'out.attention.mp4', 'out.landmarks.npz', 'out.motion.mp4', 'out.mp4', 'speech.wav']
+    'out.attention.mp4',
+    'out.landmarks.npz',
+    'out.motion.mp4',
+    'out.mp4',
+    'speech.wav',
+  ]
   clips = {name: video_reader.read_video(tmp_path / f'out{name}.mp4') for name in ('', '.attention', '.motion')}
   assert {len(clip.frames) for clip in clips.values()} == {13}
   picture = video_reader.read_image(demo.portrait())

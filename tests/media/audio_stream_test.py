@@ -8,9 +8,9 @@ import wave
 import numpy as np
 import pytest
 
-from data_pipelines.media import audio, audio_stream
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio, audio_stream
 
 
 def _noise(count, seed=0):
@@ -70,7 +70,7 @@ def test_a_file_in_pieces_is_the_file(tmp_path, rate):
 @pytest.mark.parametrize('raw', [True, False])
 def test_a_pipe_gives_sound_before_it_ends(raw):
   samples = _noise(32_000)
-  content = _wav(samples)[44 if raw else 0:]
+  content = _wav(samples)[44 if raw else 0 :]
   read_end, write_end = os.pipe()
   first = threading.Event()
 
@@ -92,9 +92,15 @@ def test_a_pipe_gives_sound_before_it_ends(raw):
   np.testing.assert_allclose(np.concatenate(got), samples, atol=1e-4)
 
 
-@pytest.mark.parametrize('content, raw, reason', [
-    (b'', True, 'is empty'), (b'', False, 'cannot be read'), (b'no sound at all' * 9, False, 'cannot be read'),
-    (_wav(np.zeros(0)), False, 'nothing in it')])
+@pytest.mark.parametrize(
+  'content, raw, reason',
+  [
+    (b'', True, 'is empty'),
+    (b'', False, 'cannot be read'),
+    (b'no sound at all' * 9, False, 'cannot be read'),
+    (_wav(np.zeros(0)), False, 'nothing in it'),
+  ],
+)
 def test_a_pipe_without_sound_is_told(content, raw, reason):
   with pytest.raises(InputError, match=reason):
     list(audio_stream.pipe_pieces(io.BytesIO(content), raw))

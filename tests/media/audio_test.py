@@ -7,9 +7,9 @@ import golden_recipe as golden
 import numpy as np
 import pytest
 
-from data_pipelines.media import audio
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.media import audio
 
 
 def tone(seconds: float, rate: int = 16_000, hertz: float = 440.0) -> np.ndarray:
@@ -52,11 +52,15 @@ def plain_mfcc(samples: np.ndarray) -> np.ndarray:
       bank[j, i] = (bins[j + 2] - i) / (bins[j + 2] - bins[j + 1])
   rows = []
   for n in range(count):
-    power = np.abs(np.fft.rfft(emphasised[160 * n:160 * n + 400], 512)) ** 2 / 512
+    power = np.abs(np.fft.rfft(emphasised[160 * n : 160 * n + 400], 512)) ** 2 / 512
     energies = bank @ power
     logs = np.log(np.where(energies == 0, np.finfo(float).eps, energies))
-    row = [np.sqrt((1 if k == 0 else 2) / 26) * (logs * np.cos(np.pi * k * (2 * np.arange(26) + 1) / 52)).sum()
-           * (1 + 11 * np.sin(np.pi * k / 22)) for k in range(13)]
+    row = [
+      np.sqrt((1 if k == 0 else 2) / 26)
+      * (logs * np.cos(np.pi * k * (2 * np.arange(26) + 1) / 52)).sum()
+      * (1 + 11 * np.sin(np.pi * k / 22))
+      for k in range(13)
+    ]
     row[0] = np.log(power.sum() or np.finfo(float).eps)
     rows.append(row)
   return np.array(rows)
@@ -89,7 +93,7 @@ def test_each_frame_hears_the_280_ms_around_it(num_frames):
   view = audio.windows(rows)
   assert view.shape == (num_frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
   for t in range(num_frames):
-    np.testing.assert_array_equal(view[t], rows[4 * t:4 * t + 28])
+    np.testing.assert_array_equal(view[t], rows[4 * t : 4 * t + 28])
   if num_frames == 25:  # away from the ends, the rows are those of the sound itself: 4 (t - 3) ... 4 (t + 4) - 1
     np.testing.assert_allclose(view[10], audio.mfcc(samples)[28:56, 1:], atol=1e-4)
 
@@ -97,8 +101,9 @@ def test_each_frame_hears_the_280_ms_around_it(num_frames):
 def test_sound_is_cut_or_filled_to_the_frames():
   samples = tone(1.0)
   np.testing.assert_array_equal(audio.frame_rows(samples, 5), audio.frame_rows(samples[:3_200], 5))
-  np.testing.assert_array_equal(audio.frame_rows(samples[:3_200], 9),
-                                audio.frame_rows(np.pad(samples[:3_200], (0, 2_560)), 9))
+  np.testing.assert_array_equal(
+    audio.frame_rows(samples[:3_200], 9), audio.frame_rows(np.pad(samples[:3_200], (0, 2_560)), 9)
+  )
 
 
 @pytest.mark.parametrize('length,frames', [(0, 0), (1, 1), (640, 1), (641, 2), (16_000, 25)])
@@ -106,11 +111,19 @@ def test_num_frames_covers_all_of_the_sound(length, frames):
   assert audio.num_frames(np.zeros(length)) == frames
 
 
-@pytest.mark.parametrize('name,codec,sample_format,rate,channels', [
-    ('a.wav', 'pcm_s16le', 's16', 16_000, 1), ('a.wav', 'pcm_f32le', 'flt', 48_000, 2),
-    ('a.wav', 'pcm_u8', 'u8', 8_000, 1), ('a.flac', 'flac', 's16', 44_100, 2), ('a.m4a', 'aac', 'fltp', 44_100, 2),
-    ('a.mp3', 'mp3', 'fltp', 22_050, 1), ('a.wav', 'pcm_s16le', 's16', 48_000, 6),
-    ('a.opus', 'libopus', 'flt', 48_000, 2)])
+@pytest.mark.parametrize(
+  'name,codec,sample_format,rate,channels',
+  [
+    ('a.wav', 'pcm_s16le', 's16', 16_000, 1),
+    ('a.wav', 'pcm_f32le', 'flt', 48_000, 2),
+    ('a.wav', 'pcm_u8', 'u8', 8_000, 1),
+    ('a.flac', 'flac', 's16', 44_100, 2),
+    ('a.m4a', 'aac', 'fltp', 44_100, 2),
+    ('a.mp3', 'mp3', 'fltp', 22_050, 1),
+    ('a.wav', 'pcm_s16le', 's16', 48_000, 6),
+    ('a.opus', 'libopus', 'flt', 48_000, 2),
+  ],
+)
 def test_any_format_becomes_16_khz_mono(tmp_path, name, codec, sample_format, rate, channels):
   write_sound(tmp_path / name, np.repeat(tone(1.0, rate)[:, None], channels, 1), rate, codec, sample_format)
   samples = audio.read_audio(tmp_path / name)
@@ -122,13 +135,13 @@ def test_any_format_becomes_16_khz_mono(tmp_path, name, codec, sample_format, ra
   assert abs(np.abs(samples).max() - 0.5) < 0.05  # as loud as each of its channels
   if channels < 6:
     expected = tone(1.0)[2_000:14_000]
-    lags = [np.dot(samples[2_000 + lag:14_000 + lag], expected) for lag in range(-17, 18)]
+    lags = [np.dot(samples[2_000 + lag : 14_000 + lag], expected) for lag in range(-17, 18)]
     # MPEG-4 rounds the start of its sound to a millisecond: half of that is eight samples.
     assert abs(np.argmax(lags) - 17) <= (8 if name.endswith('m4a') else 1)
 
 
 def test_16_bit_samples_come_through_exactly(tmp_path):
-  values = np.random.default_rng(2).integers(-2**15, 2**15, 5_000, dtype=np.int16)
+  values = np.random.default_rng(2).integers(-(2**15), 2**15, 5_000, dtype=np.int16)
   write_16_bit(tmp_path / 'a.wav', values)
   np.testing.assert_allclose(audio.read_audio(tmp_path / 'a.wav'), values / 2**15, atol=1e-7)
 
@@ -142,17 +155,21 @@ def test_silence_is_sound(tmp_path):
 def test_a_file_that_breaks_off_gives_what_it_has(tmp_path):
   write_sound(tmp_path / 'a.mp3', tone(2.0, 44_100)[:, None], 44_100, 'mp3', 'fltp')
   content = (tmp_path / 'a.mp3').read_bytes()
-  (tmp_path / 'b.mp3').write_bytes(content[:len(content) // 2])
+  (tmp_path / 'b.mp3').write_bytes(content[: len(content) // 2])
   assert 12_000 < len(audio.read_audio(tmp_path / 'b.mp3')) < 18_000
 
 
-@pytest.mark.parametrize('make,sentence', [
+@pytest.mark.parametrize(
+  'make,sentence',
+  [
     (lambda path: None, 'does not exist'),
     (lambda path: path.mkdir(), 'is a directory'),
     (lambda path: path.write_bytes(b''), 'is empty'),
     (lambda path: path.write_bytes(np.random.default_rng(3).bytes(5_000)), 'cannot be read|nothing in it'),
     (lambda path: path.write_text('not sound at all\n' * 50), 'cannot be read|not sound'),
-    (lambda path: write_16_bit(path, np.zeros(0, np.int16)), 'nothing in it|cannot be read')])
+    (lambda path: write_16_bit(path, np.zeros(0, np.int16)), 'nothing in it|cannot be read'),
+  ],
+)
 def test_bad_files_are_told_in_one_sentence(tmp_path, make, sentence):
   path = tmp_path / 'a.wav'
   make(path)

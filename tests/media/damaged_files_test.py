@@ -4,11 +4,11 @@ import collections
 import csv
 import pathlib
 
+import damaged_files
 import pytest
 
-import damaged_files
-from data_pipelines.conversion import convert_clip, cut_video
 from data_pipelines import prepare
+from data_pipelines.conversion import convert_clip, cut_video
 
 _KINDS = len(damaged_files._KINDS)
 
@@ -36,10 +36,13 @@ def fates(dataset: str, source: pathlib.Path, out: pathlib.Path, monkeypatch, wo
 
 def check(made: list[damaged_files.Made], found: dict[str, list[str]]) -> None:
   assert not [path.name for path, *_ in made if not found[str(path)]], 'not in the report'
-  wrong = [(path.name, found[str(path)]) for path, _, wanted in made
-           if wanted is not None and not set(found[str(path)]) <= set(wanted)
-           # A worker that dies or raises is survived, but is a fault to be mended.
-           or 'failed' in found[str(path)]]
+  wrong = [
+    (path.name, found[str(path)])
+    for path, _, wanted in made
+    if (wanted is not None and not set(found[str(path)]) <= set(wanted))
+    # A worker that dies or raises is survived, but is a fault to be mended.
+    or 'failed' in found[str(path)]
+  ]
   assert not wrong
 
 

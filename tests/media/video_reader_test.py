@@ -10,16 +10,15 @@ import pytest
 from PIL import Image
 from stamped_videos import numbered, numbers, write_stamped
 
-from data_pipelines.media import video_writer
-from data_pipelines.media import video_reader
 from data_pipelines.errors import InputError
+from data_pipelines.media import video_reader, video_writer
 
 
 def click(seconds: float, at: float) -> np.ndarray:
   """Silence with a burst of 20 ms."""
   samples = np.zeros(round(16_000 * seconds), np.float32)
   start = round(16_000 * at)
-  samples[start:start + 320] = 0.8 * np.sin(np.arange(320) * 0.8)
+  samples[start : start + 320] = 0.8 * np.sin(np.arange(320) * 0.8)
   return samples
 
 
@@ -87,8 +86,10 @@ def test_after_a_failure_nothing_is_left_and_the_old_file_stays(tmp_path):
   assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['a.mp4']
 
 
-@pytest.mark.parametrize('name,sentence', [
-    ('a.webm', 'must end in'), ('a', 'must end in'), ('no/a.mp4', 'does not exist'), ('folder.mp4', 'is a directory')])
+@pytest.mark.parametrize(
+  'name,sentence',
+  [('a.webm', 'must end in'), ('a', 'must end in'), ('no/a.mp4', 'does not exist'), ('folder.mp4', 'is a directory')],
+)
 def test_bad_names_to_write_to(tmp_path, name, sentence):
   (tmp_path / 'folder.mp4').mkdir()
   with pytest.raises(InputError, match=sentence):
@@ -123,8 +124,13 @@ def test_a_variable_rate_keeps_its_time(tmp_path):
 
 @pytest.mark.parametrize('video_start,sound_start', [(0.0, 0.4), (0.4, 0.0), (0.5, 0.5)])
 def test_sound_begins_with_the_first_frame(tmp_path, video_start, sound_start):
-  write_stamped(tmp_path / 'a.mkv', numbered(40), [video_start + index / 25 for index in range(40)],
-                sound=click(1.6, 1.0), sound_start=sound_start)
+  write_stamped(
+    tmp_path / 'a.mkv',
+    numbered(40),
+    [video_start + index / 25 for index in range(40)],
+    sound=click(1.6, 1.0),
+    sound_start=sound_start,
+  )
   clip = video_reader.read_video(tmp_path / 'a.mkv')
   assert numbers(clip.frames)[:5] == [0, 1, 2, 3, 4]
   assert abs(when(clip.samples) - (sound_start + 1.0 - video_start)) < 0.004
@@ -143,7 +149,9 @@ def test_rotation_in_the_metadata_is_obeyed(tmp_path, rotation, corner):
 
 def test_frames_one_at_a_time_are_the_same(tmp_path):
   write_stamped(tmp_path / 'a.mp4', numbered(30), [index / 30 for index in range(30)], rate=30)
-  for one, other in zip(video_reader.iter_video(tmp_path / 'a.mp4'), video_reader.read_video(tmp_path / 'a.mp4').frames, strict=True):
+  for one, other in zip(
+    video_reader.iter_video(tmp_path / 'a.mp4'), video_reader.read_video(tmp_path / 'a.mp4').frames, strict=True
+  ):
     np.testing.assert_array_equal(one, other)
 
 
@@ -153,7 +161,7 @@ def test_a_film_that_breaks_off_gives_what_it_has_and_says_so(tmp_path):
     for _ in range(50):
       writer.append(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
   content = (tmp_path / 'a.mp4').read_bytes()
-  (tmp_path / 'b.mp4').write_bytes(content[:len(content) * 6 // 10])
+  (tmp_path / 'b.mp4').write_bytes(content[: len(content) * 6 // 10])
   clip = video_reader.read_video(tmp_path / 'b.mp4')
   assert clip.truncated and 15 <= len(clip.frames) <= 40
   assert abs(when(clip.samples) - 0.3) < 0.004
@@ -170,14 +178,18 @@ def _sound_only(path):
     container.mux(stream.encode(frame))
 
 
-@pytest.mark.parametrize('make,sentence', [
+@pytest.mark.parametrize(
+  'make,sentence',
+  [
     (lambda path: None, 'does not exist'),
     (lambda path: path.mkdir(), 'is a directory'),
     (lambda path: path.write_bytes(b''), 'is empty'),
     (lambda path: path.write_bytes(np.random.default_rng(3).bytes(5_000)), 'cannot be read|no picture|no video frame'),
     (lambda path: path.write_text('not a film\n' * 50), 'cannot be read|not sound or video'),
     (lambda path: Image.new('RGB', (64, 64)).save(path, 'PNG'), 'single picture'),
-    (_sound_only, 'no picture in it')])
+    (_sound_only, 'no picture in it'),
+  ],
+)
 def test_bad_films_are_told_in_one_sentence(tmp_path, make, sentence):
   path = tmp_path / 'a.mp4'
   make(path)
@@ -189,8 +201,15 @@ def test_bad_films_are_told_in_one_sentence(tmp_path, make, sentence):
 def test_pictures_of_many_kinds(tmp_path):
   red = np.zeros((20, 30, 3), np.uint8)
   red[..., 0] = 204
-  for mode, name in [('RGB', 'a.png'), ('RGB', 'a.jpg'), ('RGB', 'a.webp'), ('RGB', 'a.bmp'), ('RGB', 'a.tiff'),
-                     ('CMYK', 'b.jpg'), ('RGBA', 'b.png')]:
+  for mode, name in [
+    ('RGB', 'a.png'),
+    ('RGB', 'a.jpg'),
+    ('RGB', 'a.webp'),
+    ('RGB', 'a.bmp'),
+    ('RGB', 'a.tiff'),
+    ('CMYK', 'b.jpg'),
+    ('RGBA', 'b.png'),
+  ]:
     Image.fromarray(red).convert(mode).save(tmp_path / name)
     image = video_reader.read_image(tmp_path / name)
     assert image.shape == (20, 30, 3) and image.dtype == np.uint8
@@ -220,13 +239,17 @@ def _half_a_picture(path):
   path.write_bytes(path.read_bytes()[:9_000])
 
 
-@pytest.mark.parametrize('make,sentence', [
+@pytest.mark.parametrize(
+  'make,sentence',
+  [
     (lambda path: None, 'does not exist'),
     (lambda path: path.mkdir(), 'is a directory'),
     (lambda path: path.write_bytes(b''), 'is empty'),
     (lambda path: path.write_text('no'), 'cannot be read as a picture'),
     (_half_a_picture, 'cannot be read as a picture'),
-    (lambda path: Image.new('1', (8_000, 7_000)).save(path, 'PNG'), 'more than 50 megapixels')])
+    (lambda path: Image.new('1', (8_000, 7_000)).save(path, 'PNG'), 'more than 50 megapixels'),
+  ],
+)
 def test_bad_pictures_are_told_in_one_sentence(tmp_path, make, sentence):
   path = tmp_path / 'a.png'
   make(path)

@@ -4,11 +4,10 @@ import cpbd as reference_cpbd
 import golden_recipe as golden
 import matplotlib.cbook
 import numpy as np
-from PIL import Image, ImageFilter
 import pytest
+from PIL import Image, ImageFilter
 
-from atvg_jax.metrics import published_metrics
-from atvg_jax.metrics import cpbd
+from atvg_jax.metrics import cpbd, published_metrics
 
 
 @pytest.fixture(scope='module')
@@ -37,6 +36,7 @@ def test_blur_lowers_sharpness(portrait):
 
 def _published_width(image, row, column):
   """One edge's width by the published script's loops."""
+
   def margin(direction, goes_on):
     for k in range(101):
       inner, outer = column + direction * (1 + k), column + direction * (2 + k)

@@ -4,9 +4,7 @@ import golden_recipe as golden
 import numpy as np
 import pytest
 
-from atvg_jax.metrics import published_metrics
-from atvg_jax.metrics import landmark_metrics
-from atvg_jax.metrics import image_metrics
+from atvg_jax.metrics import image_metrics, landmark_metrics, published_metrics
 from data_pipelines import features
 
 
@@ -30,7 +28,9 @@ def test_psnr(pairs):
 
 def test_published_psnr_wraps(pairs):
   for generated, reference, scores in pairs:
-    score = published_metrics.psnr_published(published_metrics.published_grey(generated), published_metrics.published_grey(reference))
+    score = published_metrics.psnr_published(
+      published_metrics.published_grey(generated), published_metrics.published_grey(reference)
+    )
     assert score == pytest.approx(scores['psnr_published_uint8_gray256'], abs=1e-9)
   with pytest.raises(ValueError, match='uint8'):
     published_metrics.psnr_published(np.zeros((4, 4)), np.zeros((4, 4)))
@@ -44,7 +44,9 @@ def test_ssim(pairs):
 
 def test_published_ssim(pairs):
   for generated, reference, scores in pairs:
-    score = published_metrics.ssim_published(published_metrics.published_image(generated), published_metrics.published_image(reference))
+    score = published_metrics.ssim_published(
+      published_metrics.published_image(generated), published_metrics.published_image(reference)
+    )
     assert score == pytest.approx(scores['ssim_published_uniform7_rgb256'], abs=1e-9)
 
 

@@ -11,9 +11,18 @@ from atvg_jax.models import fast_vg, folded, layers, winograd
 from atvg_jax.models.vg_net import VgNet
 
 # Channels on both sides of every limit at which an algorithm is chosen.
-_NET = {'encoder_features': (8, 16, 64), 'deep_features': (16, 64), 'landmark_features': (64, 64),
-        'landmark_attention_features': (64, 64), 'bottleneck_features': 64, 'recurrent_features': 64,
-        'residual_blocks': 2, 'decoder_features': (64, 64), 'upsample_features': (64, 16), 'init_stddev': None}
+_NET = {
+  'encoder_features': (8, 16, 64),
+  'deep_features': (16, 64),
+  'landmark_features': (64, 64),
+  'landmark_attention_features': (64, 64),
+  'bottleneck_features': 64,
+  'recurrent_features': 64,
+  'residual_blocks': 2,
+  'decoder_features': (64, 64),
+  'upsample_features': (64, 16),
+  'init_stddev': None,
+}
 
 
 def _numbers(rng, path, shape):
@@ -27,9 +36,11 @@ def _numbers(rng, path, shape):
 
 def _inputs(batch=2, time=4, size=32):
   rng = np.random.default_rng(1)
-  return (rng.uniform(-1, 1, (batch, size, size, 3)).astype(np.float32),
-          (0.4 * rng.normal(size=(batch, 136))).astype(np.float32),
-          (0.4 * rng.normal(size=(batch, time, 136))).astype(np.float32))
+  return (
+    rng.uniform(-1, 1, (batch, size, size, 3)).astype(np.float32),
+    (0.4 * rng.normal(size=(batch, 136))).astype(np.float32),
+    (0.4 * rng.normal(size=(batch, time, 136))).astype(np.float32),
+  )
 
 
 def _made(net, inputs):
@@ -39,17 +50,34 @@ def _made(net, inputs):
 
 
 @pytest.mark.parametrize('backend', ['cpu', 'gpu'])
-@pytest.mark.parametrize('options', [
+@pytest.mark.parametrize(
+  'options',
+  [
     {},
-    {'norm': 'group', 'landmark_maps': True, 'skip': True, 'upsample_features': (16,), 'head_kernel': 3, 'sharpen': 0.5},
+    {
+      'norm': 'group',
+      'landmark_maps': True,
+      'skip': True,
+      'upsample_features': (16,),
+      'head_kernel': 3,
+      'sharpen': 0.5,
+    },
     {'landmark_maps': True, 'skip': True},
-    {'norm': 'group', 'landmark_maps': True, 'skip': True, 'upsample_features': (16,), 'head_kernel': 3, 'warp': True,
-     'darken': 0.5},
+    {
+      'norm': 'group',
+      'landmark_maps': True,
+      'skip': True,
+      'upsample_features': (16,),
+      'head_kernel': 3,
+      'warp': True,
+      'darken': 0.5,
+    },
     {'warp': True},
     {'norm': 'none', 'attention': False, 'skip': True, 'upsample_features': ()},
     {'recurrence': 'batch', 'recurrent_dilation': 1},
     {'recurrence': 'none', 'landmark_maps': True},
-])
+  ],
+)
 def test_equals_the_net(backend, options):
   net = VgNet(**(_NET | options))
   image, example, landmarks = inputs = _inputs()

@@ -26,8 +26,9 @@ def test_every_pixel_comes_from_where_the_landmarks_around_it_came_from():
   assert frames.shape == (2, 3, _SIZE, _SIZE, 3) and moved.shape == (2, 3, _SIZE, _SIZE, 1)
   pixels = np.stack(np.meshgrid(np.arange(_SIZE), np.arange(_SIZE)), axis=-1)  # x, y
   for clip, frame in np.ndindex(2, 3):
-    points, sources = ((values.reshape(-1, 2)[_ACTIVE] + 1) * _SIZE / 2 - 0.5
-                       for values in (landmarks[clip, frame], example[clip]))
+    points, sources = (
+      (values.reshape(-1, 2)[_ACTIVE] + 1) * _SIZE / 2 - 0.5 for values in (landmarks[clip, frame], example[clip])
+    )
     square = np.square(pixels[None] - points[:, None, None]).sum(axis=-1)
     weights = np.exp(-0.5 * square / (_SIZE / 32) ** 2)
     offset = np.einsum('nyx,nc->yxc', weights, sources - points) / (weights.sum(axis=0) + 0.01)[..., None]
@@ -49,7 +50,9 @@ def test_a_face_that_does_not_move_is_the_image():
 def test_what_is_far_from_mouth_jaw_and_nose_stays():
   image, example, landmarks = _scene()
   points = landmarks.reshape(2, 3, features.NUM_LANDMARKS, 2)
-  points[..., 1] = np.abs(points[..., 1]) * 0.4 + 0.3  # all in the lower half, but for brows and eyes, which move nothing
+  points[..., 1] = (
+    np.abs(points[..., 1]) * 0.4 + 0.3
+  )  # all in the lower half, but for brows and eyes, which move nothing
   points[..., 17:27, 1] = points[..., 36:48, 1].mean() - 1
   frames, moved = warped(image, example, points.reshape(landmarks.shape))
   np.testing.assert_allclose(frames[:, :, :20], np.repeat(image[:, None, :20], 3, axis=1), atol=1e-3)
@@ -67,7 +70,7 @@ def _mouth(gap):
   points = np.full((features.NUM_LANDMARKS, 2), -0.9, np.float32)
   for first, count, height in ((48, 12, 0.1 + gap / 2), (60, 8, gap / 2)):
     angle = np.pi + 2 * np.pi * np.arange(count) / count
-    points[first:first + count] = np.stack([0.3 * np.cos(angle), 0.4 + height * np.sin(angle)], axis=1)
+    points[first : first + count] = np.stack([0.3 * np.cos(angle), 0.4 + height * np.sin(angle)], axis=1)
   return points.reshape(-1)
 
 
@@ -77,7 +80,7 @@ def test_a_mouth_is_unknown_where_it_opens_and_the_image_shows_it_shut():
   shut = np.asarray(unknown_mouth(_mouth(0.0)[None], frames, _SIZE))
   assert shut.shape == (1, 3, _SIZE, _SIZE, 1)
   assert not shut[0, 0].any()
-  assert shut[0, 1, row, column] == 1 and not shut[0, 1, :row - 12].any() and not shut[0, 1, :, :column - 14].any()
+  assert shut[0, 1, row, column] == 1 and not shut[0, 1, : row - 12].any() and not shut[0, 1, :, : column - 14].any()
   assert 0.1 < shut[0, 2].max() < 0.6  # a pixel of 128 is half way
   assert not np.any(unknown_mouth(_mouth(0.1)[None], frames, _SIZE))  # what is inside was seen
   gradient = jax.grad(lambda points: unknown_mouth(points[:, 0], points, _SIZE).sum())(jnp.asarray(frames))

@@ -1,11 +1,11 @@
 import functools
 
-from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from jax import lax
 
 from atvg_jax.models import layers
 
@@ -21,13 +21,15 @@ def test_up_block_is_the_transposed_convolution():
   kernel = variables['params']['kernel']
   # Its definition: the gradient of a stride-2 convolution, which is a convolution of the input with zeros between.
   expected = lax.conv_general_dilated(
-      x, kernel[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    x, kernel[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
   assert expected.shape == (2, 10, 8, 6)
   np.testing.assert_allclose(block.apply(variables, x, train=False), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize('block', [layers.ConvBlock(4, stride=2), layers.ConvBlock(4, 7, padding='reflect'),
-                                   layers.UpBlock(4)])
+@pytest.mark.parametrize(
+  'block', [layers.ConvBlock(4, stride=2), layers.ConvBlock(4, 7, padding='reflect'), layers.UpBlock(4)]
+)
 def test_what_is_still_equals_channels_repeated_in_every_frame(block):
   x, still = _normal(2, 3, 8, 8, 5), _normal(2, 8, 8, 2, seed=1)
   variables = block.init(jax.random.key(0), x, still, train=False)
@@ -106,7 +108,9 @@ def test_starts():
   key = jax.random.key(0)
   weights = layers.weight_init(0.02)(key, (3, 3, 64, 64), jnp.float32)
   np.testing.assert_allclose(weights.std(), 0.02, rtol=0.02)
-  np.testing.assert_allclose(layers.weight_init(None)(key, (3, 3, 64, 64), jnp.float32).std(), (2 / 576) ** 0.5, rtol=0.02)
+  np.testing.assert_allclose(
+    layers.weight_init(None)(key, (3, 3, 64, 64), jnp.float32).std(), (2 / 576) ** 0.5, rtol=0.02
+  )
   np.testing.assert_allclose(layers.scale_init(key, (4096,)).mean(), 1, atol=1e-3)
 
 
@@ -115,8 +119,10 @@ def test_unknown_norm_is_refused():
     layers.make_norm('layer')
 
 
-@pytest.mark.parametrize(('kind', 'channels', 'features'), [('3x3', 128, 128), ('3x3', 4, 4), ('dilated', 128, 128),
-                                                            ('up', 64, 48), ('up', 64, 8), ('up', 4, 4)])
+@pytest.mark.parametrize(
+  ('kind', 'channels', 'features'),
+  [('3x3', 128, 128), ('3x3', 4, 4), ('dilated', 128, 128), ('up', 64, 48), ('up', 64, 8), ('up', 4, 4)],
+)
 def test_the_backends_algorithm_is_the_convolution_there_and_back(kind, channels, features):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(1, 6, 6, channels)).astype(np.float32)
@@ -126,13 +132,18 @@ def test_the_backends_algorithm_is_the_convolution_there_and_back(kind, channels
 
   def direct(x, weights):
     if kind == 'up':  # zeros between the inputs
-      return lax.conv_general_dilated(x, weights[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2),
-                                      dimension_numbers=dimensions)
-    return lax.conv_general_dilated(x, weights, (1, 1), ((rate, rate), (rate, rate)), rhs_dilation=(rate, rate),
-                                    dimension_numbers=dimensions)
+      return lax.conv_general_dilated(
+        x, weights[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2), dimension_numbers=dimensions
+      )
+    return lax.conv_general_dilated(
+      x, weights, (1, 1), ((rate, rate), (rate, rate)), rhs_dilation=(rate, rate), dimension_numbers=dimensions
+    )
 
-  fast = functools.partial(layers.up_convolve, train=True) if kind == 'up' else functools.partial(
-      layers.convolve_3x3, dilation=rate, train=True)
+  fast = (
+    functools.partial(layers.up_convolve, train=True)
+    if kind == 'up'
+    else functools.partial(layers.convolve_3x3, dilation=rate, train=True)
+  )
 
   def there_and_back(function, x, weights):
     y, back = jax.vjp(function, x, weights)

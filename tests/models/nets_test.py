@@ -13,12 +13,26 @@ from atvg_jax.models.discriminator import RegressionDiscriminator
 from atvg_jax.models.vg_net import VgNet
 from data_pipelines import features
 
-_SMALL_AT = {'landmark_features': (8, 8), 'audio_features': ((4, 4), (8, 8, 8)), 'audio_head_features': (16, 8),
-             'recurrent_features': 8}
-_SMALL_VG = {'encoder_features': (4, 6, 8), 'deep_features': (8, 10), 'landmark_features': (4, 6), 'dropout_rate': 0.0,
-             'landmark_attention_features': (6, 4), 'bottleneck_features': 6, 'recurrent_features': 8,
-             'residual_blocks': 1, 'decoder_features': (8, 8), 'upsample_features': (6, 5), 'head_kernel': 3,
-             'init_stddev': None}
+_SMALL_AT = {
+  'landmark_features': (8, 8),
+  'audio_features': ((4, 4), (8, 8, 8)),
+  'audio_head_features': (16, 8),
+  'recurrent_features': 8,
+}
+_SMALL_VG = {
+  'encoder_features': (4, 6, 8),
+  'deep_features': (8, 10),
+  'landmark_features': (4, 6),
+  'dropout_rate': 0.0,
+  'landmark_attention_features': (6, 4),
+  'bottleneck_features': 6,
+  'recurrent_features': 8,
+  'residual_blocks': 1,
+  'decoder_features': (8, 8),
+  'upsample_features': (6, 5),
+  'head_kernel': 3,
+  'init_stddev': None,
+}
 
 
 def _normal(*shape, seed=0, scale=1.0):
@@ -26,8 +40,11 @@ def _normal(*shape, seed=0, scale=1.0):
 
 
 def _vg_inputs(batch=1, time=3, size=32):
-  return (_normal(batch, size, size, 3, scale=0.5), _normal(batch, 136, seed=1, scale=0.4),
-          _normal(batch, time, 136, seed=2, scale=0.4))
+  return (
+    _normal(batch, size, size, 3, scale=0.5),
+    _normal(batch, 136, seed=1, scale=0.4),
+    _normal(batch, time, 136, seed=2, scale=0.4),
+  )
 
 
 def _made(net, *inputs):
@@ -35,12 +52,15 @@ def _made(net, *inputs):
   return variables, jax.jit(functools.partial(net.apply, variables, train=False))
 
 
-@pytest.mark.parametrize(('net', 'inputs', 'millions'), [
+@pytest.mark.parametrize(
+  ('net', 'inputs', 'millions'),
+  [
     (AtNet(), ((1, 6), (1, 2, 28, 12)), 30.07),
     (VgNet(), ((1, 128, 128, 3), (1, 136), (1, 2, 136)), 58.36),
     # Of the published 21.49: its class holds another 0.59 that nothing uses.
     (RegressionDiscriminator(), ((1, 2, 128, 128, 3), (1, 136)), 20.89),
-])
+  ],
+)
 def test_defaults_have_the_published_size(net, inputs, millions):
   shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
   variables = jax.eval_shape(functools.partial(net.init, train=False), jax.random.key(0), *shapes)
@@ -78,8 +98,10 @@ def test_members_of_at_net_answer_by_themselves_and_in_the_mean():
   variables, apply = _made(net, example, mfcc)
   whole = apply(example, mfcc)
   alone = AtNet(**_SMALL_AT, norm='group', init_stddev=None)
-  answers = [alone.apply({'params': variables['params'][f'member{index}']}, example, mfcc, train=False)['coefficients']
-             for index in range(3)]
+  answers = [
+    alone.apply({'params': variables['params'][f'member{index}']}, example, mfcc, train=False)['coefficients']
+    for index in range(3)
+  ]
   assert np.abs(answers[0] - answers[1]).max() > 1e-3  # they did not start alike
   np.testing.assert_allclose(whole['by_member'], answers, atol=1e-5)
   np.testing.assert_allclose(whole['coefficients'], np.mean(answers, axis=0), atol=1e-5)
@@ -104,17 +126,22 @@ def test_at_net_drops_out_audio_features_in_training_only():
   net = AtNet(**_SMALL_AT, norm='none', dropout_rate=0.5, init_stddev=None)
   variables, apply = _made(net, example, mfcc)
   np.testing.assert_array_equal(apply(example, mfcc)['coefficients'], apply(example, mfcc)['coefficients'])
-  drawn = [net.apply(variables, example, mfcc, train=True, rngs={'dropout': jax.random.key(i)})['coefficients']
-           for i in range(2)]
+  drawn = [
+    net.apply(variables, example, mfcc, train=True, rngs={'dropout': jax.random.key(i)})['coefficients']
+    for i in range(2)
+  ]
   assert np.abs(drawn[0] - drawn[1]).max() > 1e-6
 
 
-@pytest.mark.parametrize('options', [
+@pytest.mark.parametrize(
+  'options',
+  [
     {},
     {'norm': 'group', 'landmark_maps': True, 'skip': True},
     {'norm': 'group', 'landmark_maps': True, 'skip': True, 'upsample_features': (6,)},
     {'norm': 'none', 'attention': False, 'upsample_features': ()},
-])
+  ],
+)
 def test_vg_net_in_windows_equals_the_whole(options):
   inputs = image, example, landmarks = _vg_inputs(batch=2, time=4)
   _, apply = _made(VgNet(**(_SMALL_VG | options)), *inputs)
@@ -137,8 +164,10 @@ def test_frames_are_sharpened_outside_training_only():
   variables, apply = _made(plain, *inputs)
   drawn = apply(*inputs)['video']
   assert np.abs(_made(sharp, *inputs)[1](*inputs)['video'] - drawn).mean() > 0.01
-  trained = [jax.jit(functools.partial(net.apply, train=True, mutable=['batch_stats']))(variables, *inputs)[0]['video']
-             for net in (plain, sharp)]
+  trained = [
+    jax.jit(functools.partial(net.apply, train=True, mutable=['batch_stats']))(variables, *inputs)[0]['video']
+    for net in (plain, sharp)
+  ]
   np.testing.assert_array_equal(*trained)
 
 
@@ -164,8 +193,9 @@ def test_clips_of_a_batch_leak_with_the_published_recurrence_only():
 
 
 def test_discriminator_takes_clips_of_any_length():
-  net = RegressionDiscriminator(features=(4, 4, 8, 8), image_head_features=8, landmark_features=(8, 8),
-                                recurrent_features=8)
+  net = RegressionDiscriminator(
+    features=(4, 4, 8, 8), image_head_features=8, landmark_features=(8, 8), recurrent_features=8
+  )
   example = _normal(2, 136, seed=1)
   _, apply = _made(net, _normal(2, 3, 32, 32, 3), example)
   for time in (3, 5):

@@ -27,8 +27,10 @@ def _convolve(x, kernel, dilation=2):
   height, width = x.shape[1:3]
   x = np.pad(x, ((0, 0), (dilation, dilation), (dilation, dilation), (0, 0)))
   return sum(
-      x[:, i * dilation : i * dilation + height, j * dilation : j * dilation + width] @ kernel[i, j]
-      for i in range(3) for j in range(3))
+    x[:, i * dilation : i * dilation + height, j * dilation : j * dilation + width] @ kernel[i, j]
+    for i in range(3)
+    for j in range(3)
+  )
 
 
 def _sigmoid(x):
@@ -43,8 +45,8 @@ def _gru_loop(params, x, state):
     sums = _convolve(x[:, t], params['input_kernel']) + params['input_bias']
     hidden = _convolve(state, params['hidden_kernel']) + params['hidden_bias']
     reset = _sigmoid(sums[..., :n] + hidden[..., :n])
-    update = _sigmoid(sums[..., n:2 * n] + hidden[..., n:2 * n])
-    new = np.tanh(sums[..., 2 * n:] + reset * hidden[..., 2 * n:])
+    update = _sigmoid(sums[..., n : 2 * n] + hidden[..., n : 2 * n])
+    new = np.tanh(sums[..., 2 * n :] + reset * hidden[..., 2 * n :])
     state = (1 - update) * new + update * state
     states.append(state)
   return np.stack(states, axis=1)
@@ -60,9 +62,11 @@ def test_conv_gru_over_time_is_a_loop_over_the_cell(gru):
 
 def test_conv_gru_of_published_widths_is_a_loop_over_the_cell():
   weights = golden.state_dict('vg_net', 'convGRU')
-  params = {f'{ours}_{kind}': weights[f'convGRU.{theirs}_l0']
-            for ours, side in (('input', 'ih'), ('hidden', 'hh'))
-            for kind, theirs in (('kernel', f'weight_{side}'), ('bias', f'bias_{side}'))}
+  params = {
+    f'{ours}_{kind}': weights[f'convGRU.{theirs}_l0']
+    for ours, side in (('input', 'ih'), ('hidden', 'hh'))
+    for kind, theirs in (('kernel', f'weight_{side}'), ('bias', f'bias_{side}'))
+  }
   params = {name: value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for name, value in params.items()}
   x = np.asarray(_normal(1, 4, 8, 8, 128))
   apply = jax.jit(functools.partial(recurrent.ConvGru(512).apply, {'params': params}))

@@ -18,7 +18,9 @@ def test_sharpened_is_an_unsharp_mask():
   assert np.abs(unsharp.sharpened(video, 9)).max() == 1  # what would be beyond white or black is not
   half = np.zeros((2, 3, 20, 24, 1), np.float32)
   half[..., 12:, :] = 0.5
-  np.testing.assert_allclose(unsharp.sharpened(video, half)[..., 12:, :], unsharp.sharpened(video, 0.5)[..., 12:, :], atol=1e-6)
+  np.testing.assert_allclose(
+    unsharp.sharpened(video, half)[..., 12:, :], unsharp.sharpened(video, 0.5)[..., 12:, :], atol=1e-6
+  )
   np.testing.assert_array_equal(unsharp.sharpened(video, half)[..., :12, :], video[..., :12, :])
 
 

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from data_pipelines.records import landmark_statistics
 from data_pipelines.errors import InputError
+from data_pipelines.records import landmark_statistics
 
 
 def clips(seed, lengths):
   rng = np.random.default_rng(seed)
-  return [(rng.normal(size=(length, 136)).astype(np.float32), rng.normal(size=136).astype(np.float32))
-          for length in lengths]
+  return [
+    (rng.normal(size=(length, 136)).astype(np.float32), rng.normal(size=136).astype(np.float32)) for length in lengths
+  ]
 
 
 def test_sums_give_mean_and_covariance_of_deviations(tmp_path):
@@ -21,8 +22,9 @@ def test_sums_give_mean_and_covariance_of_deviations(tmp_path):
   sums = landmark_statistics.load([tmp_path / '0', tmp_path / '1'])
   deviations = np.concatenate([landmarks - rest for members in sets for landmarks, rest in members]).astype(np.float64)
   assert sums['count'] == 18 and sums['rest_count'] == 3
-  np.testing.assert_allclose(sums['rest_sum'], np.sum([rest for members in sets for _, rest in members], axis=0),
-                             rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    sums['rest_sum'], np.sum([rest for members in sets for _, rest in members], axis=0), rtol=1e-5, atol=1e-6
+  )
   np.testing.assert_allclose(sums['deviation_sum'] / 18, deviations.mean(axis=0), rtol=1e-5, atol=1e-6)
   covariance = sums['deviation_outer'] / 18 - np.outer(sums['deviation_sum'], sums['deviation_sum']) / 18**2
   np.testing.assert_allclose(covariance, np.cov(deviations.T, bias=True), rtol=1e-4, atol=1e-5)

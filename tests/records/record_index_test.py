@@ -3,13 +3,13 @@
 import pathlib
 import shutil
 
+import drawn_clips
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import drawn_clips
-from data_pipelines.records import record_index
 from data_pipelines.errors import InputError
+from data_pipelines.records import record_index
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_record_torn_off_in_the_middle_is_told_by_name(folder):
   (shard,) = record_index.shards(folder, 'train')
   index = record_index.load(folder, 'train')
   content = shard.read_bytes()
-  shard.write_bytes(content[:index.offset[1] + 500] + content[index.offset[1] + 700:])
+  shard.write_bytes(content[: index.offset[1] + 500] + content[index.offset[1] + 700 :])
   with pytest.raises(InputError, match=f'{shard.name} has .* torn at the record of {index.clip_id[1]}; restore'):
     record_index.load(folder, 'train')
 
@@ -57,7 +57,7 @@ def test_bytes_overwritten_in_the_middle_are_told(folder):
   (shard,) = record_index.shards(folder, 'train')
   index = record_index.load(folder, 'train')
   content = bytearray(shard.read_bytes())
-  content[index.offset[1] + 500:index.offset[1] + 1000] = bytes(500)
+  content[index.offset[1] + 500 : index.offset[1] + 1000] = bytes(500)
   shard.write_bytes(content)
   index = record_index.load(folder, 'train')
   assert index.read(0) and index.read(2)

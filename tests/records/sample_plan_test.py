@@ -23,7 +23,7 @@ def test_weights_are_kept_and_each_source_has_its_own_epochs():
   counts = collections.Counter(source for source, _ in drawn)
   assert counts == {0: 3072, 1: 1024}
   records = [record for source, record in drawn if source == 0]
-  assert all(sorted(records[i:i + 3]) == [0, 1, 2] for i in range(0, 3072, 3))
+  assert all(sorted(records[i : i + 3]) == [0, 1, 2] for i in range(0, 3072, 3))
   assert len({record for source, record in drawn[:512] if source == 1}) == 50
 
 

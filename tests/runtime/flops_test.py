@@ -37,8 +37,12 @@ def test_a_scans_body_counts_as_often_as_it_runs_and_a_branch_once():
 
 
 def test_a_mapped_axis_counts_one_device():
-  assert flops.count(lambda x: lax.pmean(x @ x, 'batch'), jax.ShapeDtypeStruct((4, 4), jnp.float32),
-                     axis_sizes=(('batch', 8),)) == 2 * 4**3
+  assert (
+    flops.count(
+      lambda x: lax.pmean(x @ x, 'batch'), jax.ShapeDtypeStruct((4, 4), jnp.float32), axis_sizes=(('batch', 8),)
+    )
+    == 2 * 4**3
+  )
 
 
 def test_the_machine_multiplies():

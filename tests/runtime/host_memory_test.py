@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-_SCRIPT = '''
+_SCRIPT = """
 import resource, sys
 from atvg_jax import host_memory
 import numpy as np
@@ -18,12 +18,14 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
   np.ones(1 << 22)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-'''
+"""
 
 
 def test_memory_that_is_used_again_is_not_cleared_again():
-  faults = [int(subprocess.run([sys.executable, '-c', _SCRIPT, how], capture_output=True, text=True, check=True).stdout)
-            for how in ('keep', 'leave')]
+  faults = [
+    int(subprocess.run([sys.executable, '-c', _SCRIPT, how], capture_output=True, text=True, check=True).stdout)
+    for how in ('keep', 'leave')
+  ]
   if faults[0] < 0:
     pytest.skip('no glibc, or many cores')
   assert faults[0] < faults[1] / 4 or faults[1] < 100  # where huge pages hide it, there is nothing to gain

@@ -19,8 +19,12 @@ def _free_port() -> str:
 def _pair(folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()) -> list[subprocess.Popen]:
   """Two processes of four devices each that share `folder`/shared; `last` are further arguments of the second."""
   common = ('--workdir', str(folder / 'shared'), '--count', '2', '--port', _free_port(), *arguments)
-  return [parallel_workers.start('at', '4', str(folder / f'{index}.npz'), '--index', str(index), *common,
-                              *(last if index else ())) for index in (0, 1)]
+  return [
+    parallel_workers.start(
+      'at', '4', str(folder / f'{index}.npz'), '--index', str(index), *common, *(last if index else ())
+    )
+    for index in (0, 1)
+  ]
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """The same global batch gives the same training, however many devices share it."""
 
-
 import jax
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ from parallel_workers import compare, finish, start
 
 from atvg_jax.runtime import parallel
 from data_pipelines.errors import InputError
+
 
 def test_eight_devices_and_one_train_alike(tmp_path):
   files = [tmp_path / f'{devices}.npz' for devices in (1, 8)]
@@ -22,7 +22,9 @@ def test_batches_are_cut_into_one_part_a_device():
   np.testing.assert_array_equal(np.asarray(placed).reshape(4, 3), batch['x'])
 
 
-@pytest.mark.parametrize('environment, several', [
+@pytest.mark.parametrize(
+  'environment, several',
+  [
     ({}, False),
     ({'JAX_COORDINATOR_ADDRESS': 'host:1234'}, True),
     ({'TPU_WORKER_HOSTNAMES': 'localhost'}, False),
@@ -30,7 +32,8 @@ def test_batches_are_cut_into_one_part_a_device():
     ({'SLURM_NTASKS': '4', 'SLURM_JOB_ID': '1'}, False),  # the batch script itself, before srun
     ({'SLURM_NTASKS': '4', 'SLURM_STEP_NODELIST': 'n[0-3]'}, True),
     ({'SLURM_NTASKS': '1', 'SLURM_STEP_NODELIST': 'n0'}, False),
-])
+  ],
+)
 def test_company_is_seen_in_the_environment(environment, several):
   assert parallel.has_company(environment) == several
 

@@ -48,10 +48,12 @@ def test_what_is_another_program_is_traced(folder, monkeypatch, change):
   assert again == 1 and len(list(folder.glob('program-*'))) == 2
 
 
-@pytest.mark.parametrize('damage', [lambda content: content[:-9], lambda content: b'', lambda content: content[:-1] + b'?'])
+@pytest.mark.parametrize(
+  'damage', [lambda content: content[:-9], lambda content: b'', lambda content: content[:-1] + b'?']
+)
 def test_half_a_file_is_made_anew(folder, damage):
   _traced('net')
-  path, = folder.glob('program-*')
+  (path,) = folder.glob('program-*')
   whole = path.read_bytes()
   path.write_bytes(damage(whole))
   assert _traced('net') == 1

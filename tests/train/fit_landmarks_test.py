@@ -1,14 +1,14 @@
 """The command fits what training fits, says what it found and draws it."""
 
+import drawn_clips
 import numpy as np
 import pytest
+import synthetic
 from PIL import Image
 
-import drawn_clips
-import synthetic
 from atvg_jax import cli
-from atvg_jax.train import fit_landmarks, pictures
 from atvg_jax import landmarks as lm
+from atvg_jax.train import fit_landmarks, pictures
 from data_pipelines.errors import InputError
 
 
@@ -37,8 +37,11 @@ def test_deviations_are_those_of_the_coefficients():
 
 
 def test_bad_options_are_told(tmp_path):
-  for arguments, message in (((['a', 'b'],), 'name a folder with --out'), (([str(tmp_path)],), 'atvg prepare'),
-                             (([str(tmp_path)], None), 'atvg prepare')):
+  for arguments, message in (
+    ((['a', 'b'],), 'name a folder with --out'),
+    (([str(tmp_path)],), 'atvg prepare'),
+    (([str(tmp_path)], None), 'atvg prepare'),
+  ):
     with pytest.raises(InputError, match=message):
       fit_landmarks.run(*arguments)
   with pytest.raises(InputError, match='num-components=0'):

@@ -26,8 +26,9 @@ def curve(workdir: pathlib.Path) -> list[dict[str, float]]:
   return [{name: value for name, value in json.loads(line).items() if not name.startswith('time/')} for line in lines]
 
 
-def run_with_kills(command: list[str], workdir: pathlib.Path, kills: int, environment: dict[str, str],
-                   seconds: float) -> list[str]:
+def run_with_kills(
+  command: list[str], workdir: pathlib.Path, kills: int, environment: dict[str, str], seconds: float
+) -> list[str]:
   """Starts a training over and over, kills it so many times at random moments, then lets it end.
 
   Args:
@@ -42,8 +43,10 @@ def run_with_kills(command: list[str], workdir: pathlib.Path, kills: int, enviro
   for kill in range(kills):
     before = metrics.stat().st_mtime_ns if metrics.exists() else 0
     started = time.time_ns()
-    with (open(workdir.with_suffix('.log'), 'w') as said,
-          subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process):
+    with (
+      open(workdir.with_suffix('.log'), 'w') as said,
+      subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process,
+    ):
       # The first row of this start: opening the file rewrites it, so its size must grow after that.
       size = None
       while process.poll() is None:

@@ -42,11 +42,18 @@ def test_a_run_writes_its_config_numbers_pictures_and_checkpoints(whole_run):
   with open(workdir / 'config.json', encoding='utf-8') as file:
     assert json.load(file)['data']['window'] == 3
   names = {name for row in _curve(workdir) for name in row}
-  assert {'train/g_pixel_loss', 'train/d_real_loss', 'train/g_grad_norm', 'train/learning_rate', 'eval_fake/ssim_mouth',
-          'eval_fake/ssim_mouth_still'} <= names
+  assert {
+    'train/g_pixel_loss',
+    'train/d_real_loss',
+    'train/g_grad_norm',
+    'train/learning_rate',
+    'eval_fake/ssim_mouth',
+    'eval_fake/ssim_mouth_still',
+  } <= names
   assert os.listdir(workdir / 'tensorboard')
   assert sorted(os.listdir(workdir / 'pictures')) == [
-      f'fake_{step:07d}.{kind}' for step in (4, 8) for kind in ('gif', 'png')]
+    f'fake_{step:07d}.{kind}' for step in (4, 8) for kind in ('gif', 'png')
+  ]
   assert 0 < summary['share_of_matmul_peak'] < 1.5
   assert sorted(os.listdir(workdir / 'checkpoints')) == ['4', '8']
   moved = jax.tree.map(lambda ema, params: float(abs(ema - params).max()), state.g_ema_params, state.g_params)
@@ -84,7 +91,8 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
   assert not summary['interrupted']
   _assert_same(state, whole_state)
   assert [row for row in _curve(tmp_path) if 'eval_fake/psnr' in row] == [
-      row for row in _curve(whole_workdir) if 'eval_fake/psnr' in row]
+    row for row in _curve(whole_workdir) if 'eval_fake/psnr' in row
+  ]
   assert _curve(tmp_path)[-1] == _curve(whole_workdir)[-1]
 
 
@@ -124,8 +132,7 @@ def _poisoned(config, start_step):
 def test_a_number_that_is_not_finite_stops_the_run_by_name(tmp_path):
   config = synthetic.config('at_grid', checkpoint_every=1, log_every=4)
   with pytest.raises(NonFiniteLossError, match=r'g_coefficient_loss is nan at step 3 \(clips 2-0, 2-1\)') as caught:
-    loop.train(config, str(tmp_path), **synthetic.arguments(config) | {
-        'batches': lambda step: _poisoned(config, step)})
+    loop.train(config, str(tmp_path), **synthetic.arguments(config) | {'batches': lambda step: _poisoned(config, step)})
   assert 'the last good checkpoint is of step 2' in str(caught.value)
   step, generator = orbax_checkpoints.restore_generator(str(tmp_path))
   assert step == 2
@@ -134,8 +141,9 @@ def test_a_number_that_is_not_finite_stops_the_run_by_name(tmp_path):
 
 def test_a_step_that_is_not_finite_can_be_left_out(tmp_path):
   config = synthetic.config('at_grid', log_every=4, skip_nonfinite=True)
-  state, summary = loop.train(config, str(tmp_path), **synthetic.arguments(config) | {
-      'batches': lambda step: _poisoned(config, step)})
+  state, summary = loop.train(
+    config, str(tmp_path), **synthetic.arguments(config) | {'batches': lambda step: _poisoned(config, step)}
+  )
   assert summary['skipped_steps'] == 1 and summary['step'] == int(state.step) == config.num_steps
   assert [row['train/skipped_steps'] for row in _curve(tmp_path) if 'train/skipped_steps' in row] == [1, 0]
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
@@ -151,7 +159,10 @@ def test_a_best_metric_that_is_none_is_told(tmp_path):
 def test_parameters_are_told_by_part():
   table = loop.parameter_table('generator', {'stem': {'kernel': np.zeros((3, 3))}, 'head': {'bias': np.zeros(1000)}})
   assert [line.split() for line in table.splitlines()] == [
-      ['generator', '1,009', 'parameters'], ['stem', '9', 'parameters'], ['head', '1,000', 'parameters']]
+    ['generator', '1,009', 'parameters'],
+    ['stem', '9', 'parameters'],
+    ['head', '1,000', 'parameters'],
+  ]
 
 
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
@@ -186,7 +197,9 @@ def test_a_workdir_of_another_net_is_refused(whole_run):
 
 
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
-@pytest.mark.parametrize('argv, sentence', [
+@pytest.mark.parametrize(
+  'argv, sentence',
+  [
     ([], 'needs --config'),
     (['--config=configs/at_grid.py'], 'needs --workdir'),
     (['--config=configs/no_such.py', '--workdir={}'], 'no_such'),
@@ -196,7 +209,8 @@ def test_a_workdir_of_another_net_is_refused(whole_run):
     (['--config=configs/at_grid.py', '--wrokdir={}'], 'wrokdir'),
     (['--config=configs/at_grid.py', '--workdir={}', 'extra'], "'extra'"),
     (['--config=configs/at_grid.py', '--workdir={}', "--config.data.dirs=('no/such/folder',)"], 'no/such/folder'),
-])
+  ],
+)
 def test_a_bad_command_line_is_one_sentence(argv, sentence, tmp_path):
   with pytest.raises(InputError) as caught:
     loop.run([flag.replace('{}', str(tmp_path / 'run')) for flag in argv])

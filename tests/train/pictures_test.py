@@ -12,8 +12,13 @@ from data_pipelines import features
 def test_rows_of_frames_stand_in_their_order():
   video = np.zeros((2, 3, 8, 8, 3), np.float32)
   video[:, 1] = -1  # the moment that differs most from the example
-  sample = {'example_image': np.ones((2, 8, 8, 3), np.float32), 'true_video': video, 'video': video + 0.5,
-            'attention': np.full((2, 3, 8, 8, 1), 0.25, np.float32), 'color': np.ones((2, 3, 8, 8, 3), np.float32)}
+  sample = {
+    'example_image': np.ones((2, 8, 8, 3), np.float32),
+    'true_video': video,
+    'video': video + 0.5,
+    'attention': np.full((2, 3, 8, 8, 1), 0.25, np.float32),
+    'color': np.ones((2, 3, 8, 8, 3), np.float32),
+  }
   picture = pictures.render(sample)
   assert picture.shape == (16, 40, 3) and picture.dtype == np.uint8
   assert picture[4, 4::8, 0].tolist() == [255, 0, 64, 64, 255]

@@ -30,8 +30,15 @@ def test_collectives_are_summed_by_their_results():
 
 
 def _program(clips, memory, **fields):
-  values = {'arguments': memory, 'temporaries': 0, 'code': 0, 'operations': 197e12, 'accessed': 819e9,
-            'collective': 0.0, 'seconds': 1.0} | fields
+  values = {
+    'arguments': memory,
+    'temporaries': 0,
+    'code': 0,
+    'operations': 197e12,
+    'accessed': 819e9,
+    'collective': 0.0,
+    'seconds': 1.0,
+  } | fields
   return plan.Program(clips, **values)
 
 
@@ -58,16 +65,20 @@ def test_the_shapes_are_those_of_batches():
     batch = synthetic.batch(0, config)
     del batch[features.CLIP_ID]
     assert {key: (array.shape, array.dtype) for key, array in batch.items()} == {
-        key: (spec.shape, spec.dtype) for key, spec in feed.batch_shapes(config).items()}
+      key: (spec.shape, spec.dtype) for key, spec in feed.batch_shapes(config).items()
+    }
 
 
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
-@pytest.mark.parametrize('argv, sentence', [
+@pytest.mark.parametrize(
+  'argv, sentence',
+  [
     (['--config=configs/at_grid.py'], 'needs --topology'),
     (['--config=configs/at_grid.py', '--topology=v5e'], 'v5e:4x4'),
     (['--config=configs/at_grid.py', '--topology=h100:2x2'], 'h100:2x2'),
     (['--topology=v5e:2x2'], 'needs --config'),
-])
+  ],
+)
 def test_a_bad_plan_is_one_sentence(argv, sentence):
   with pytest.raises(InputError, match=sentence):
     plan.run(argv)
@@ -76,9 +87,22 @@ def test_a_bad_plan_is_one_sentence(argv, sentence):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason='needs the extra tpu')
 def test_the_command_plans_with_a_process_for_each_program():
-  done = subprocess.run([sys.executable, '-m', 'atvg_jax.cli', 'plan', '--config=configs/at_grid.py:smoke',
-                         '--topology=v5e:2x2', '--clips=2'], cwd=pathlib.Path(__file__).resolve().parents[2], check=True,
-                        capture_output=True, text=True, timeout=900)
+  done = subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'atvg_jax.cli',
+      'plan',
+      '--config=configs/at_grid.py:smoke',
+      '--topology=v5e:2x2',
+      '--clips=2',
+    ],
+    cwd=pathlib.Path(__file__).resolve().parents[2],
+    check=True,
+    capture_output=True,
+    text=True,
+    timeout=900,
+  )
   assert '2 clips of 5 frames a device, 8 on 4 devices' in done.stdout
   assert 'by a straight line through 2 and 4' in done.stdout
 
@@ -87,13 +111,21 @@ def test_the_command_plans_with_a_process_for_each_program():
 @pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason='needs the extra tpu')
 def test_the_published_vg_step_fits_into_a_v5e_chip():
   """Eight clips of 16 frames a chip; minutes of compiling, in a process of its own: libtpu stays loaded."""
-  code = ('import json, jax; jax.config.update("jax_platforms", "cpu")\n'
-          'from atvg_jax import plan; from configs import vg_grid\n'
-          'program = plan.Slice("v5e:2x2").compile(vg_grid.get_config().lock(), 8)\n'
-          'print(json.dumps(program._asdict()))')
+  code = (
+    'import json, jax; jax.config.update("jax_platforms", "cpu")\n'
+    'from atvg_jax import plan; from configs import vg_grid\n'
+    'program = plan.Slice("v5e:2x2").compile(vg_grid.get_config().lock(), 8)\n'
+    'print(json.dumps(program._asdict()))'
+  )
   root = pathlib.Path(__file__).resolve().parents[2]
-  done = subprocess.run([sys.executable, '-c', code], env=os.environ | {'PYTHONPATH': str(root)}, check=True,
-                        capture_output=True, text=True, timeout=3600)
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    env=os.environ | {'PYTHONPATH': str(root)},
+    check=True,
+    capture_output=True,
+    text=True,
+    timeout=3600,
+  )
   program = json.loads(done.stdout.splitlines()[-1])
   assert program['arguments'] + program['temporaries'] + program['code'] < 16e9
   assert program['operations'] > 1e12 and program['collective'] > 0.3e9  # gradients of 80 M parameters in float32

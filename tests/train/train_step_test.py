@@ -6,8 +6,8 @@ import pytest
 import synthetic
 
 from atvg_jax.runtime import flops, parallel, rng
-from atvg_jax.train import losses
 from atvg_jax.runtime.parallel import AXIS
+from atvg_jax.train import losses
 from atvg_jax.train.task import SKIPPED, skipping_nonfinite
 from atvg_jax.train.tasks import make_task
 from data_pipelines import features
@@ -36,8 +36,10 @@ def _largest_difference(left, right):
 
 def test_a_batch_in_two_parts_is_the_whole_batch():
   """Nets without batch norm and dropout: the average over parts is the average over clips."""
-  whole, parts = (_step('at_grid', accumulate=parts, data__batch_size=4, optimizer__clip_norm=1.0, model__norm='group')
-                  for parts in (1, 2))
+  whole, parts = (
+    _step('at_grid', accumulate=parts, data__batch_size=4, optimizer__clip_norm=1.0, model__norm='group')
+    for parts in (1, 2)
+  )
   assert parts[4] == pytest.approx(whole[4], rel=1e-5)
   assert _largest_difference(parts[3].g_params, whole[3].g_params) < 1e-6
 
@@ -53,8 +55,9 @@ def test_both_nets_learn_in_parts_and_statistics_go_on_from_part_to_part():
 
 
 def test_at_once_both_learn_against_the_other_as_it_was():
-  published, once = (_step('vg_grid', simultaneous=simultaneous, model__dropout_rate=0.0)
-                     for simultaneous in (False, True))
+  published, once = (
+    _step('vg_grid', simultaneous=simultaneous, model__dropout_rate=0.0) for simultaneous in (False, True)
+  )
   # Without dropout both orders draw the same frames, so D learns the same; G is judged by D before its update.
   for name in ('d_loss', 'd_grad_norm', 'g_pixel_loss'):
     assert once[4][name] == pytest.approx(published[4][name], rel=1e-4), name
@@ -65,19 +68,30 @@ def test_at_once_both_learn_against_the_other_as_it_was():
 
 
 def _judged_by_the_old(step):
-  from atvg_jax.models.discriminator import RegressionDiscriminator
   from atvg_jax.models import make_net
+  from atvg_jax.models.discriminator import RegressionDiscriminator
+
   config, batch, before, _, _ = step
   image = batch['example_image'].astype(np.float32) / 127.5 - 1
 
   @jax.jit
   def logits(g_params, d_params):
     outputs, _ = make_net(config).apply(
-        {'params': g_params, 'batch_stats': before.g_batch_stats}, image, batch['example_landmarks'],
-        batch['landmarks'], train=True, mutable=['batch_stats'], rngs={'dropout': jax.random.key(0)})
+      {'params': g_params, 'batch_stats': before.g_batch_stats},
+      image,
+      batch['example_landmarks'],
+      batch['landmarks'],
+      train=True,
+      mutable=['batch_stats'],
+      rngs={'dropout': jax.random.key(0)},
+    )
     judged, _ = RegressionDiscriminator(**config.discriminator).apply(
-        {'params': d_params, 'batch_stats': before.d_batch_stats}, outputs['video'], batch['example_landmarks'],
-        train=True, mutable=['batch_stats'])
+      {'params': d_params, 'batch_stats': before.d_batch_stats},
+      outputs['video'],
+      batch['example_landmarks'],
+      train=True,
+      mutable=['batch_stats'],
+    )
     return judged['logits']
 
   return float(losses.bce_with_logits(logits(before.g_params, before.d_params), 1.0))

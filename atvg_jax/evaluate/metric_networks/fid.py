@@ -40,8 +40,9 @@ class Inception:
     """Pictures uint8 [N, H, W, 3] → float32 [N, 2048]."""
     missing = -len(images) % _BATCH
     padded = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-    return np.concatenate([np.asarray(self._look(self._arrays, padded[start:start + _BATCH]))
-                           for start in range(0, len(padded), _BATCH)])[:len(images)]
+    return np.concatenate(
+      [np.asarray(self._look(self._arrays, padded[start : start + _BATCH])) for start in range(0, len(padded), _BATCH)]
+    )[: len(images)]
 
 
 class Moments:
@@ -82,7 +83,10 @@ def distance(ours: Moments, true: Moments) -> float:
 
 def pooled_features(weights: layers.StateDict, images: jax.Array) -> jax.Array:
   """[B, 299, 299, 3] in [-1, 1] → [B, 2048]: the mean of the last features over the picture."""
-  def conv(name: str, x: jax.Array, features: int, kernel: int | layers.Pair, stride: int = 1, same: bool = False) -> jax.Array:
+
+  def conv(
+    name: str, x: jax.Array, features: int, kernel: int | layers.Pair, stride: int = 1, same: bool = False
+  ) -> jax.Array:
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = (kernel[0] // 2, kernel[1] // 2) if same else (0, 0)
     x = layers.conv(weights, f'{name}.conv', x, features, kernel, (stride, stride), padding, bias=False)
@@ -98,27 +102,40 @@ def pooled_features(weights: layers.StateDict, images: jax.Array) -> jax.Array:
 
   def block_a(name: str, x: jax.Array, pooled: int) -> jax.Array:
     return join(
-        chain(name, x, ('branch1x1', 64, 1)), chain(name, x, ('branch5x5_1', 48, 1), ('branch5x5_2', 64, 5)),
-        chain(name, x, ('branch3x3dbl_1', 64, 1), ('branch3x3dbl_2', 96, 3), ('branch3x3dbl_3', 96, 3)),
-        chain(name, layers.mean_pool(x), ('branch_pool', pooled, 1)))
+      chain(name, x, ('branch1x1', 64, 1)),
+      chain(name, x, ('branch5x5_1', 48, 1), ('branch5x5_2', 64, 5)),
+      chain(name, x, ('branch3x3dbl_1', 64, 1), ('branch3x3dbl_2', 96, 3), ('branch3x3dbl_3', 96, 3)),
+      chain(name, layers.mean_pool(x), ('branch_pool', pooled, 1)),
+    )
 
   def block_c(name: str, x: jax.Array, inner: int) -> jax.Array:
     wide, high = (1, 7), (7, 1)
     return join(
-        chain(name, x, ('branch1x1', 192, 1)),
-        chain(name, x, ('branch7x7_1', inner, 1), ('branch7x7_2', inner, wide), ('branch7x7_3', 192, high)),
-        chain(name, x, ('branch7x7dbl_1', inner, 1), ('branch7x7dbl_2', inner, high), ('branch7x7dbl_3', inner, wide),
-              ('branch7x7dbl_4', inner, high), ('branch7x7dbl_5', 192, wide)),
-        chain(name, layers.mean_pool(x), ('branch_pool', 192, 1)))
+      chain(name, x, ('branch1x1', 192, 1)),
+      chain(name, x, ('branch7x7_1', inner, 1), ('branch7x7_2', inner, wide), ('branch7x7_3', 192, high)),
+      chain(
+        name,
+        x,
+        ('branch7x7dbl_1', inner, 1),
+        ('branch7x7dbl_2', inner, high),
+        ('branch7x7dbl_3', inner, wide),
+        ('branch7x7dbl_4', inner, high),
+        ('branch7x7dbl_5', 192, wide),
+      ),
+      chain(name, layers.mean_pool(x), ('branch_pool', 192, 1)),
+    )
 
   def block_e(name: str, x: jax.Array, pooled: jax.Array) -> jax.Array:
     single = chain(name, x, ('branch3x3_1', 384, 1))
     double = chain(name, x, ('branch3x3dbl_1', 448, 1), ('branch3x3dbl_2', 384, 3))
     return join(
-        chain(name, x, ('branch1x1', 320, 1)),
-        chain(name, single, ('branch3x3_2a', 384, (1, 3))), chain(name, single, ('branch3x3_2b', 384, (3, 1))),
-        chain(name, double, ('branch3x3dbl_3a', 384, (1, 3))), chain(name, double, ('branch3x3dbl_3b', 384, (3, 1))),
-        chain(name, pooled, ('branch_pool', 192, 1)))
+      chain(name, x, ('branch1x1', 320, 1)),
+      chain(name, single, ('branch3x3_2a', 384, (1, 3))),
+      chain(name, single, ('branch3x3_2b', 384, (3, 1))),
+      chain(name, double, ('branch3x3dbl_3a', 384, (1, 3))),
+      chain(name, double, ('branch3x3dbl_3b', 384, (3, 1))),
+      chain(name, pooled, ('branch_pool', 192, 1)),
+    )
 
   x = conv('Conv2d_1a_3x3', images, 32, 3, 2)
   x = conv('Conv2d_2a_3x3', x, 32, 3)
@@ -128,16 +145,25 @@ def pooled_features(weights: layers.StateDict, images: jax.Array) -> jax.Array:
   for name, pooled in (('Mixed_5b', 32), ('Mixed_5c', 64), ('Mixed_5d', 64)):
     x = block_a(name, x, pooled)
   x = join(
-      conv('Mixed_6a.branch3x3', x, 384, 3, 2),
-      conv('Mixed_6a.branch3x3dbl_3', chain('Mixed_6a', x, ('branch3x3dbl_1', 64, 1), ('branch3x3dbl_2', 96, 3)), 96, 3, 2),
-      layers.max_pool(x, 3, (2, 2)))
+    conv('Mixed_6a.branch3x3', x, 384, 3, 2),
+    conv(
+      'Mixed_6a.branch3x3dbl_3', chain('Mixed_6a', x, ('branch3x3dbl_1', 64, 1), ('branch3x3dbl_2', 96, 3)), 96, 3, 2
+    ),
+    layers.max_pool(x, 3, (2, 2)),
+  )
   for name, inner in (('Mixed_6b', 128), ('Mixed_6c', 160), ('Mixed_6d', 160), ('Mixed_6e', 192)):
     x = block_c(name, x, inner)
   x = join(
-      conv('Mixed_7a.branch3x3_2', chain('Mixed_7a', x, ('branch3x3_1', 192, 1)), 320, 3, 2),
-      conv('Mixed_7a.branch7x7x3_4', chain('Mixed_7a', x, ('branch7x7x3_1', 192, 1), ('branch7x7x3_2', 192, (1, 7)),
-                                           ('branch7x7x3_3', 192, (7, 1))), 192, 3, 2),
-      layers.max_pool(x, 3, (2, 2)))
+    conv('Mixed_7a.branch3x3_2', chain('Mixed_7a', x, ('branch3x3_1', 192, 1)), 320, 3, 2),
+    conv(
+      'Mixed_7a.branch7x7x3_4',
+      chain('Mixed_7a', x, ('branch7x7x3_1', 192, 1), ('branch7x7x3_2', 192, (1, 7)), ('branch7x7x3_3', 192, (7, 1))),
+      192,
+      3,
+      2,
+    ),
+    layers.max_pool(x, 3, (2, 2)),
+  )
   x = block_e('Mixed_7b', x, layers.mean_pool(x))
   x = block_e('Mixed_7c', x, layers.max_pool(x, 3, (1, 1), (1, 1)))
   return jnp.mean(x, axis=(1, 2))

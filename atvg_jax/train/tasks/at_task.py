@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax.metrics import landmark_metrics
 from atvg_jax import landmarks as lm
-from atvg_jax.train import losses, optimizers
 from atvg_jax import models
-from atvg_jax.runtime import rng
+from atvg_jax.metrics import landmark_metrics
 from atvg_jax.models import at_net
+from atvg_jax.runtime import rng
 from atvg_jax.runtime.parallel import AXIS
+from atvg_jax.train import losses, optimizers
 from atvg_jax.train.task import Batch, Task, accumulate, frame_weights
 from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
@@ -35,13 +35,20 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
 
   def init(key: jax.Array) -> TrainState:
     landmarks = jnp.zeros((1, features.LANDMARK_SIZE))
-    batch = {features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)),
-             features.EXAMPLE_LANDMARKS: landmarks, features.REST_LANDMARKS: landmarks}
+    batch = {
+      features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)),
+      features.EXAMPLE_LANDMARKS: landmarks,
+      features.REST_LANDMARKS: landmarks,
+    }
     variables = models.make_net(config).init(key, *_inputs(net, batch, basis), train=False)
     params = variables['params']
     return TrainState(
-        step=jnp.zeros((), jnp.int32), g_params=params, g_batch_stats=variables.get('batch_stats', {}),
-        g_opt_state=optimizer.init(params), g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None)
+      step=jnp.zeros((), jnp.int32),
+      g_params=params,
+      g_batch_stats=variables.get('batch_stats', {}),
+      g_opt_state=optimizer.init(params),
+      g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
+    )
 
   def target(batch: Batch) -> jax.Array:
     rest = batch[features.REST_LANDMARKS][:, None]
@@ -49,8 +56,12 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
 
   def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
     outputs, updates = net.apply(
-        {'params': params, 'batch_stats': batch_stats}, *_inputs(net, batch, basis), train=True,
-        rngs={'dropout': key}, mutable=['batch_stats'])
+      {'params': params, 'batch_stats': batch_stats},
+      *_inputs(net, batch, basis),
+      train=True,
+      rngs={'dropout': key},
+      mutable=['batch_stats'],
+    )
     # Each member by its own error: what they get wrong in ways of their own, their mean gets less wrong.
     predicted, true = outputs.get('by_member', outputs['coefficients']), target(batch)
     terms = {'g_coefficient_loss': losses.coefficient_loss(predicted, true)}
@@ -76,12 +87,17 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     params, opt_state = optimizers.update(optimizer, grads, state.g_opt_state, state.g_params)
     terms['g_grad_norm'] = optax.tree.norm(grads)
     return state.replace(
-        step=state.step + 1, g_params=params, g_batch_stats=batch_stats, g_opt_state=opt_state,
-        g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step)), terms
+      step=state.step + 1,
+      g_params=params,
+      g_batch_stats=batch_stats,
+      g_opt_state=opt_state,
+      g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step),
+    ), terms
 
   def predict(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    outputs = net.apply({'params': state.inference_params, 'batch_stats': state.g_batch_stats},
-                        *_inputs(net, batch, basis), train=False)
+    outputs = net.apply(
+      {'params': state.inference_params, 'batch_stats': state.g_batch_stats}, *_inputs(net, batch, basis), train=False
+    )
     rest = batch[features.REST_LANDMARKS][:, None]
     return outputs['coefficients'], lm.from_coefficients(outputs['coefficients'], rest, basis)
 
@@ -92,16 +108,20 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
     still = jnp.broadcast_to(batch[features.REST_LANDMARKS][:, None], true.shape)
     error = jnp.mean((coefficients - target(batch)) ** 2, axis=-1)
     sums = {
-        'coefficient_loss': (jnp.sum(error * frames), jnp.sum(frames)),
-        'lmd': (jnp.sum(landmark_metrics.lmd(predicted, true) * frames), jnp.sum(frames)),
-        'lmd_still': (jnp.sum(landmark_metrics.lmd(still, true) * frames), jnp.sum(frames)),
-        **_opening(lm.mouth_gap(predicted), lm.mouth_gap(true), frames)}
+      'coefficient_loss': (jnp.sum(error * frames), jnp.sum(frames)),
+      'lmd': (jnp.sum(landmark_metrics.lmd(predicted, true) * frames), jnp.sum(frames)),
+      'lmd_still': (jnp.sum(landmark_metrics.lmd(still, true) * frames), jnp.sum(frames)),
+      **_opening(lm.mouth_gap(predicted), lm.mouth_gap(true), frames),
+    }
     return jax.lax.psum(sums, AXIS)
 
   def sample_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     _, predicted = predict(state, batch)
-    return {'true_landmarks': batch[features.LANDMARKS], 'landmarks': predicted,
-            'frames': frame_weights(batch, predicted.shape[1])}
+    return {
+      'true_landmarks': batch[features.LANDMARKS],
+      'landmarks': predicted,
+      'frames': frame_weights(batch, predicted.shape[1]),
+    }
 
   return Task(init, train_step, eval_step, sample_step)
 
@@ -122,5 +142,7 @@ def _opening(predicted: jax.Array, true: jax.Array, frames: jax.Array) -> dict[s
   deviations = jnp.linalg.norm(predicted, axis=1), jnp.linalg.norm(true, axis=1)
   clips = (deviations[1] > 0).astype(jnp.float32)
   correlation = (predicted * true).sum(axis=1) / jnp.maximum(deviations[0] * deviations[1], 1e-12)
-  return {'opening_correlation': (jnp.sum(correlation * clips), jnp.sum(clips)),
-          'opening_range_ratio': (jnp.sum(deviations[0]), jnp.sum(deviations[1]))}
+  return {
+    'opening_correlation': (jnp.sum(correlation * clips), jnp.sum(clips)),
+    'opening_range_ratio': (jnp.sum(deviations[0]), jnp.sum(deviations[1])),
+  }

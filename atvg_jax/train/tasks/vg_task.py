@@ -12,21 +12,21 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from atvg_jax.train import losses, optimizers
 from atvg_jax import models
 from atvg_jax.metrics import image_metrics
+from atvg_jax.models import discriminator, unsharp, vg_net
 from atvg_jax.runtime import rng
-from atvg_jax.models import unsharp
-from atvg_jax.models import discriminator, vg_net
 from atvg_jax.runtime.parallel import AXIS
+from atvg_jax.train import losses, optimizers
 from atvg_jax.train.task import Batch, Task, accumulate, frame_weights
 from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
 
 
 def _make_discriminator(config: Any, axis_name: str | None = None) -> discriminator.RegressionDiscriminator:
-  return models.build(discriminator.RegressionDiscriminator, config.discriminator, dtype=jnp.dtype(config.dtype),
-                      axis_name=axis_name)
+  return models.build(
+    discriminator.RegressionDiscriminator, config.discriminator, dtype=jnp.dtype(config.dtype), axis_name=axis_name
+  )
 
 
 def _to_float(images: jax.Array) -> jax.Array:
@@ -59,34 +59,41 @@ def make(config: Any, basis: Any = None) -> Task:
   def init(key: jax.Array) -> TrainState:
     size = config.data.image_size
     image, landmarks = jnp.zeros((1, size, size, 3)), jnp.zeros((1, features.LANDMARK_SIZE))
-    batch = {features.EXAMPLE_IMAGE: image, features.EXAMPLE_LANDMARKS: landmarks,
-             features.LANDMARKS: landmarks[:, None],
-             features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS))}
+    batch = {
+      features.EXAMPLE_IMAGE: image,
+      features.EXAMPLE_LANDMARKS: landmarks,
+      features.LANDMARKS: landmarks[:, None],
+      features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)),
+    }
     variables = models.make_net(config).init(key, *_inputs(net, batch), train=False)
     params = variables['params']
     state = TrainState(
-        step=jnp.zeros((), jnp.int32), g_params=params, g_batch_stats=variables.get('batch_stats', {}),
-        g_opt_state=g_optimizer.init(params),
-        g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None)
+      step=jnp.zeros((), jnp.int32),
+      g_params=params,
+      g_batch_stats=variables.get('batch_stats', {}),
+      g_opt_state=g_optimizer.init(params),
+      g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
+    )
     if not adversarial:
       return state
-    d_variables = _make_discriminator(config).init(
-        jax.random.fold_in(key, 1), image[:, None], landmarks, train=False)
+    d_variables = _make_discriminator(config).init(jax.random.fold_in(key, 1), image[:, None], landmarks, train=False)
     return state.replace(
-        d_params=d_variables['params'], d_batch_stats=d_variables.get('batch_stats', {}),
-        d_opt_state=d_optimizer.init(d_variables['params']))
+      d_params=d_variables['params'],
+      d_batch_stats=d_variables.get('batch_stats', {}),
+      d_opt_state=d_optimizer.init(d_variables['params']),
+    )
 
   def generate(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Any]:
     """Frames in training mode → (outputs, batch-norm statistics)."""
     outputs, updates = net.apply(
-        _variables(params, batch_stats), *_inputs(net, batch), train=True, rngs={'dropout': key},
-        mutable=['batch_stats'])
+      _variables(params, batch_stats), *_inputs(net, batch), train=True, rngs={'dropout': key}, mutable=['batch_stats']
+    )
     return outputs, updates.get('batch_stats', {})
 
   def discriminate(params: Any, batch_stats: Any, video: jax.Array, batch: Batch) -> tuple[dict[str, jax.Array], Any]:
     outputs, updates = d_net.apply(
-        _variables(params, batch_stats), video, batch[features.EXAMPLE_LANDMARKS], train=True,
-        mutable=['batch_stats'])
+      _variables(params, batch_stats), video, batch[features.EXAMPLE_LANDMARKS], train=True, mutable=['batch_stats']
+    )
     return outputs, updates.get('batch_stats', {})
 
   def d_loss_fn(d_params: Any, batch_stats: Any, batch: Batch, fake: jax.Array) -> tuple[jax.Array, Any]:
@@ -94,8 +101,9 @@ def make(config: Any, basis: Any = None) -> Task:
     fake_out, batch_stats = discriminate(d_params, batch_stats, fake, batch)
     true = batch[features.LANDMARKS]
     terms = {
-        'd_real_loss': losses.bce_with_logits(real_out['logits'], 1.0),
-        'd_fake_loss': losses.bce_with_logits(fake_out['logits'], 0.0)}
+      'd_real_loss': losses.bce_with_logits(real_out['logits'], 1.0),
+      'd_fake_loss': losses.bce_with_logits(fake_out['logits'], 0.0),
+    }
     total = weights.adversarial * (terms['d_real_loss'] + terms['d_fake_loss'])
     if d_net.regression:
       terms['d_landmark_real_loss'] = losses.landmark_loss(real_out['landmarks'], true)
@@ -165,8 +173,10 @@ def make(config: Any, basis: Any = None) -> Task:
 
   def play(phase: Any, state: TrainState, stream: str, batch: Batch) -> tuple[TrainState, Any, dict[str, jax.Array]]:
     """Runs a phase on all devices → (state with the new statistics, gradients, terms)."""
-    stats, (grads, terms) = jax.lax.pmean(accumulate(
-        partial(phase, state, stream), config.accumulate, (state.g_batch_stats, state.d_batch_stats), batch), AXIS)
+    stats, (grads, terms) = jax.lax.pmean(
+      accumulate(partial(phase, state, stream), config.accumulate, (state.g_batch_stats, state.d_batch_stats), batch),
+      AXIS,
+    )
     return state.replace(g_batch_stats=stats[0], d_batch_stats=stats[1]), grads, terms
 
   def update_d(state: TrainState, grads: Any) -> TrainState:
@@ -185,13 +195,14 @@ def make(config: Any, basis: Any = None) -> Task:
       state, grads, terms = play(g_phase, state, 'g_dropout', batch)
     params, opt_state = optimizers.update(g_optimizer, grads, state.g_opt_state, state.g_params)
     return state.replace(
-        step=state.step + 1, g_params=params, g_opt_state=opt_state,
-        g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step)
+      step=state.step + 1,
+      g_params=params,
+      g_opt_state=opt_state,
+      g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step),
     ), reported | terms | {'g_grad_norm': optax.tree.norm(grads)}
 
   def predict(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-    return net.apply(
-        _variables(state.inference_params, state.g_batch_stats), *_inputs(net, batch), train=False)
+    return net.apply(_variables(state.inference_params, state.g_batch_stats), *_inputs(net, batch), train=False)
 
   def eval_step(state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
     real = batch[features.VIDEO].astype(jnp.float32) / 255
@@ -209,7 +220,11 @@ def make(config: Any, basis: Any = None) -> Task:
 
   def sample_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     outputs = predict(state, batch)
-    return {'example_image': _to_float(batch[features.EXAMPLE_IMAGE]), 'true_video': _to_float(batch[features.VIDEO]),
-            'mfcc': batch[features.MFCC], **{name: outputs[name] for name in ('video', 'attention', 'color')}}
+    return {
+      'example_image': _to_float(batch[features.EXAMPLE_IMAGE]),
+      'true_video': _to_float(batch[features.VIDEO]),
+      'mfcc': batch[features.MFCC],
+      **{name: outputs[name] for name in ('video', 'attention', 'color')},
+    }
 
   return Task(init, train_step, eval_step, sample_step)

@@ -1,7 +1,7 @@
 """TFDS builder of a folder of videos of one's own."""
 
-from data_pipelines.datasets import clip_builder
 from data_pipelines import clip_source
+from data_pipelines.datasets import clip_builder
 from data_pipelines.datasets.clips import clips_source
 
 

@@ -9,16 +9,46 @@ import unicodedata
 from typing import NamedTuple
 
 from data_pipelines import clip_source, features
-from data_pipelines.conversion import cut_video, video_part
 from data_pipelines.clip_source import VideoPart
+from data_pipelines.conversion import cut_video, video_part
 from data_pipelines.errors import InputError
 
 TABLE = 'speakers.csv'
-VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.m2v', '.vob', '.ts', '.mts',
-                  '.m2ts', '.wmv', '.asf', '.flv', '.f4v', '.3gp', '.3g2', '.ogv', '.mxf', '.divx')
+VIDEO_SUFFIXES = (
+  '.mp4',
+  '.m4v',
+  '.mov',
+  '.mkv',
+  '.webm',
+  '.avi',
+  '.mpg',
+  '.mpeg',
+  '.m2v',
+  '.vob',
+  '.ts',
+  '.mts',
+  '.m2ts',
+  '.wmv',
+  '.asf',
+  '.flv',
+  '.f4v',
+  '.3gp',
+  '.3g2',
+  '.ogv',
+  '.mxf',
+  '.divx',
+)
 # How files of moving pictures begin: (offset, bytes).
-_MAGIC = ((4, b'ftyp'), (4, b'moov'), (0, b'\x1a\x45\xdf\xa3'), (8, b'AVI '), (0, b'\x00\x00\x01\xba'),
-          (0, b'\x00\x00\x01\xb3'), (0, b'FLV\x01'), (0, b'\x30\x26\xb2\x75\x8e\x66\xcf\x11'))
+_MAGIC = (
+  (4, b'ftyp'),
+  (4, b'moov'),
+  (0, b'\x1a\x45\xdf\xa3'),
+  (8, b'AVI '),
+  (0, b'\x00\x00\x01\xba'),
+  (0, b'\x00\x00\x01\xb3'),
+  (0, b'FLV\x01'),
+  (0, b'\x30\x26\xb2\x75\x8e\x66\xcf\x11'),
+)
 _SOUND_BRANDS = (b'M4A ', b'M4B ')
 _SMALL = 300_000  # bytes: shorter files are one part, and are not opened to learn their length
 _MAX_NAME = 80  # bytes of a clip's name that come from its file's name
@@ -63,8 +93,9 @@ def list_clips(source: str, all_faces: bool = False) -> list[VideoPart]:
     listed = {_key(path, root) for path in paths}
     paths += [root / name for name in table if name not in listed]  # so that the report says they are missing
   if not paths:
-    raise InputError(f'{source} holds no video: expected one folder for each speaker, with files such as '
-                     'anna/interview.mp4.')
+    raise InputError(
+      f'{source} holds no video: expected one folder for each speaker, with files such as anna/interview.mp4.'
+    )
   rows = {path: _row(path, root, table) for path in sorted(paths)}
   speakers = {row.speaker for row in rows.values() if row.speaker}
   by_speaker = len(speakers) > 1 or any(row.split for row in rows.values())
@@ -78,7 +109,8 @@ def list_clips(source: str, all_faces: bool = False) -> list[VideoPart]:
   parts, names, seen = [], set(), {}
   for path, row in rows.items():
     split = told.get(row.speaker) or (
-        clip_source.VALIDATION if (row.speaker if by_speaker else str(path)) in held_out else clip_source.TRAIN)
+      clip_source.VALIDATION if (row.speaker if by_speaker else str(path)) in held_out else clip_source.TRAIN
+    )
     name = _unique(f'{clip_source.safe_name(row.speaker) or "unknown"}_{_name(path, root, row.speaker)}', path, names)
     part = VideoPart(name, row.speaker, split, str(path), row.sound_advance, all_faces=all_faces)
     real = os.path.realpath(path)
@@ -119,8 +151,11 @@ def _videos(root: pathlib.Path) -> list[pathlib.Path]:
     here = [pathlib.Path(folder, name) for name in files if not name.startswith('.')]
     found += [path for path in here if _is_video(path)]
     # A folder that is called like a video and is empty is somebody's mistake.
-    found += [pathlib.Path(folder, name) for name in folders
-              if name.lower().endswith(VIDEO_SUFFIXES) and not any(pathlib.Path(folder, name).iterdir())]
+    found += [
+      pathlib.Path(folder, name)
+      for name in folders
+      if name.lower().endswith(VIDEO_SUFFIXES) and not any(pathlib.Path(folder, name).iterdir())
+    ]
   return found
 
 
@@ -134,7 +169,7 @@ def _is_video(path: pathlib.Path) -> bool:
       head = file.read(16)
   except OSError:
     return False
-  return any(head[at:at + len(magic)] == magic for at, magic in _MAGIC) and head[8:12] not in _SOUND_BRANDS
+  return any(head[at : at + len(magic)] == magic for at, magic in _MAGIC) and head[8:12] not in _SOUND_BRANDS
 
 
 def _read_table(path: pathlib.Path) -> dict[str, _Row]:
@@ -147,8 +182,9 @@ def _read_table(path: pathlib.Path) -> dict[str, _Row]:
     raise InputError(f'{path} cannot be read as UTF-8 text: save it as such.') from error
   reader = csv.DictReader(lines)
   if not {'path', 'speaker'} <= set(reader.fieldnames or ()):
-    raise InputError(f'{path} has the columns {reader.fieldnames}: expected path,speaker and if wanted '
-                     'split,sound_advance.')
+    raise InputError(
+      f'{path} has the columns {reader.fieldnames}: expected path,speaker and if wanted split,sound_advance.'
+    )
   for number, line in enumerate(reader, 2):
     name, speaker, split = ((line.get(column) or '').strip() for column in ('path', 'speaker', 'split'))
     if not name:
@@ -156,13 +192,16 @@ def _read_table(path: pathlib.Path) -> dict[str, _Row]:
     if split and split not in clip_source.SPLITS:
       raise InputError(f'{path}, line {number}: there is no split {split!r}, use {", ".join(clip_source.SPLITS)}.')
     if split and splits.setdefault(speaker, split) != split:
-      raise InputError(f'{path}, line {number}: the speaker {speaker} is in {splits[speaker]} and in {split}; the split '
-                       'is by speaker, so put all videos of a speaker into one.')
+      raise InputError(
+        f'{path}, line {number}: the speaker {speaker} is in {splits[speaker]} and in {split}; the split '
+        'is by speaker, so put all videos of a speaker into one.'
+      )
     try:
       advance = float(line.get('sound_advance') or 0)
     except ValueError:
-      raise InputError(f'{path}, line {number}: sound_advance is {line["sound_advance"]!r}, where seconds are '
-                       'needed.') from None
+      raise InputError(
+        f'{path}, line {number}: sound_advance is {line["sound_advance"]!r}, where seconds are needed.'
+      ) from None
     table[unicodedata.normalize('NFC', os.path.normpath(name))] = _Row(speaker, split, advance)
   return table
 

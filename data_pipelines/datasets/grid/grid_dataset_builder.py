@@ -1,7 +1,7 @@
 """TFDS builder of GRID."""
 
-from data_pipelines.datasets import clip_builder
 from data_pipelines import clip_source
+from data_pipelines.datasets import clip_builder
 from data_pipelines.datasets.grid import grid_source
 
 

@@ -35,8 +35,12 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
     raise InputError(f'{source} is not a folder: give the one that holds LRW (ABOUT/train/ABOUT_00001.mp4, ...).')
   if (root / 'lipread_mp4').is_dir():
     root = root / 'lipread_mp4'
-  clips = [clip for word in sorted(path.name for path in root.iterdir() if path.is_dir())
-           for folder in SPLIT_OF_FOLDER for clip in _clips(root, word, folder)]
+  clips = [
+    clip
+    for word in sorted(path.name for path in root.iterdir() if path.is_dir())
+    for folder in SPLIT_OF_FOLDER
+    for clip in _clips(root, word, folder)
+  ]
   if not clips:
     raise InputError(f'{source} holds no LRW clip: expected files such as ABOUT/train/ABOUT_00001.mp4.')
   return clips
@@ -45,7 +49,9 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
 def _clips(root: pathlib.Path, word: str, folder: str) -> list[clip_source.ClipSource]:
   place = root / word / folder
   try:
-    names = {name for name in os.listdir(place) if name.startswith(f'{word}_')}  # half a million files: list, do not stat
+    names = {
+      name for name in os.listdir(place) if name.startswith(f'{word}_')
+    }  # half a million files: list, do not stat
   except (FileNotFoundError, NotADirectoryError):
     return []
   clips = []

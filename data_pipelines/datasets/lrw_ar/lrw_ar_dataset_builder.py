@@ -1,7 +1,7 @@
 """TFDS builder of LRW-AR."""
 
-from data_pipelines.datasets import clip_builder
 from data_pipelines import clip_source
+from data_pipelines.datasets import clip_builder
 from data_pipelines.datasets.lrw_ar import lrw_ar_source
 
 

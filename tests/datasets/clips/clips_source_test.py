@@ -2,9 +2,9 @@
 
 import os
 
+import drawn_clips
 import pytest
 
-import drawn_clips
 from data_pipelines import clip_source
 from data_pipelines.conversion import cut_video
 from data_pipelines.datasets.clips import clips_source
@@ -40,22 +40,31 @@ def test_of_one_speaker_files_are_held_out(tmp_path):
 def test_a_table_says_who_speaks_and_in_which_split(tmp_path):
   touch(tmp_path, 'a.mp4', 'b/c.mp4', 'é.mp4', 'nobody.mp4')
   (tmp_path / 'speakers.csv').write_text(
-      'path,speaker,split,sound_advance\na.mp4,Anna,test,0.06\n./b/c.mp4,Bert,,\ne\u0301.mp4,Carl,validation,\n'
-      'gone.mp4,Bert,,\n', encoding='utf-8-sig')
+    'path,speaker,split,sound_advance\na.mp4,Anna,test,0.06\n./b/c.mp4,Bert,,\ne\u0301.mp4,Carl,validation,\n'
+    'gone.mp4,Bert,,\n',
+    encoding='utf-8-sig',
+  )
   parts = {os.path.relpath(part.path, tmp_path): part for part in listed(tmp_path)}
   assert {name: (part.speaker, part.split) for name, part in parts.items()} == {
-      'a.mp4': ('Anna', 'test'), 'b/c.mp4': ('Bert', 'train'), 'é.mp4': ('Carl', 'validation'),
-      'gone.mp4': ('Bert', 'train'), 'nobody.mp4': ('', 'train')}
+    'a.mp4': ('Anna', 'test'),
+    'b/c.mp4': ('Bert', 'train'),
+    'é.mp4': ('Carl', 'validation'),
+    'gone.mp4': ('Bert', 'train'),
+    'nobody.mp4': ('', 'train'),
+  }
   assert parts['a.mp4'].sound_advance == 0.06
 
 
-@pytest.mark.parametrize('table, message', [
+@pytest.mark.parametrize(
+  'table, message',
+  [
     ('file,speaker\na.mp4,Anna\n', 'has the columns'),
     ('path,speaker,split\na.mp4,Anna,dev\n', "line 2: there is no split 'dev'"),
     ('path,speaker,split\na.mp4,Anna,train\nb.mp4,Anna,test\n', 'line 3: the speaker Anna is in train and in test'),
     ('path,speaker,sound_advance\na.mp4,Anna,late\n', "line 2: sound_advance is 'late'"),
     (b'path,speaker\n\xff,Anna\n', 'UTF-8'),
-])
+  ],
+)
 def test_bad_tables_are_told(tmp_path, table, message):
   touch(tmp_path, 'a.mp4', 'b.mp4')
   (tmp_path / 'speakers.csv').write_bytes(table if isinstance(table, bytes) else table.encode())
@@ -97,7 +106,11 @@ def test_long_videos_come_in_parts(tmp_path, monkeypatch):
   for source in (tmp_path, tmp_path / 'anna' / 'a.mp4'):
     parts = listed(source)
     assert [(part.first, part.end, part.split) for part in parts] == [
-        (0, 20, 'train'), (20, 40, 'train'), (40, 60, 'train'), (60, None, 'validation')]
+      (0, 20, 'train'),
+      (20, 40, 'train'),
+      (40, 60, 'train'),
+      (60, None, 'validation'),
+    ]
     assert {(part.clip_id, part.speaker) for part in parts} == {('anna_a', 'anna')}
 
 

@@ -4,24 +4,28 @@ import pathlib
 
 import pytest
 
-from data_pipelines.errors import InputError
 from data_pipelines.datasets.grid import grid_source
+from data_pipelines.errors import InputError
 
 
 def touch(root: pathlib.Path, *names: str) -> pathlib.Path:
   for name in names:
     (root / name).parent.mkdir(parents=True, exist_ok=True)
-    (root / name).write_text('0 17750 sil\n17750 22500 bin\n22500 23750 sp\n23750 27000 blue\n'
-                             if name.endswith('.align') else 'video')
+    (root / name).write_text(
+      '0 17750 sil\n17750 22500 bin\n22500 23750 sp\n23750 27000 blue\n' if name.endswith('.align') else 'video'
+    )
   return root
 
 
-@pytest.mark.parametrize('folder, videos', [
+@pytest.mark.parametrize(
+  'folder, videos',
+  [
     ('corpus', ['s1/video/bbaf2n.mpg', 's2/video/bbaf2n.mpg']),
     ('corpus', ['s1/video/mpg_6000/bbaf2n.mpg', 's2/video/mpg_6000/bbaf2n.mpg']),
     ('corpus', ['s1/bbaf2n.mpg', 's2/bbaf2n.mpg']),
     ('corpus', ['video/s1/bbaf2n.mpg', 'video/s2/bbaf2n.mpg']),
-])
+  ],
+)
 def test_several_speakers_are_split_by_speaker(tmp_path, folder, videos):
   clips = grid_source.list_clips(str(touch(tmp_path / folder, *videos)))
   assert [(clip.clip_id, clip.speaker) for clip in clips] == [('s1_bbaf2n', 's1'), ('s2_bbaf2n', 's2')]

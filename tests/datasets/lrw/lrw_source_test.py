@@ -3,8 +3,8 @@
 import pytest
 
 from data_pipelines import clip_source
-from data_pipelines.errors import InputError
 from data_pipelines.datasets.lrw import lrw_source
+from data_pipelines.errors import InputError
 
 TEXT = 'Disk reference: 6\nChannel: BBC One\nDuration: 0.36 seconds\n'
 
@@ -18,12 +18,21 @@ def write(root, *names, text=TEXT):
 
 @pytest.mark.parametrize('above', ['', 'lipread_mp4/'])
 def test_splits_and_words_are_the_corpus_own(tmp_path, above):
-  write(tmp_path, *(f'{above}{word}/{split}/{word}_00001{ending}' for word in ('ABOUT', 'YEARS')
-                    for split in ('train', 'val', 'test') for ending in ('.mp4', '.txt')))
+  write(
+    tmp_path,
+    *(
+      f'{above}{word}/{split}/{word}_00001{ending}'
+      for word in ('ABOUT', 'YEARS')
+      for split in ('train', 'val', 'test')
+      for ending in ('.mp4', '.txt')
+    ),
+  )
   clips = lrw_source.list_clips(str(tmp_path))
   assert [(clip.clip_id, clip.split, clip.words) for clip in clips[:3]] == [
-      ('train_ABOUT-00001', 'train', ('ABOUT',)), ('val_ABOUT-00001', 'validation', ('ABOUT',)),
-      ('test_ABOUT-00001', 'test', ('ABOUT',))]
+    ('train_ABOUT-00001', 'train', ('ABOUT',)),
+    ('val_ABOUT-00001', 'validation', ('ABOUT',)),
+    ('test_ABOUT-00001', 'test', ('ABOUT',)),
+  ]
   assert len(clips) == 6 == len({clip.clip_id for clip in clips})
   assert {clip.speaker for clip in clips} == {clip_source.UNKNOWN_SPEAKER}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from data_pipelines.errors import InputError
 from data_pipelines.datasets.lrw_ar import lrw_ar_source
+from data_pipelines.errors import InputError
 
 
 @pytest.fixture
@@ -20,7 +20,11 @@ def root(tmp_path):
 def test_clips_are_split_by_speaker(root):
   clips = {clip.clip_id: clip for clip in lrw_ar_source.list_clips(str(root))}
   assert {name: clip.split for name, clip in clips.items() if clip.speaker} == {
-      'c01_00001': 'train', 'c18_00002': 'validation', 'c01_00003': 'train', 'c02_00004': 'train'}
+    'c01_00001': 'train',
+    'c18_00002': 'validation',
+    'c01_00003': 'train',
+    'c02_00004': 'train',
+  }
   assert clips['c18_00002'].words == ('قال', 'إن')
   assert clips['c01_00001'].words == ()
   assert all(clip.sound_advance == 0.06 for clip in clips.values())

@@ -5,12 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from data_pipelines.faces import face_alignment
-from atvg_jax.generate.effects import blinks
 from atvg_jax.generate import demo
+from atvg_jax.generate.effects import blinks
 from atvg_jax.generate.portrait import find_face
-from data_pipelines.faces import face_landmarker
 from data_pipelines import features
+from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines.media import video_reader
 
 
@@ -28,8 +27,11 @@ def points(picture):
 def _blinks(closed):
   """(first frame, number of frames, farthest) of every blink."""
   runs = itertools.groupby(enumerate(closed), lambda item: item[1] > 0)
-  return [(run[0][0], len(run), max(share for _, share in run)) for shut, run in
-          ((shut, list(run)) for shut, run in runs) if shut]
+  return [
+    (run[0][0], len(run), max(share for _, share in run))
+    for shut, run in ((shut, list(run)) for shut, run in runs)
+    if shut
+  ]
 
 
 @pytest.mark.parametrize('seed', [0, 1])
@@ -42,7 +44,7 @@ def test_blinks_come_as_they_do_in_people(seed):
   seconds = np.diff(starts) / features.FPS
   assert 1.9 < seconds.min() < 2.6 and 5.4 < seconds.max() < 6.1
   first, count = int(starts[0]), int(lengths[0])
-  assert np.argmax(closed[first:first + count]) < count / 2  # eyes shut faster than they open
+  assert np.argmax(closed[first : first + count]) < count / 2  # eyes shut faster than they open
 
 
 def test_seeds_blink_at_other_times():
@@ -92,7 +94,7 @@ def test_closed_eyes_are_seen_as_closed(picture, points, turn):
 
 def test_only_around_the_eyes_pixels_change(picture, points):
   for share in (0.3, 1):
-    frame, = blinks.blinking([picture], points, [share])
+    (frame,) = blinks.blinking([picture], points, [share])
     changed = (frame != picture).any(axis=-1)
     rows, columns = np.nonzero(changed)
     eyes, brows = points[features.EYES], points[features.BROWS]
@@ -116,12 +118,12 @@ def test_what_cannot_blink_stays_as_it_is(picture, points):
   shut = points.copy()
   shut[[37, 38, 43, 44]] = 0.2 * shut[[37, 38, 43, 44]] + 0.8 * shut[[41, 40, 47, 46]]
   for where in (turned, shut, points - (5000, 0), np.zeros((68, 2))):
-    frame, = blinks.blinking([picture], where, [1])
+    (frame,) = blinks.blinking([picture], where, [1])
     assert (frame == picture).all()
 
 
 def test_eyes_at_the_picture_s_edge_do_no_harm(picture, points):
-  cut = picture[int(points[features.EYES, 1].mean()):, int(points[features.RIGHT_EYE, 0].mean()):]
+  cut = picture[int(points[features.EYES, 1].mean()) :, int(points[features.RIGHT_EYE, 0].mean()) :]
   shift = (int(points[features.RIGHT_EYE, 0].mean()), int(points[features.EYES, 1].mean()))
-  frame, = blinks.blinking([cut], points - shift, [1])
+  (frame,) = blinks.blinking([cut], points - shift, [1])
   assert frame.shape == cut.shape and (frame != cut).any()

@@ -5,13 +5,13 @@ import wave
 
 import numpy as np
 import pytest
+import random_nets
 
-from data_pipelines.faces import face_alignment
 from atvg_jax.generate import demo, video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.portrait import find_face
+from data_pipelines.faces import face_alignment
 from data_pipelines.media import video_reader
-import random_nets
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,10 @@ def test_the_face_moves_and_the_corners_do_not(picture, portrait):
   assert np.abs(moved[0].astype(int) - picture[0]).max() <= 3  # the picture's own border
   before, after = (find_face(image).matrix for image in (picture, moved))
   centre = np.array([[64.0, 60.0]])
-  places = [face_alignment.apply(portrait.matrix, face_alignment.apply(face_alignment.invert(matrix), centre)) for matrix in (before, after)]
+  places = [
+    face_alignment.apply(portrait.matrix, face_alignment.apply(face_alignment.invert(matrix), centre))
+    for matrix in (before, after)
+  ]
   np.testing.assert_allclose(places[1] - places[0], [(2, 1)], atol=0.7)
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines.faces import face_alignment
 from atvg_jax.generate import demo
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate.portrait import find_face
 from data_pipelines import features
+from data_pipelines.faces import face_alignment
 from data_pipelines.media import video_reader
 
 
@@ -65,11 +65,11 @@ def test_the_lips_move_with_the_landmarks_and_the_net_fills_the_mouth(picture):
   assert middle[1] > middle[0] + 50 and middle[1] > middle[2] + 50
   # Below the lower lip is what was there before ten pixels higher.
   x, y = points[57].astype(int)
-  now = crop[y + 9:y + 14, x - 6:x + 7]
-  moved, unmoved = (before[y + shift:y + shift + 5, x - 6:x + 7] for shift in (-1, 9))
+  now = crop[y + 9 : y + 14, x - 6 : x + 7]
+  moved, unmoved = (before[y + shift : y + shift + 5, x - 6 : x + 7] for shift in (-1, 9))
   assert np.abs(now - moved).mean() < np.abs(now - unmoved).mean() / 2
   # Eyes and brows are the picture's.
-  assert (np.abs(crop - before)[:int(points[features.EYES, 1].max())] <= 1).all()
+  assert (np.abs(crop - before)[: int(points[features.EYES, 1].max())] <= 1).all()
 
 
 def test_faces_at_the_edge_of_a_picture(picture):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from atvg_jax.metrics import landmark_metrics
 from atvg_jax import landmarks, models
+from atvg_jax.metrics import landmark_metrics
 from atvg_jax.runtime import parallel, rng
 from atvg_jax.train.tasks import at_task
 from data_pipelines import features
@@ -28,7 +28,8 @@ def _answered(config, scale=1):
   example = landmarks.to_coefficients(batch['example_landmarks'], batch['rest_landmarks'], basis)
   variables = {'params': state.g_params, 'batch_stats': state.g_batch_stats}
   outputs, _ = jax.jit(lambda *inputs: net.apply(*inputs, train=True, mutable=['batch_stats']))(
-      variables, example, batch['mfcc'])
+    variables, example, batch['mfcc']
+  )
   true = landmarks.to_coefficients(batch['landmarks'], batch['rest_landmarks'][:, None], basis)
   return task, state, batch, basis, outputs, true
 
@@ -43,7 +44,7 @@ def test_the_loss_is_the_error_of_the_coefficients_of_their_change_and_of_the_po
   config = synthetic.config('at_grid', loss__velocity=0.5, loss__distance=0.25)
   task, state, batch, basis, outputs, true = _answered(config)
   error = np.asarray(outputs['coefficients']) - true
-  position, velocity = np.mean(error ** 2), np.mean(np.diff(error, axis=1) ** 2)
+  position, velocity = np.mean(error**2), np.mean(np.diff(error, axis=1) ** 2)
   rest = batch['rest_landmarks'][:, None]
   predicted = landmarks.from_coefficients(np.asarray(outputs['coefficients']), rest, basis)
   off = (predicted - batch['landmarks']).reshape(2, -1, 68, 2)[:, :, 48:] * 64
