@@ -24,8 +24,8 @@ _FLOORS = {
     {'cli', '__main__', 'batch'},
   ),
   'data_pipelines': (
-    {'errors', 'features'},
-    {'clip_source', 'media'},
+    {'atomic_files', 'errors', 'features'},
+    {'clip_source', 'media', 'work_shards'},
     {'faces'},
     {'records', 'augmentation'},
     {'conversion'},
@@ -69,8 +69,10 @@ def test_data_pipelines_know_no_jax():
 @pytest.mark.parametrize(
   'name',
   [
+    'atomic_files',
     'features',
     'errors',
+    'work_shards',
     'media/audio',
     'media/audio_stream',
     'media/video_reader',
