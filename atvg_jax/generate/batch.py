@@ -18,6 +18,7 @@ from tqdm import tqdm
 from atvg_jax.generate import side_outputs
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.video_maker import PIPE, Job, Maker
+from data_pipelines import atomic_files
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_writer
 
@@ -111,7 +112,7 @@ def _make(maker: Maker, item: Item) -> Row:
   try:
     os.makedirs(os.path.dirname(item.job.out), exist_ok=True)
     for path in (item.job.out, *side_outputs.paths(item.job.out, item.job.save)):
-      video_writer.remove_leftovers(path)
+      atomic_files.remove_leftovers(path)
   except (OSError, ValueError) as error:
     raise InputError(f'no folder can be made for {item.output}: {error}') from error
   start = time.perf_counter()

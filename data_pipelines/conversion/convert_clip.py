@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import features
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.clip_source import ClipSource
 from data_pipelines.conversion import record_facts
 from data_pipelines.errors import InputError
@@ -249,7 +250,7 @@ def convert_to_file(task: StagingTask) -> None:
 
 
 def save(result: Record | Rejection, path: str) -> None:
-  """Writes a staged file under a temporary name, then renames it."""
+  """Writes a staged file, whole or not at all."""
   if isinstance(result, Rejection):
     arrays, header = {}, {'rejection': list(result)}
   else:
@@ -261,10 +262,8 @@ def save(result: Record | Rejection, path: str) -> None:
     texts = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
     header = {'fields': texts, 'facts': result.facts}
   arrays['header'] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-  temporary = f'{path}.{os.getpid()}.tmp'
-  with open(temporary, 'wb') as file:
+  with atomic_write(path, 'wb') as file:
     np.savez(file, allow_pickle=False, **arrays)
-  os.replace(temporary, path)
 
 
 def load(path: str | os.PathLike, keys: Sequence[str] | None = None) -> Record | Rejection:

@@ -2,7 +2,6 @@
 
 import contextlib
 import fractions
-import glob
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Any, BinaryIO, Self
 import av
 import numpy as np
 
-from data_pipelines import features
+from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
@@ -71,11 +70,10 @@ class VideoWriter:
       target, form, stream = _Bytes(path), 'mp4', True
     else:
       check_name(self.path)
-      folder, name = os.path.split(os.path.abspath(self.path))
-      form = _FORMATS.get(os.path.splitext(name)[1].lower(), 'mp4')
+      form = _FORMATS.get(os.path.splitext(self.path)[1].lower(), 'mp4')
       target = os.path.abspath(self.path)  # a name such as tcp:a.mp4 is no address
       if not stream:
-        target = self._temporary = os.path.join(folder, f'.{os.getpid()}.{name}')
+        target = self._temporary = atomic_files.temporary_path(self.path)
     options = _STREAMING[form] | {'flush_packets': '1'} if stream else {'movflags': 'faststart'}
     if form == 'matroska' and not stream:
       options = {}
@@ -182,14 +180,6 @@ def check_name(path: str) -> None:
     raise InputError(f'{path} is a directory, where the name of a video file is needed.')
   if not os.path.isdir(folder):
     raise InputError(f'{folder} does not exist: make the folder first.')
-
-
-def remove_leftovers(path: str) -> None:
-  """Removes what a process that was killed while it wrote `path` left beside it. Nobody else may be writing it."""
-  folder, name = os.path.split(os.path.abspath(path))
-  for left in glob.glob(os.path.join(glob.escape(folder), f'.[0-9]*.{glob.escape(name)}')):
-    with contextlib.suppress(OSError):
-      os.remove(left)
 
 
 class _Pieces:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from data_pipelines import features
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 
 FILE_NAME = 'landmark_statistics.npz'
@@ -47,11 +48,8 @@ def accumulate(clips: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.n
 
 def save(sums: dict[str, np.ndarray], folder: str | os.PathLike) -> None:
   """Writes the sums of one data set into its folder."""
-  path = pathlib.Path(folder) / FILE_NAME
-  temporary = path.with_name(f'.{path.name}.tmp')
-  with temporary.open('wb') as file:
+  with atomic_write(pathlib.Path(folder) / FILE_NAME, 'wb') as file:
     np.savez(file, allow_pickle=False, **sums)
-  os.replace(temporary, path)
 
 
 def load(folders: Sequence[str | os.PathLike]) -> dict[str, np.ndarray]:

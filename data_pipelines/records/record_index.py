@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines import clip_source, features
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 
 _HEADER = struct.Struct('<QI')  # length of the record, checksum of the length
@@ -126,11 +127,8 @@ def build(folder: str | os.PathLike, split: str) -> RecordIndex:
 def save(index: RecordIndex, split: str) -> None:
   """Writes the index into its data set's folder."""
   arrays = {name: value for name, value in index._asdict().items() if name not in ('folder', 'shards')}
-  path = index.folder / file_name(split)
-  temporary = path.with_name(f'.{path.name}.tmp')
-  with temporary.open('wb') as file:
+  with atomic_write(index.folder / file_name(split), 'wb') as file:
     np.savez(file, allow_pickle=False, shards=np.array(index.shards, np.str_), **arrays)
-  os.replace(temporary, path)
 
 
 def load(folder: str | os.PathLike, split: str) -> RecordIndex:
