@@ -195,7 +195,7 @@ def _run_all(configs: dict[Run, Any], rows: Sequence[Row], asked: flags.FlagValu
 def _check_same(result: dict[str, Any], config: Any, run: Run) -> None:
   """Raises InputError where a finished row was trained by another config."""
   wanted = json.loads(json.dumps(run_config.plain(config)))
-  differing = run_config.differences(wanted, result['config'], 'config')
+  differing = run_config.differences(wanted, run_config.upgrade(result['config']), 'config')
   if differing:
     raise InputError(
       f'{run.folder} is finished, but with another {", ".join(sorted(differing))}: use another '

@@ -21,7 +21,7 @@ def plain(config: Any) -> dict[str, Any]:
   return config.to_dict() if isinstance(config, config_dict.ConfigDict) else dict(config)
 
 
-def claim(config: Any, workdir: str) -> None:
+def init_workdir(config: Any, workdir: str) -> None:
   """Makes the workdir this run's: writes config.json, or checks that what is there fits.
 
   Raises:
@@ -74,13 +74,30 @@ def differences(left: Any, right: Any, name: str) -> list[str]:
 
 
 def load(workdir: str) -> dict[str, Any]:
-  """config.json of a workdir as a dict, lists as tuples; raises InputError where there is none."""
+  """config.json of a workdir as `upgrade` returns it, lists as tuples; raises InputError where there is none."""
   path = os.path.join(workdir, CONFIG_FILE)
   try:
     with open(path, encoding='utf-8') as file:
-      return tupled(json.load(file))
+      return upgrade(tupled(json.load(file)))
   except (OSError, json.JSONDecodeError) as error:
     raise InputError(f'{workdir} is no training workdir: its {CONFIG_FILE} cannot be read ({error})') from error
+
+
+def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The config of a run of an earlier version, in the form that this version writes.
+
+  Every config that was stored passes through here when it is read: config.json of a workdir, the metadata of packed
+  weights, results of a sweep. The oldest form that is read is that of version 0.1.0. A field that moves or changes its
+  name is moved here, and nowhere else is an old name known; a field that is new gets the value with which the run goes
+  on as it began. What is in today's form already comes back as it is.
+
+  Args:
+    config: plain values (`plain`), lists as tuples (`tupled`); left unchanged.
+
+  Returns:
+    A new dict, likewise of plain values.
+  """
+  return dict(config)
 
 
 def tupled(value: Any) -> Any:

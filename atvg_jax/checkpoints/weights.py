@@ -91,7 +91,7 @@ def load(path: str) -> Bundle:
     basis = lm.LandmarkBasis(**groups['basis']) if 'basis' in groups else None
     return Bundle(
       metadata['kind'],
-      run_config.tupled(metadata['config']),
+      run_config.upgrade(run_config.tupled(metadata['config'])),
       groups['params'],
       groups.get('batch_stats', {}),
       basis,

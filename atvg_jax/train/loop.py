@@ -77,7 +77,7 @@ def _train(
   config: Any, workdir: str, batches: BatchFactory | None, eval_sets: EvalSets | None, basis: LandmarkBasis | None
 ) -> tuple[TrainState, dict[str, Any]]:
   # 1. The run: its config, its landmark basis, its state (new or restored).
-  run_config.claim(config, workdir)
+  run_config.init_workdir(config, workdir)
   start = None
   if config.init_from and not has_checkpoint(workdir):
     start = weights.starting_point(config.init_from, config.task)
