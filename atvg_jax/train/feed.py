@@ -78,6 +78,45 @@ def eval_batches(config: Any, directory: str) -> Iterator[NumpyBatch]:
   return itertools.islice(batches, 0, stop, settings.stride)
 
 
+def clip_batches(
+  directory: str,
+  split: str,
+  *,
+  batch_size: int,
+  example: str = 'same-clip',
+  with_audio: bool = False,
+  voices_from: Sequence[str] = (),
+) -> Iterator[dict[str, np.ndarray]]:
+  """One pass over the whole clips of a converted data set's split, for this process alone: what evaluation scores.
+
+  Args:
+    directory: a folder that `atvg prepare` wrote.
+    split: one of its splits.
+    batch_size: clips B at a time.
+    example: where the example frame comes from: 'same-clip', 'first-frame', 'other-clip' or 'other-speaker'.
+    with_audio: whether the batches hold `features.AUDIO` [B, 640 T].
+    voices_from: data sets whose speakers lend `features.VOICES` [B, V, 640 T]; empty: none are added.
+
+  Returns:
+    The dicts of `input_pipeline.eval_batches`, all arrays NumPy; clips are filled up to a common length, and
+    `features.MASK` and `features.FRAME_MASK` are 0 for what fills up. TensorFlow is imported by the call.
+
+  Raises:
+    InputError: the data set is missing, not converted or torn, or has no other clip or speaker where one is asked for.
+  """
+  input_pipeline = _input_pipeline()
+  return input_pipeline.iterate(
+    input_pipeline.eval_batches(
+      (directory,),
+      split=split,
+      batch_size=batch_size,
+      example=example,
+      with_audio=with_audio,
+      voices_from=tuple(voices_from),
+    )
+  )
+
+
 def batch_shapes(config: Any, clips: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes and types of a training batch of so many clips; by default of all that a step takes."""
   clips = clips or config.data.batch_size
