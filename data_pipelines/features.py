@@ -10,6 +10,8 @@ Conventions, said once:
 * Frame t hears 28 MFCC rows of 10 ms, 280 ms centred on the middle of the frame.
 """
 
+from typing import Any
+
 FPS = 25
 SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
@@ -77,3 +79,22 @@ EXAMPLE_LANDMARKS = 'example_landmarks'  # batch [B, 136] float32
 MASK = 'mask'  # batch [B] float32: 0 marks padding
 VOICES = 'voices'  # evaluation batch [B, V, 640 T] int16: other people's sound
 FRAME_MASK = 'frame_mask'  # evaluation batch [B, T] float32: 0 marks padding
+
+
+def to_float(pixels: Any) -> Any:
+  """uint8 pixels → float32 in [-1, 1]; NumPy or JAX, any shape."""
+  return pixels.astype('float32') / 127.5 - 1
+
+
+def to_bytes(values: Any) -> Any:
+  """The inverse of `to_float`: floats in [-1, 1] → uint8, rounded, what lies beyond clipped; NumPy or JAX, any shape."""
+  return ((values + 1) * 127.5).round().clip(0, 255).astype('uint8')
+
+
+def inner_lip_gaps(points: Any) -> Any:
+  """How far the inner lips are apart at each of INNER_LIP_PAIRS: [..., 68, 2] → [..., 3]; NumPy or JAX.
+
+  Differences of y in the unit of the points, negative where the lips overlap.
+  """
+  uppers, lowers = slice(61, 64), slice(67, 64, -1)
+  return points[..., lowers, 1] - points[..., uppers, 1]
