@@ -19,20 +19,25 @@ _LEAST_LIPS = 24  # pixels of 128
 
 
 def mouth_box(size: int) -> tuple[slice, slice]:
-  """Rows and columns of an aligned crop of side `size` in which mouth and chin move."""
+  """Rows and columns of an aligned crop of side `size` in which mouth and chin move: rows 64-120, columns 32-96 of 128.
+
+  A choice of this project; the paper scores whole frames only.
+  """
   return slice(size // 2, size - size // 16), slice(size // 4, size - size // 4)
 
 
 def lips_box(landmarks: np.ndarray, size: int = features.IMAGE_SIZE) -> tuple[int, int, int, int]:
-  """Where the lips of a clip are: the box of all its mouth points, widened by a quarter of the mouth's width on each side.
+  """Where the lips of a clip are: the box of all its mouth points with a margin.
+
+  The margin is a quarter of the mouth's width on each side: a choice of this project, as `mouth_box` is.
 
   Args:
-    landmarks: [T, 136], of the true frames.
-    size: side of the crop.
+    landmarks: [T, 136] in half crops, of the true frames.
+    size: side of the crop in pixels.
 
   Returns:
-    First row, last row (exclusive), first column, last column (exclusive): inside the crop, with sides of 24 pixels of 128 or
-    more.
+    First row, last row (exclusive), first column, last column (exclusive): inside the crop, with sides of 24 pixels of
+    128 or more.
   """
   points = (landmarks.reshape(-1, features.NUM_LANDMARKS, 2)[:, features.MOUTH] + 1) * (size / 2)  # [T, 20, 2]
   margin = _LIPS_MARGIN * np.linalg.norm(points[:, 6] - points[:, 0], axis=-1).mean()  # between the corners
@@ -47,7 +52,17 @@ def lips_box(landmarks: np.ndarray, size: int = features.IMAGE_SIZE) -> tuple[in
 
 
 def psnr(predicted: Array, true: Array) -> jax.Array:
-  """Peak signal to noise ratio in dB, [..., H, W, C] -> [...]; equal images have 100."""
+  """Peak signal to noise ratio in dB: 10 log10(1 / MSE), the mean over pixels and channels; equal images have 100.
+
+  The usual definition, for a peak of 1.
+
+  Args:
+    predicted: [..., H, W, C] in [0, 1].
+    true: the same shape and range.
+
+  Returns:
+    [...].
+  """
   return _decibels(jnp.mean(jnp.square(jnp.asarray(predicted) - jnp.asarray(true)), axis=(-3, -2, -1)))
 
 
@@ -56,11 +71,19 @@ def _decibels(error: jax.Array) -> jax.Array:
 
 
 def ssim(predicted: Array, true: Array) -> jax.Array:
-  """Structural similarity, mean over all windows, [..., H, W, C] -> [...]; sides of at least 11.
+  """Structural similarity (SSIM), the mean over all windows and channels; 1 for equal images.
 
-  Wang et al., IEEE Transactions on Image Processing 13 (4), 2004: Gaussian windows of 11x11 and deviation 1.5, none beyond the
-  border. Equal to `dm_pix.ssim`; products with two banded matrices are four times as fast on a CPU as its convolutions, and
-  so is their gradient.
+  Equation 13 of Wang, Bovik, Sheikh and Simoncelli, 'Image quality assessment: from error visibility to structural
+  similarity', IEEE Transactions on Image Processing 13 (4), 2004, with their constants: Gaussian windows of 11x11 and
+  standard deviation 1.5, none beyond the border, K1 = 0.01, K2 = 0.03. Equal to `dm_pix.ssim`; products with two banded
+  matrices are four times as fast on a CPU as its convolutions, and so is their gradient.
+
+  Args:
+    predicted: [..., H, W, C] in [0, 1], with sides of at least 11.
+    true: the same shape and range.
+
+  Returns:
+    [...].
   """
   x, y = jnp.asarray(predicted), jnp.asarray(true)
   down, across = _gaussian_band(x.shape[-3]), _gaussian_band(x.shape[-2])
@@ -73,7 +96,7 @@ def ssim(predicted: Array, true: Array) -> jax.Array:
 
 
 def _similarity(mean_x: jax.Array, mean_y: jax.Array, xx: jax.Array, yy: jax.Array, xy: jax.Array) -> jax.Array:
-  """SSIM of windows from their moments about the middle grey."""
+  """SSIM of windows from their moments about the middle grey: equation 13 of Wang et al. 2004."""
   var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
   mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
   c1, c2 = 0.01**2, 0.03**2
@@ -87,13 +110,13 @@ def region_scores(predicted: Sequence[Array], true: Array, boxes: Array) -> list
   The parts may be of any size, and differ from clip to clip, without compiling anew.
 
   Args:
-    predicted: videos [B, T, H, W, C]; T is 1 for a picture that stands still.
-    true: [B, T, H, W, C].
-    boxes: int32 [B, R, 4]: of each of R parts of every clip the first and the last row (exclusive), the first and the last column
-      (exclusive); sides of at least 11.
+    predicted: videos [B, T, H, W, C] in [0, 1]; T is 1 for a picture that stands still.
+    true: [B, T, H, W, C] in [0, 1].
+    boxes: int32 [B, R, 4]: of each of R parts of every clip the first and the last row (exclusive), the first and the
+      last column (exclusive); sides of at least 11.
 
   Returns:
-    For each video two arrays [B, T, R]: what the functions of these names say of the parts cut out.
+    For each video two arrays [B, T, R]: `psnr` and `ssim` of the parts cut out.
   """
   # Planes of one channel: products with matrices need no shuffling then.
   y = jnp.moveaxis(jnp.asarray(true), -1, -3) - 0.5  # [B, T, C, H, W]

@@ -1,4 +1,7 @@
-"""Landmark metrics: distance (LMD), correlation over time, lag and jitter; pure functions, for NumPy and JAX arrays."""
+"""Landmark metrics: distance (LMD), correlation over time, lag and jitter; pure functions, for NumPy and JAX arrays.
+
+Landmarks are [..., 136], x and y of 68 points in half crops: -1 to 1 from one side of the aligned crop to the other.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -15,24 +18,36 @@ def mouth_points(landmarks: Array, image_size: int) -> jax.Array:
   return points[..., features.MOUTH, :] * (image_size / 2)
 
 
-def lmd(predicted: Array, true: Array, image_size: int = features.IMAGE_SIZE, blunt: float = 0.0) -> jax.Array:
-  """Landmark distance: mean distance of the 20 mouth points in pixels, [..., 136] -> [...].
+def lmd(predicted: Array, true: Array, image_size: int = features.IMAGE_SIZE, epsilon: float = 0.0) -> jax.Array:
+  """Landmark distance (LMD): mean Euclidean distance of the 20 mouth points in pixels.
+
+  Introduced by Chen, Li, Maddox, Duan and Xu, 'Lip Movements Generation at a Glance', ECCV 2018, and used by the paper.
+  The mean over frames is left to the caller. The landmarks are not centred first, unlike in the published script
+  (`published_metrics.lmd_published_sum`).
 
   Args:
-    predicted, true: [..., 136] in half crops.
-    image_size: the crop's side.
-    blunt: pixels within which a distance is rounded off, for a loss: so there is a gradient where points coincide.
+    predicted: [..., 136] in half crops.
+    true: [..., 136] in half crops.
+    image_size: the crop's side in pixels.
+    epsilon: pixels; each distance is sqrt(d^2 + epsilon^2), so that a loss has a gradient where points coincide.
+
+  Returns:
+    [...].
   """
   error = mouth_points(predicted, image_size) - mouth_points(true, image_size)
-  return jnp.mean(jnp.sqrt(jnp.sum(jnp.square(error), axis=-1) + blunt**2), axis=-1)
+  return jnp.mean(jnp.sqrt(jnp.sum(jnp.square(error), axis=-1) + epsilon**2), axis=-1)
 
 
 def correlation(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
-  """Pearson's r over the last axis, [..., T] -> [...]; 0 where either does not vary.
+  """Pearson's correlation coefficient over the last axis, in [-1, 1]; 0 where either does not vary.
 
   Args:
-    x, y: [..., T].
+    x: [..., T].
+    y: [..., T].
     mask: [..., T], 0 where a frame does not count.
+
+  Returns:
+    [...].
   """
   x, y = jnp.asarray(x), jnp.asarray(y)
   weights = jnp.ones_like(x) if mask is None else jnp.asarray(mask, x.dtype)
@@ -47,7 +62,14 @@ def correlation(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
 
 
 def best_lag(x: Array, y: Array, max_lag: int = 5) -> tuple[int, float]:
-  """By how many frames `x` [T] comes after `y` [T] where they correlate best, and that correlation.
+  """By how many frames `x` comes after `y` where they correlate best, and that correlation.
+
+  The maximum of the normalised cross-correlation, of each lag over the frames that overlap.
+
+  Args:
+    x: [T].
+    y: [T].
+    max_lag: frames, either way.
 
   Raises:
     ValueError: where fewer than three frames would be left.
@@ -65,10 +87,17 @@ def best_lag(x: Array, y: Array, max_lag: int = 5) -> tuple[int, float]:
 
 
 def jitter(landmarks: Array) -> jax.Array:
-  """How much a face trembles: [..., T, 136] -> [...], in % of the eyes' distance, T of 3 or more.
+  """How much a face trembles, in % of the distance between the eyes.
 
-  Mean distance of the nose and brow points, which speech leaves still, from halfway between their places in the frame before and
-  in the frame after: smooth motion has little of it.
+  Mean distance of the nose and brow points, which speech leaves still, from halfway between their places in the frame
+  before and in the frame after: half the second difference over time, of which smooth motion has little. A measure of
+  this project.
+
+  Args:
+    landmarks: [..., T, 136], T of 3 or more.
+
+  Returns:
+    [...].
   """
   points = jnp.asarray(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
   steady = points[..., features.BROWS.start : features.NOSE.stop, :]

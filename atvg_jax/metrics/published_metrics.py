@@ -1,4 +1,9 @@
-"""What the published evaluation script computes, repeated for tables that stand beside published ones, and nothing else."""
+"""What the published evaluation script computes, for tables that stand beside published ones, and for nothing else.
+
+The formulas are those of the script that the authors released beside their code (github.com/lelechen63/ATVGnet), held
+by its numbers in tests/golden/metrics.json. They are not the metrics of their names: docs/fidelity.md lists the
+differences. The script's sharpness is `cpbd.cpbd_published`.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +35,13 @@ def published_grey(image: np.ndarray) -> np.ndarray:
 
 
 def psnr_published(predicted: np.ndarray, true: np.ndarray) -> float:
-  """The published 'PSNR': differences and squares of uint8 wrap around at 256, so that it never falls below 25 or so.
+  """The published 'PSNR', which is none: differences and squares of uint8 wrap around at 256.
 
-  Not a PSNR. Takes two uint8 images of one shape; the published tables use `published_grey` images.
+  It never falls below 25 dB or so. The published tables use `published_grey` images.
+
+  Args:
+    predicted: uint8 of any shape.
+    true: uint8 of the same shape.
 
   Raises:
     ValueError: where an image is not uint8.
@@ -45,9 +54,13 @@ def psnr_published(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def ssim_published(predicted: np.ndarray, true: np.ndarray) -> float:
-  """The published SSIM: 7x7 uniform windows, sample covariance, channels averaged.
+  """The published SSIM: 7x7 uniform windows, sample covariance, channels averaged (scikit-image's defaults for uint8).
 
-  Takes uint8 [H, W, 3]; the published tables use `published_image` images.
+  Wang et al. 2004, equation 13, without its Gaussian windows. The published tables use `published_image` images.
+
+  Args:
+    predicted: uint8 [H, W, 3].
+    true: uint8 [H, W, 3].
   """
   x, y = predicted.astype(np.float64), true.astype(np.float64)
   size = 7
@@ -69,7 +82,16 @@ def _window_means(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def lmd_published_sum(predicted: Array, true: Array, image_size: int = features.IMAGE_SIZE) -> jax.Array:
-  """The published 'LMD': both mouths centred on their means, distances summed over the 20 points, not averaged."""
+  """The published 'LMD': both mouths centred on their means, distances summed over the 20 points, not averaged.
+
+  Args:
+    predicted: [..., 136] in half crops.
+    true: [..., 136] in half crops.
+    image_size: the crop's side in pixels.
+
+  Returns:
+    [...], in pixels.
+  """
   error = mouth_points(predicted, image_size) - mouth_points(true, image_size)
   error = error - jnp.mean(error, axis=-2, keepdims=True)
   return jnp.sum(jnp.linalg.norm(error, axis=-1), axis=-1)

@@ -71,7 +71,7 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
       total += weights.velocity * terms['g_velocity_loss']
     if weights.distance:
       landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], basis)
-      terms['g_distance_loss'] = jnp.mean(landmark_metrics.lmd(landmarks, batch[features.LANDMARKS], blunt=_BLUNT))
+      terms['g_distance_loss'] = jnp.mean(landmark_metrics.lmd(landmarks, batch[features.LANDMARKS], epsilon=_BLUNT))
       total += weights.distance * terms['g_distance_loss']
     terms['g_loss'] = total
     return total, (updates.get('batch_stats', {}), terms)
