@@ -1,4 +1,4 @@
-"""SyncNet, FID's Inception and LPIPS against PyTorch's answers to the same weights, and what their scores say of known cases."""
+"""SyncNet, FID's Inception and LPIPS against PyTorch's outputs for the same weights, and scores of known cases."""
 
 import json
 import pickle
@@ -8,18 +8,20 @@ import jax
 import numpy as np
 import pytest
 
-from atvg_jax.evaluate.metric_networks import fid, layers, lpips, panel, sync_net
+from atvg_jax.evaluate.metric_networks import fid, layers, lpips, networks, sync_net
 from data_pipelines.errors import InputError
 
 
 @pytest.fixture(scope='module')
 def answers():
-  with np.load(golden.path(f'judges_{golden.SEED}.npz'), allow_pickle=False) as file:
+  with np.load(golden.path(f'metric_networks_{golden.SEED}.npz'), allow_pickle=False) as file:
     return dict(file)
 
 
 def _weights(name):
-  return {key: golden.weight(key, tuple(shape)) for key, shape in golden.read_json('judges.json')[name].items()}
+  return {
+    key: golden.weight(key, tuple(shape)) for key, shape in golden.read_json('metric_networks.json')[name].items()
+  }
 
 
 @pytest.fixture(scope='module')
@@ -100,7 +102,7 @@ def test_the_frechet_distance_of_normal_clouds(monkeypatch):
     return found
 
   assert fid.distance(moments(cloud), moments(cloud)) == pytest.approx(0, abs=1e-6)
-  assert fid.distance(moments([*cloud, 3, 0, 4]), moments(cloud)) == pytest.approx(25, rel=1e-6)
+  assert fid.distance(moments(cloud + np.array([3, 0, 4])), moments(cloud)) == pytest.approx(25, rel=1e-6)
   # Of C and 4 C: tr(C + 4 C - 2 · 2 C) = tr(C).
   centred = cloud - cloud.mean(axis=0)
   assert fid.distance(moments(2 * centred), moments(centred)) == pytest.approx(np.trace(np.cov(centred.T)), rel=1e-6)
@@ -135,13 +137,13 @@ def test_a_pickle_cannot_run_code(tmp_path, capsys, monkeypatch):
     lpips.Lpips()
 
 
-def test_equal_videos_are_perfect_to_the_judges(monkeypatch):
+def test_equal_videos_are_perfect_to_the_metric_networks(monkeypatch):
   distance = jax.jit(lpips.distance)
   monkeypatch.setattr(
-    panel.lpips, 'Lpips', lambda: lambda ours, true: np.asarray(distance(_lpips_weights(), ours, true))
+    networks.lpips, 'Lpips', lambda: lambda ours, true: np.asarray(distance(_lpips_weights(), ours, true))
   )
-  judges = panel.Panel(use_lpips=True)
+  metric_networks = networks.MetricNetworks(use_lpips=True)
   true = golden.pictures('video', 11)
-  scores = judges.of_clip({'other': true[::-1], 'real': true}, true[0], None)
+  scores = metric_networks.clip_scores({'other': true[::-1], 'real': true}, true[0], None)
   assert scores['real'] == {'lpips': pytest.approx(0, abs=1e-9)} and scores['other']['lpips'] > 0.01
-  assert judges.of_set() == {} and not judges.needs_sound
+  assert metric_networks.set_scores() == {} and not metric_networks.needs_sound

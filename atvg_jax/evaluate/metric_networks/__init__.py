@@ -1,3 +1,4 @@
-"""Networks of others that judge pictures: LPIPS, SyncNet and the Inception of FID, as JAX functions of weights that a user
-brings. None of the weights are in this package.
+"""Metrics that are networks of others: LPIPS, SyncNet and the Inception of FID, as JAX functions of weights.
+
+The user brings the weights: none are in this package.
 """

@@ -1,4 +1,4 @@
-"""PyTorch's layers on arrays [B, H, W, C], their weights taken by name out of a state dict that is checked on the way."""
+"""PyTorch's layers on arrays [B, H, W, C]; their weights are taken by name out of a state dict, and checked."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ class StateDict:
   """Named arrays, in PyTorch's layout."""
 
   def __init__(self, arrays: Mapping[str, np.ndarray | jax.Array], path: str):
-    """Takes what a file holds; `path` is named where it is not what it should be."""
+    """Takes the arrays of a file; error messages name `path`."""
     self._arrays = arrays
     self._path = path
 
@@ -49,8 +49,9 @@ def conv(
   bias: bool = True,
   depth: int = 0,
 ) -> jax.Array:
-  """A convolution; with `depth`, one in three dimensions whose kernel spans all of the depth, which is folded into the channels of
-  `x` as [depth, C].
+  """A convolution; with `depth`, one in three dimensions whose kernel spans all of the depth.
+
+  The depth is folded into the channels of `x` as [depth, C].
   """
   inputs = x.shape[-1] // max(depth, 1)
   kernel_weights = weights.take(f'{name}.weight', (features, inputs, *((depth,) if depth else ()), *kernel))

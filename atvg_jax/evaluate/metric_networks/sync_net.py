@@ -1,10 +1,10 @@
-"""LSE-D and LSE-C by SyncNet: how well the lips go with the sound, by the weights of `syncnet_v2.model`.
+"""LSE-D and LSE-C by SyncNet: how well the lips match the sound, by the weights of `syncnet_v2.model`.
 
-J. S. Chung and A. Zisserman, 'Out of time: automated lip sync in the wild', ACCV workshop on multi-view lip-reading, 2016; the
-scores are those of K. R. Prajwal et al., 'A lip sync expert is all you need', ACM Multimedia 2020.
+J. S. Chung and A. Zisserman, 'Out of time: automated lip sync in the wild', ACCV workshop on multi-view lip-reading,
+2016; the scores are those of K. R. Prajwal et al., 'A lip sync expert is all you need', ACM Multimedia 2020.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ _EPSILON = 1e-6  # as PyTorch's `pairwise_distance` adds to every difference
 
 
 class SyncNet:
-  """The network, ready to score videos."""
+  """The network, compiled for uint8 videos."""
 
   def __init__(self, arrays: Mapping[str, np.ndarray], path: str = 'the state dict'):
     """Takes a state dict of `syncnet_v2.model`.
@@ -34,20 +34,20 @@ class SyncNet:
     """
     self._arrays = {name: jnp.asarray(value) for name, value in arrays.items()}
 
-    def see(weights, frames):
+    def lips(weights, frames):
       return lip_features(layers.StateDict(weights, path), frames)
 
-    def hear(weights, rows):
+    def sound(weights, rows):
       return sound_features(layers.StateDict(weights, path), rows)
 
-    jax.eval_shape(see, self._arrays, jax.ShapeDtypeStruct((1, WINDOW, _SIZE, _SIZE, 3), jnp.float32))
-    jax.eval_shape(hear, self._arrays, jax.ShapeDtypeStruct((1, _ROWS, audio.CEPSTRA), jnp.float32))
+    jax.eval_shape(lips, self._arrays, jax.ShapeDtypeStruct((1, WINDOW, _SIZE, _SIZE, 3), jnp.float32))
+    jax.eval_shape(sound, self._arrays, jax.ShapeDtypeStruct((1, _ROWS, audio.CEPSTRA), jnp.float32))
 
-    def see_small(weights, frames):  # uint8 RGB of any size
+    def lips_of_crops(weights, frames):  # uint8 RGB of any size
       images = frames[..., ::-1].reshape(-1, *frames.shape[2:]).astype(jnp.float32)
-      return see(weights, layers.resize(images, _SIZE).reshape(len(frames), WINDOW, _SIZE, _SIZE, 3))
+      return lips(weights, layers.resize(images, _SIZE).reshape(len(frames), WINDOW, _SIZE, _SIZE, 3))
 
-    self._see, self._hear = jax.jit(see_small), jax.jit(hear)
+    self._lips, self._sound = jax.jit(lips_of_crops), jax.jit(sound)
 
   def __call__(self, frames: np.ndarray, samples: np.ndarray) -> dict[str, float]:
     """Scores one video.
@@ -57,20 +57,20 @@ class SyncNet:
       samples: float32 [n] in [-1, 1], 16 kHz, from the first frame on.
 
     Returns:
-      'lse_d': the mean distance of lips and sound at the shift where it is least; 'lse_c': how much less that is than the median over
-      all shifts up to 15 frames. NaN for less than six frames with sound.
+      'lse_d': the mean distance of lips and sound at the shift where it is least; 'lse_c': how much less that is than
+      the median over all shifts up to 15 frames. NaN for less than six frames with sound.
     """
     length = min(len(frames), len(samples) // features.SAMPLES_PER_FRAME)
     count = length - WINDOW
     if count < 1:
       return {'lse_c': float('nan'), 'lse_d': float('nan')}
-    rows = audio.mfcc(np.asarray(samples, np.float64) * 32767)  # the network knows 16-bit sound
+    rows = audio.mfcc(np.asarray(samples, np.float64) * 32767)  # the network was trained on 16-bit samples
     starts = np.arange(count)
-    seen = self._in_batches(self._see, frames[starts[:, None] + np.arange(WINDOW)])
-    heard = self._in_batches(self._hear, rows[features.MFCC_ROWS_PER_FRAME * starts[:, None] + np.arange(_ROWS)])
-    return scores(seen, heard)
+    lips = self._in_batches(self._lips, frames[starts[:, None] + np.arange(WINDOW)])
+    sound = self._in_batches(self._sound, rows[features.MFCC_ROWS_PER_FRAME * starts[:, None] + np.arange(_ROWS)])
+    return scores(lips, sound)
 
-  def _in_batches(self, function, values: np.ndarray) -> np.ndarray:
+  def _in_batches(self, function: Callable[..., jax.Array], values: np.ndarray) -> np.ndarray:
     missing = -len(values) % _BATCH
     padded = np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
     return np.concatenate(
@@ -78,11 +78,11 @@ class SyncNet:
     )[: len(values)]
 
 
-def scores(seen: np.ndarray, heard: np.ndarray) -> dict[str, float]:
+def scores(lips: np.ndarray, sound: np.ndarray) -> dict[str, float]:
   """Features of lips and sound, each [N, 1024] → 'lse_d' and 'lse_c'."""
-  padded = np.pad(heard, ((_MAX_SHIFT, _MAX_SHIFT), (0, 0)))
+  padded = np.pad(sound, ((_MAX_SHIFT, _MAX_SHIFT), (0, 0)))
   distances = [
-    np.linalg.norm(seen - padded[shift : shift + len(seen)] + _EPSILON, axis=1).mean()
+    np.linalg.norm(lips - padded[shift : shift + len(lips)] + _EPSILON, axis=1).mean()
     for shift in range(2 * _MAX_SHIFT + 1)
   ]
   return {'lse_c': float(np.median(distances) - np.min(distances)), 'lse_d': float(np.min(distances))}

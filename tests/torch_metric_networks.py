@@ -1,9 +1,10 @@
 """SyncNet, the Inception of FID and LPIPS in PyTorch, and what they answer to the recipe's weights and inputs.
 
-`tests/golden/judges_2019.npz` holds those answers. As a script (with torch and torchvision) it writes them for another seed:
+`tests/golden/metric_networks_2019.npz` holds those answers. As a script (with torch and torchvision) it writes them for
+another seed:
 
-    ATVG_GOLDEN_SEED=7 python tests/torch_judges.py DIR
-    ATVG_GOLDEN_SEED=7 ATVG_GOLDEN_DIR=DIR pytest tests/judges_test.py
+    ATVG_GOLDEN_SEED=7 python tests/torch_metric_networks.py DIR
+    ATVG_GOLDEN_SEED=7 ATVG_GOLDEN_DIR=DIR pytest tests/evaluate/metric_networks_test.py
 """
 
 import json
@@ -97,7 +98,7 @@ def lpips(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 def _filled(net: nn.Module) -> nn.Module:
-  """With the recipe's weights, ready to judge."""
+  """With the recipe's weights, in evaluation mode."""
   net.load_state_dict(
     {key: torch.from_numpy(golden.weight(key, tuple(value.shape))) for key, value in net.state_dict().items()}
   )
@@ -112,6 +113,7 @@ def _inputs(name: str, shape: tuple[int, ...], scale: float) -> torch.Tensor:
 def main(folder: str) -> None:
   sync_net = _filled(SyncNet())
   seen, heard = sync_net(_inputs('sync/frames', (2, 3, 5, 224, 224), 60), _inputs('sync/rows', (2, 1, 13, 20), 10))
+  # The name seeds the pictures.
   pictures = torch.from_numpy(golden.pictures('judges', 4)).permute(0, 3, 1, 2).float()
   answers = {
     'sync/seen': seen,
@@ -121,13 +123,14 @@ def main(folder: str) -> None:
   }
   pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
   np.savez_compressed(
-    pathlib.Path(folder) / f'judges_{golden.SEED}.npz', **{name: value.numpy() for name, value in answers.items()}
+    pathlib.Path(folder) / f'metric_networks_{golden.SEED}.npz',
+    **{name: value.numpy() for name, value in answers.items()},
   )
   shapes = {
     'syncnet': sync_net,
     'inception': torchvision.models.inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False),
   }
-  (pathlib.Path(folder) / 'judges.json').write_text(
+  (pathlib.Path(folder) / 'metric_networks.json').write_text(
     json.dumps(
       {name: {key: list(value.shape) for key, value in net.state_dict().items()} for name, net in shapes.items()}
     )
