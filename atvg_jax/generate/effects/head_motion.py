@@ -68,7 +68,7 @@ def _similarity(x: float, y: float, turn: float, zoom: float) -> np.ndarray:
   """Turns and zooms about the head's centre, then shifts."""
   cosine, sine = (1 + zoom) * np.cos(turn), (1 + zoom) * np.sin(turn)
   linear = np.array([[cosine, -sine], [sine, cosine]])
-  return np.concatenate([linear, ((*_CENTRE, x, y) - linear @ _CENTRE)[:, None]], axis=1)
+  return np.concatenate([linear, (_CENTRE + np.array([x, y]) - linear @ _CENTRE)[:, None]], axis=1)
 
 
 def moved_crops(frames: Iterable[np.ndarray], motion: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
