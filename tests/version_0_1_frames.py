@@ -1,0 +1,130 @@
+"""What version 0.1.0 made of the packaged portrait and speech with the packaged nets, by every way there is.
+
+Frames are taken before they are encoded. They lie in tests/golden/version_0_1/frames.npz, with the tiny video that is
+dubbed, film.mp4, beside them:
+
+  PYTHONPATH=.:tests python -m version_0_1_frames
+
+made both, at commit c727939. Later versions answer to the same files, and do not make them anew.
+"""
+
+import pathlib
+import tempfile
+import wave
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from PIL import Image
+
+from atvg_jax import demo, generate
+from data_pipelines import audio, features, media
+
+FOLDER = pathlib.Path(__file__).parent / 'golden' / 'version_0_1'
+FILM = FOLDER / 'film.mp4'
+WAYS = ('crop', 'full', 'landmarks', 'gentle_crop', 'gentle_full', 'dubbed_crop', 'dubbed_full')
+
+_SECONDS = 1.2
+_BLINK = 59  # the frame in which a gentle head shuts its eyes for the first time
+_EVERY = np.s_[::5]
+
+
+def speech(folder: pathlib.Path, seconds: float = _SECONDS) -> str:
+  """Writes the beginning of the packaged speech into `folder` as a WAV file, 16 kHz; returns its path."""
+  path = folder / f'speech_{seconds}.wav'
+  samples = audio.read_audio(demo.speech())[:round(seconds * features.SAMPLE_RATE)]
+  with wave.open(str(path), 'wb') as file:
+    file.setparams((1, 2, features.SAMPLE_RATE, 0, 'NONE', ''))
+    file.writeframes(np.round(samples * 32767).astype('<i2').tobytes())
+  return str(path)
+
+
+@contextmanager
+def _written() -> Iterator[list[np.ndarray]]:
+  """The frames that are handed to `media.VideoWriter` meanwhile, as they are before they are encoded."""
+  frames: list[np.ndarray] = []
+  append = media.VideoWriter.append
+
+  def keeping(self: media.VideoWriter, frame: np.ndarray) -> None:
+    frames.append(frame.copy())
+    append(self, frame)
+
+  with mock.patch.object(media.VideoWriter, 'append', keeping):
+    yield frames
+
+
+def _made(folder: pathlib.Path, image: str, seconds: float = _SECONDS, **options: Any) -> np.ndarray:
+  """uint8 [T, H, W, 3]: all frames of the video that files become, by `generate.generate_video`."""
+  with _written() as frames:
+    generate.generate_video(image, str(folder / 'out.mp4'), audio=speech(folder, seconds), **options)
+  return np.stack(frames)
+
+
+def answer(way: str, folder: pathlib.Path) -> np.ndarray:
+  """What one of the ways gives.
+
+  Args:
+    way: of WAYS, 'crop' and 'full' by the Python class, the others from file to file; or 'stream', from file to file
+      too, which gives the frames of 'crop'.
+    folder: an empty folder to write videos to.
+
+  Returns:
+    Some of the frames, uint8 [n, H, W, 3]; of 'full' and 'dubbed_full' whole pictures, of 'gentle_full' every third
+    pixel. For 'landmarks' those of all frames, float32 [T, 136], normalised.
+  """
+  if way in ('crop', 'full'):
+    samples = audio.read_audio(speech(folder))
+    frames = generate.Generator.from_pretrained()(media.read_image(demo.portrait()), samples, frame=way)
+    return frames[_EVERY] if way == 'crop' else frames[[10, 25]]
+  if way == 'landmarks':
+    _made(folder, demo.portrait(), save=('landmarks',))
+    with np.load(folder / 'out.landmarks.npz') as arrays:
+      return arrays['landmarks']
+  if way == 'stream':
+    return _made(folder, demo.portrait(), stream=True)[_EVERY]
+  kind, frame = way.split('_')
+  if kind == 'dubbed':
+    return _made(folder, str(FILM), frame=frame)[_EVERY]
+  frames = _made(folder, demo.portrait(), seconds=2.6, frame=frame, motion='gentle')
+  return frames[[40, _BLINK]] if frame == 'crop' else frames[[_BLINK], ::3, ::3]
+
+
+def load() -> dict[str, np.ndarray]:
+  """What version 0.1.0 answered, by way."""
+  with np.load(FOLDER / 'frames.npz') as file:
+    return {way: file[way] if way == 'landmarks' else np.cumsum(file[way], axis=0, dtype=np.uint8) + _known(way)
+            for way in WAYS}
+
+
+def _known(way: str) -> np.ndarray:
+  """Pictures that the frames differ little from: uint8 [n, H, W, 3], or one for all of them."""
+  if way == 'full':
+    return media.read_image(demo.portrait())
+  if way == 'dubbed_full':
+    return np.stack(list(media.iter_video(str(FILM))))[_EVERY]
+  return np.zeros((), np.uint8)
+
+
+def make() -> None:
+  """Makes the film and writes down what every way gives: how it changes, modulo 256, which is small when compressed."""
+  FOLDER.mkdir(parents=True, exist_ok=True)
+  picture = np.asarray(Image.fromarray(media.read_image(demo.portrait())).resize((256, 300)))
+  with media.VideoWriter(FILM, picture.shape[:2]) as writer:
+    for shift in range(12):  # a face that moves sideways
+      writer.append(np.roll(picture, 2 * shift, axis=1))
+  with zipfile.ZipFile(FOLDER / 'frames.npz', 'w', zipfile.ZIP_LZMA) as file:
+    for way in WAYS:
+      with tempfile.TemporaryDirectory() as folder:
+        values = answer(way, pathlib.Path(folder))
+      if way != 'landmarks':
+        values = values - _known(way)
+        values[1:] = np.diff(values, axis=0)
+      with file.open(f'{way}.npy', 'w') as entry:
+        np.lib.format.write_array(entry, values)
+
+
+if __name__ == '__main__':
+  make()
