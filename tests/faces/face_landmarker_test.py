@@ -212,7 +212,7 @@ def test_one_frame_is_a_track(landmarker, portrait, points):
 
 def test_nothing_is_written_to_standard_error():
   code = (
-    'import numpy as np; from data_pipelines import faces; '
+    'import numpy as np; from data_pipelines.faces import face_landmarker as faces; '
     'faces.FaceLandmarker().detect(np.zeros((64, 64, 3), np.uint8)); '
     'import sys; assert not {"tensorflow", "jax", "librosa"} & set(sys.modules)'
   )

@@ -7,7 +7,7 @@ import pytest
 
 _SCRIPT = """
 import resource, sys
-from atvg_jax import host_memory
+from atvg_jax.runtime import host_memory
 import numpy as np
 if sys.argv[1] == 'keep' and not host_memory.keep_freed():
   print(-1)

@@ -113,7 +113,7 @@ def test_the_published_vg_step_fits_into_a_v5e_chip():
   """Eight clips of 16 frames a chip; minutes of compiling, in a process of its own: libtpu stays loaded."""
   code = (
     'import json, jax; jax.config.update("jax_platforms", "cpu")\n'
-    'from atvg_jax import plan; from configs import vg_grid\n'
+    'from atvg_jax.train import plan; from configs import vg_grid\n'
     'program = plan.Slice("v5e:2x2").compile(vg_grid.get_config().lock(), 8)\n'
     'print(json.dumps(program._asdict()))'
   )
