@@ -14,7 +14,7 @@ from PIL import Image
 from data_pipelines import input_pipeline
 from data_pipelines.errors import InputError
 from data_pipelines.media import audio
-from data_pipelines.records import record_index
+from data_pipelines.records import clip_reader, record_index
 
 
 @pytest.fixture(scope='module')
@@ -178,10 +178,10 @@ def test_evaluation_examples_come_from_where_they_are_told_to(folders, clips):
   grid = record_index.load(folders[0], 'train')
   assert len(grid) > 1  # all of one speaker
   np.testing.assert_array_equal(
-    input_pipeline._example_records(input_pipeline._Reader(grid), 'other-clip'), [*range(1, len(grid)), 0]
+    clip_reader.example_clips(clip_reader.ClipReader(grid), 'other-clip'), [*range(1, len(grid)), 0]
   )
   with pytest.raises(InputError, match='one speaker only'):
-    input_pipeline._example_records(input_pipeline._Reader(grid), 'other-speaker')
+    clip_reader.example_clips(clip_reader.ClipReader(grid), 'other-speaker')
   with pytest.raises(InputError, match='no example frame'):
     input_pipeline.eval_batches(folders, batch_size=1, example='best')
 
@@ -249,9 +249,9 @@ def test_babble_is_other_peoples(folders):
       return self.folder, self.speaker[i]
 
   here, there = Lender('here', 'aab'), Lender('there', 'a')
-  found = {voice for record in range(2) for voice in input_pipeline._voices([here, there], here, record, 20)}
+  found = {voice for record in range(2) for voice in clip_reader.babble_records([here, there], here, record, 20)}
   assert found == {('here', 'b'), ('there', 'a')}  # a speaker of another data set is another one
-  assert input_pipeline._voices([here], here, 0, 3) == input_pipeline._voices([here], here, 0, 3)
+  assert clip_reader.babble_records([here], here, 0, 3) == clip_reader.babble_records([here], here, 0, 3)
   batches = input_pipeline.eval_batches(folders[:1], split='validation', batch_size=1, voices_from=folders[:1])
   with pytest.raises(InputError, match="has one speaker only in this split, s1, and babble is other people's"):
     list(input_pipeline.iterate(batches))

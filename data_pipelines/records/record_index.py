@@ -69,6 +69,7 @@ class RecordIndex(NamedTuple):
 
 
 def file_name(split: str) -> str:
+  """The index of a split, in its data set's folder."""
   return f'index-{split}.npz'
 
 

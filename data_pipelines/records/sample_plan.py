@@ -3,6 +3,7 @@
 No shuffle buffer and no state: a run that starts at step s sees what the uninterrupted run saw there.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -13,11 +14,36 @@ from data_pipelines.errors import InputError
 _PATTERN = 1024  # elements over which the weights are kept exactly
 
 
+@dataclasses.dataclass(frozen=True)
+class BatchShare:
+  """The part of a stream of batches that one of several processes reads: as many elements of each as every other.
+
+  Attributes:
+    batch_size: elements of a batch of this process.
+    process_index, process_count: which process, of how many.
+  """
+
+  batch_size: int
+  process_index: int = 0
+  process_count: int = 1
+
+  def number(self, element: int) -> int:
+    """The number, in the stream of all processes, of an element of this process' stream."""
+    step, place = divmod(element, self.batch_size)
+    return (step * self.process_count + self.process_index) * self.batch_size + place
+
+  def batches(self, elements: int) -> int:
+    """How many batches each process needs so that all together see so many elements."""
+    return -(-elements // (self.batch_size * self.process_count))
+
+
 class SamplePlan:
   """Epochs of shuffled records, of several sources mixed."""
 
   def __init__(self, sizes: Sequence[int], weights: Sequence[float] | None, seed: int):
-    """Args:
+    """Plans the stream.
+
+    Args:
       sizes: records of each source, at least one.
       weights: the sources' shares of the stream; None shuffles all records together, so that sources
         have shares in proportion to their sizes.
