@@ -53,12 +53,29 @@ class Rejection(NamedTuple):
 
 
 @functools.cache
-def _landmarker() -> face_landmarker.FaceLandmarker:
+def landmarker() -> face_landmarker.FaceLandmarker:
+  """This process' one; loading it takes a second."""
   return face_landmarker.FaceLandmarker()
 
 
+class _Footage(NamedTuple):
+  """The frames of a clip that have both picture and sound."""
+
+  frames: Sequence[np.ndarray]  # T of uint8 [H, W, 3]
+  samples: np.ndarray  # float32 [640 T], in step with the frames
+  source_fps: float
+
+
+class _Face(NamedTuple):
+  """Where in the footage the face is seen."""
+
+  track: face_landmarker.Track  # of all frames
+  start: int  # the frames from here
+  stop: int  # up to here are used
+
+
 def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejection:
-  """Reads, tracks, aligns, crops and listens: everything from a video file to a record.
+  """Everything from a video file to a record: reads, tracks, aligns and crops the face, and computes the MFCC.
 
   Args:
     source: the clip.
@@ -70,6 +87,37 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
     `starts`, `ends`; T counts the frames that have both picture and sound. Or a rejection; it never raises
     for a bad clip.
   """
+  footage = _read(source)
+  if isinstance(footage, Rejection):
+    return footage
+  face = _find_face(footage.frames)
+  if isinstance(face, Rejection):
+    return face
+  used = slice(face.start, face.stop)
+  frames, points = footage.frames[used], face.track.landmarks[used]
+  matrices = face_alignment.align_track(points)  # [T, 2, 3]
+  landmarks = face_alignment.normalise(face_alignment.apply(matrices, points)).astype(np.float32)  # [T, 136]
+  outside = mouth_outside(landmarks)
+  if outside is not None:
+    return outside
+  facts = record_facts.of_conversion(
+    source_fps=footage.source_fps,
+    source_size=frames[0].shape[:2],
+    points=points,
+    yaw=face.track.yaw,
+    faces_seen=int(face.track.faces_seen),
+    frames_without_face=int((face.track.presence < 0.5).sum()),
+    frames_trimmed=len(footage.frames) - len(frames),
+    sound_peak=float(np.abs(footage.samples).max()),
+    sound_advance=source.sound_advance,
+  )
+  pictures = [encoded_crop(frame, matrix, image_format) for frame, matrix in zip(frames, matrices, strict=True)]
+  samples = footage.samples[face.start * features.SAMPLES_PER_FRAME : face.stop * features.SAMPLES_PER_FRAME]
+  return make_record(source, pictures, landmarks, samples, face.start, facts)
+
+
+def _read(source: ClipSource) -> _Footage | Rejection:
+  """Decodes the file and puts its sound in step."""
   if source.problem:
     return Rejection(*source.problem)
   if not source.speaker:
@@ -88,53 +136,32 @@ def convert(source: ClipSource, image_format: str = 'jpeg') -> Record | Rejectio
   if num_frames < MIN_FRAMES:
     return Rejection('too short', f'{num_frames} frames with picture and sound, {MIN_FRAMES} are needed')
   samples = np.pad(samples, (0, features.SAMPLES_PER_FRAME))[: num_frames * features.SAMPLES_PER_FRAME]
-  peak = float(np.abs(samples).max())
-  if peak < MIN_PEAK:
-    return Rejection('silent', f'the sound never exceeds {peak:.5f} of full scale')
+  return silent(samples) or _Footage(clip.frames[:num_frames], samples, clip.source_fps)
 
+
+def _find_face(frames: Sequence[np.ndarray]) -> _Face | Rejection:
+  """Tracks the face, and cuts off the ends that do not show it: nobody could tell the lips there."""
   try:
-    track = _landmarker().track(clip.frames[:num_frames])
+    track = landmarker().track(frames)
   except InputError as error:
     return Rejection('no face', str(error))
   found = np.flatnonzero(track.presence >= 0.5)
-  missing = num_frames - len(found)
-  if missing > MAX_MISSING * num_frames:
-    return Rejection('face missing', f'no face in {missing} of {num_frames} frames')
-  # Clips that begin or end with lost frames are cut to what shows the face; nobody could tell the lips there.
+  missing = len(frames) - len(found)
+  if missing > MAX_MISSING * len(frames):
+    return Rejection('face missing', f'no face in {missing} of {len(frames)} frames')
   start, stop = int(found[0]), int(found[-1]) + 1
-  num_frames = stop - start
-  if num_frames < MIN_FRAMES:
-    return Rejection('too short', f'{num_frames} frames with a face, {MIN_FRAMES} are needed')
-  frames, points = clip.frames[start:stop], track.landmarks[start:stop]
-  samples = samples[start * features.SAMPLES_PER_FRAME : stop * features.SAMPLES_PER_FRAME]
-  eye_distance = float(np.median(face_alignment.eye_distance(points)))
+  if stop - start < MIN_FRAMES:
+    return Rejection('too short', f'{stop - start} frames with a face, {MIN_FRAMES} are needed')
+  eye_distance = float(np.median(face_alignment.eye_distance(track.landmarks[start:stop])))
   if eye_distance < MIN_EYE_DISTANCE:
     return Rejection('face too small', f'{eye_distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed')
+  return _Face(track, start, stop)
 
-  matrices = face_alignment.align_track(points)  # [T, 2, 3]
-  landmarks = face_alignment.normalise(face_alignment.apply(matrices, points)).astype(np.float32)  # [T, 136]
-  turned = mouth_outside(landmarks)
-  if turned is not None:
-    return turned
-  pictures = [encoded_crop(frame, matrix, image_format) for frame, matrix in zip(frames, matrices)]
-  return make_record(
-    source,
-    pictures,
-    landmarks,
-    samples,
-    start,
-    {
-      'source_fps': round(clip.source_fps, 3),
-      'source_size': f'{frames[0].shape[1]}x{frames[0].shape[0]}',
-      'faces_seen': int(track.faces_seen),
-      'frames_without_face': missing,
-      'frames_trimmed': len(track.presence) - num_frames,
-      'eye_distance': round(eye_distance, 1),
-      'yaw': round(float(np.median(track.yaw)), 1),
-      'sound_peak': round(peak, 3),
-      'sound_advance': source.sound_advance,
-    },
-  )
+
+def silent(samples: np.ndarray) -> Rejection | None:
+  """The reason to leave out a clip whose sound, float32 [n] in [-1, 1], is silence."""
+  peak = float(np.abs(samples).max())
+  return None if peak >= MIN_PEAK else Rejection('silent', f'the sound never exceeds {peak:.5f} of full scale')
 
 
 def mouth_outside(landmarks: np.ndarray) -> Rejection | None:
@@ -155,7 +182,7 @@ def make_record(
   start: int,
   facts: dict[str, Any],
 ) -> Record:
-  """The record of a clip of T frames, for `convert` and for clips cut out of longer videos.
+  """The record of a clip of T frames, for `convert` and for clips cut out of longer videos (`cut_video`).
 
   Args:
     source: whose words and times are taken along.
@@ -167,7 +194,6 @@ def make_record(
   """
   num_frames = len(pictures)
   sound = np.round(samples * 32767).astype(np.int16)
-  opening = face_alignment.mouth_opening(landmarks)
   fields = {
     features.CLIP_ID: source.clip_id,
     features.SPEAKER: source.speaker,
@@ -181,16 +207,7 @@ def make_record(
     'starts': _times(source.starts, start, num_frames),
     'ends': _times(source.ends, start, num_frames),
   }
-  return Record(
-    fields,
-    facts
-    | record_facts.measure(fields)
-    | {
-      'frames': num_frames,
-      'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
-      'chin_lowest': round(float(face_alignment.denormalise(landmarks)[:, 8, 1].max()), 1),
-    },
-  )
+  return Record(fields, facts | record_facts.measure(fields))
 
 
 def _times(seconds: Sequence[float], start: int, num_frames: int) -> list[float]:
@@ -252,7 +269,8 @@ def convert_to_file(task: StagingTask) -> None:
 def save(result: Record | Rejection, path: str) -> None:
   """Writes a staged file, whole or not at all."""
   if isinstance(result, Rejection):
-    arrays, header = {}, {'rejection': list(result)}
+    arrays: dict[str, np.ndarray] = {}
+    header: dict[str, Any] = {'rejection': list(result)}
   else:
     fields = dict(result.fields)
     pictures = fields.pop(features.VIDEO)

@@ -1,4 +1,4 @@
-"""What the report wants to know of a record beside what its conversion knew: from the record itself."""
+"""Facts of a record for the report: from the record itself, and from what only its conversion knows."""
 
 from typing import Any
 
@@ -14,11 +14,12 @@ SYNC = 'sync'  # a clip's `sound_sync.row`
 
 
 def measure(fields: dict[str, Any]) -> dict[str, Any]:
-  """Facts of a record, as plain values.
+  """Facts that follow from a record's fields, as plain values.
 
   Returns:
-    `sound_level`, dB below full scale (root mean square); `mouth_motion`, mean change of the mouth's opening from frame
-    to frame, in eye distances; `sync`.
+    `frames`; `mouth_opening_range` in eye distances; `chin_lowest`, in pixels of the crop; `sound_level`, dB below full
+    scale (root mean square); `mouth_motion`, mean change of the mouth's opening from frame to frame, in eye distances;
+    `sync`.
   """
   landmarks = fields[features.LANDMARKS]
   sound = fields[features.AUDIO] / np.float32(32767)
@@ -28,4 +29,45 @@ def measure(fields: dict[str, Any]) -> dict[str, Any]:
     'sound_level': round(float(level), 1),
     'mouth_motion': round(float(np.abs(np.diff(opening)).mean()), 4),
     SYNC: [float(f'{value:.5g}') for value in sound_sync.row(landmarks, sound)],
+    'frames': len(landmarks),
+    'mouth_opening_range': round(float(opening.max() - opening.min()), 4),
+    'chin_lowest': round(float(face_alignment.denormalise(landmarks)[:, 8, 1].max()), 1),
+  }
+
+
+def of_conversion(
+  *,
+  source_fps: float,
+  source_size: tuple[int, int],
+  points: np.ndarray,
+  yaw: np.ndarray,
+  faces_seen: int,
+  frames_without_face: int,
+  frames_trimmed: int,
+  sound_peak: float,
+  sound_advance: float,
+) -> dict[str, Any]:
+  """Facts that the record does not hold, as plain values.
+
+  Args:
+    source_fps: frame rate of the file.
+    source_size: (height, width) of its pictures.
+    points: [T, 68, 2], the face in pixels of these pictures.
+    yaw: degrees, of any number of frames.
+    faces_seen: the largest number of faces at once.
+    frames_without_face: frames whose landmarks were interpolated.
+    frames_trimmed: frames cut off at the ends.
+    sound_peak: of full scale.
+    sound_advance: seconds by which the sound was advanced.
+  """
+  return {
+    'source_fps': round(source_fps, 3),
+    'source_size': f'{source_size[1]}x{source_size[0]}',
+    'faces_seen': faces_seen,
+    'frames_without_face': frames_without_face,
+    'frames_trimmed': frames_trimmed,
+    'eye_distance': round(float(np.median(face_alignment.eye_distance(points))), 1),
+    'yaw': round(float(np.median(yaw)), 1),
+    'sound_peak': round(sound_peak, 3),
+    'sound_advance': sound_advance,
   }

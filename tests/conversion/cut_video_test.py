@@ -8,7 +8,7 @@ from stamped_videos import write_stamped
 
 from data_pipelines import features
 from data_pipelines.clip_source import VideoPart
-from data_pipelines.conversion import convert_clip, cut_video
+from data_pipelines.conversion import convert_clip, cut_video, face_stretches
 from data_pipelines.conversion.convert_clip import Record, Rejection
 
 _SIZE = drawn_clips.SIZE
@@ -85,18 +85,22 @@ def test_pictures_read_again_are_those_that_were_kept(film, whole, monkeypatch):
 
 
 def test_long_stretches_are_cut_into_equal_clips(film, monkeypatch):
-  monkeypatch.setattr(cut_video, 'MAX_FRAMES', 16)
+  monkeypatch.setattr(face_stretches, 'MAX_FRAMES', 16)
   found = fates(cut_video.cut(part(film, first=48)))
   assert found['a_b_000048'] == found['a_b_000064'] == 16
 
 
 @pytest.mark.parametrize(
-  'limit, value, reason',
-  [('MIN_EYE_DISTANCE', 60.0, 'face too small'), ('MAX_YAW', -1.0, 'turned too far'), ('_STILL', 0.5, 'mouth still')],
+  'module, limit, value, reason',
+  [
+    (face_stretches, 'MIN_EYE_DISTANCE', 60.0, 'face too small'),
+    (face_stretches, 'MAX_YAW', -1.0, 'turned too far'),
+    (cut_video, '_MIN_MOTION', 0.5, 'mouth still'),
+  ],
 )
-def test_limits(film, monkeypatch, limit, value, reason):
-  monkeypatch.setattr(cut_video, limit, value)
-  monkeypatch.setattr(cut_video, '_STILL_FRAMES', 10)
+def test_limits(film, monkeypatch, module, limit, value, reason):
+  monkeypatch.setattr(module, limit, value)
+  monkeypatch.setattr(cut_video, '_MOTION_FRAMES', 10)
   results = cut_video.cut(part(film, first=48))
   assert reason in fates(results).values() and not any(isinstance(result, Record) for _, result in results)
 

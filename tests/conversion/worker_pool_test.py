@@ -25,7 +25,7 @@ def work(task: tuple[str, str]) -> None:
 def note_modules(path: str) -> None:
   from data_pipelines.conversion import convert_clip
 
-  convert_clip._landmarker()
+  convert_clip.landmarker()
   pathlib.Path(path).write_text('\n'.join([*sys.modules, f'threads {os.environ["OMP_NUM_THREADS"]}']))
 
 
