@@ -21,7 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tqdm
 
@@ -32,6 +32,18 @@ from data_pipelines.errors import InputError
 from data_pipelines.records import landmark_statistics
 
 DATASETS = ('clips', 'grid', 'lrw', 'lrw_ar')
+_IMAGE_FORMAT = 'jpeg'  # the configuration of the TFDS builders that is made
+
+
+class _Conversion(NamedTuple):
+  """What is converted, and into what."""
+
+  dataset: str
+  source: pathlib.Path
+  out: pathlib.Path
+  clips: list[clip_source.ClipSource]
+  tasks: list[convert_clip.StagingTask]  # one each for every clip
+  head: dict[str, Any]  # of the report: what identifies the conversion
 
 
 def prepare(
@@ -40,7 +52,6 @@ def prepare(
   out: str | os.PathLike,
   *,
   workers: int | None = None,
-  image_format: str = 'jpeg',
   limit: int | None = None,
   all_faces: bool = False,
   sound_offsets: str | os.PathLike | None = None,
@@ -58,7 +69,6 @@ def prepare(
     source: the corpus' folder.
     out: the data set's folder: a new name, or a data set made of the same source with the same options.
     workers: number of processes; by default one a core.
-    image_format: 'jpeg', or 'png' for exact frames.
     limit: convert only the first `limit` clips of each split, to try things out.
     all_faces: of `clips` only: keep every face, not only the largest of those seen at a time.
     sound_offsets: report of an earlier conversion of the same clips, see `sound_offsets.load`: every speaker's sound is
@@ -76,70 +86,77 @@ def prepare(
       Beam is wanted and fails, or the disk is full.
   """
   started = time.time()
-  if dataset not in DATASETS:
-    raise InputError(f'There is no data set {dataset!r}: choose one of {", ".join(DATASETS)}.')
-  if image_format not in convert_clip.IMAGE_FORMATS:
-    raise InputError(
-      f'There is no frame format {image_format!r}: choose one of {", ".join(convert_clip.IMAGE_FORMATS)}.'
-    )
-  if workers is not None and workers < 1:
-    raise InputError(f'{workers} workers cannot convert anything: give 1 or more.')
+  source, out = pathlib.Path(source).resolve(), pathlib.Path(out).absolute()
+  _check_options(dataset, workers, all_faces, sound_offsets)
   if beam_runner is not None:
     beam_engine.require()
-  source, out = pathlib.Path(source).resolve(), pathlib.Path(out).absolute()
   if out == source or source in out.parents:
     raise InputError(f'{out} lies in the source folder {source}: choose another place for the converted data.')
+  conversion = _list(dataset, source, out, limit, all_faces, sound_offsets)
+  times, new = _Times(started), 0
+  if _is_done(out, conversion.head):
+    report = json.loads((out / 'report.json').read_text())
+    seconds = 0.0
+  else:
+    if beam_runner is None:
+      engine: Engine = functools.partial(_run_pool, workers=workers or worker_pool.default_workers())
+    else:
+      engine = functools.partial(_run_beam, runner=beam_runner, options=beam_options)
+    try:
+      with _locked(out):
+        new = _convert(conversion.tasks, engine, times.note, progress)
+        report = _build(conversion, progress)
+    except OSError as error:
+      raise InputError(
+        f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
+        'then run the same command again.'
+      ) from error
+    seconds = time.time() - started
+  return report | {
+    'out': str(out),
+    'seconds': seconds,
+    'seconds_to_first_clip': times.first,
+    'seconds_converting': times.last,
+    'new_clips': new,
+  }
+
+
+def _check_options(dataset: str, workers: int | None, all_faces: bool, sound_offsets: str | os.PathLike | None) -> None:
+  if dataset not in DATASETS:
+    raise InputError(f'There is no data set {dataset!r}: choose one of {", ".join(DATASETS)}.')
+  if workers is not None and workers < 1:
+    raise InputError(f'{workers} workers cannot convert anything: give 1 or more.')
   if all_faces and dataset != 'clips':
     raise InputError(f'{dataset} has one face a clip: all faces are kept of the data set clips only.')
   if sound_offsets is not None and dataset == 'clips':
     raise InputError(
       'clips measures the sound of every video by itself: offsets of speakers are for the other data sets.'
     )
+
+
+def _list(
+  dataset: str,
+  source: pathlib.Path,
+  out: pathlib.Path,
+  limit: int | None,
+  all_faces: bool,
+  sound_offsets: str | os.PathLike | None,
+) -> _Conversion:
+  """The clips of the corpus and their staged files."""
   options = {'all_faces': True} if all_faces else {}
   clips = _limited(_source_module(dataset).list_clips(str(source), **options), limit)
   _refuse_leaks(dataset, clips)
   offsets = None if sound_offsets is None else speaker_offsets.load(sound_offsets)
   clips = speaker_offsets.apply(clips, offsets or {})
-  tasks = [convert_clip.staging_task(clip, image_format, _staging(out)) for clip in clips]
-  report_head = {
+  tasks = [convert_clip.staging_task(clip, _IMAGE_FORMAT, _staging(out)) for clip in clips]
+  head = {
     'dataset': dataset,
-    'image_format': image_format,
+    'image_format': _IMAGE_FORMAT,
     'version': convert_clip.VERSION,
     'source_fingerprint': convert_clip.fingerprint(tasks),
     'sound_offsets': offsets,
   }
-  if _is_done(out, report_head):
-    report = json.loads((out / 'report.json').read_text())
-    return report | {
-      'out': str(out),
-      'seconds': 0.0,
-      'seconds_to_first_clip': 0.0,
-      'seconds_converting': 0.0,
-      'new_clips': 0,
-    }
-
-  try:
-    with _locked(out):
-      times = _Times(started)
-      if beam_runner is None:
-        engine = functools.partial(_run_pool, workers=workers or worker_pool.default_workers())
-      else:
-        engine = functools.partial(_run_beam, runner=beam_runner, options=beam_options)
-      new = _convert(tasks, engine, times.note, progress)
-      clips, tasks = cut_video.staged(clips, tasks)
-      report = _build(dataset, source, out, clips, tasks, report_head, progress)
-  except OSError as error:
-    raise InputError(
-      f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
-      'then run the same command again.'
-    ) from error
-  return report | {
-    'out': str(out),
-    'seconds': time.time() - started,
-    'seconds_to_first_clip': times.first,
-    'seconds_converting': times.last,
-    'new_clips': new,
-  }
+  return _Conversion(dataset, source, out, clips, tasks, head)
 
 
 class _Times:
@@ -150,6 +167,7 @@ class _Times:
     self._started = started
 
   def note(self) -> None:
+    """A clip is done."""
     self.last = time.time() - self._started
     self.first = self.first or self.last
 
@@ -280,36 +298,32 @@ def _run_beam(
     beam_engine.run(function, tasks, runner, options)
 
 
-def _build(
-  dataset: str,
-  source: pathlib.Path,
-  out: pathlib.Path,
-  clips: list[clip_source.ClipSource],
-  tasks: list[convert_clip.StagingTask],
-  head: dict[str, Any],
-  progress: bool,
-) -> dict[str, Any]:
-  """Staged clips → the finished folder under its final name."""
+def _build(conversion: _Conversion, progress: bool) -> dict[str, Any]:
+  """Staged clips → the finished folder under its final name; returns the report."""
   from data_pipelines.conversion import report
   from data_pipelines.records import record_index  # here, for what they import is slow
 
+  clips, tasks = cut_video.staged(conversion.clips, conversion.tasks)
   sums = landmark_statistics.zeros()
-  results = [_measured(task.path, clip, sums) for clip, task in zip(clips, tasks)]
-  kept = [i for i, result in enumerate(results) if isinstance(result, convert_clip.Record)]
-  if not kept:
+  results = [_measured(task.path, clip, sums) for clip, task in zip(clips, tasks, strict=True)]
+  splits = {clip.split for clip, result in zip(clips, results, strict=True) if isinstance(result, convert_clip.Record)}
+  if not splits:
+    first = next(result for result in results if isinstance(result, convert_clip.Rejection))
     raise InputError(
-      f'None of the {len(clips)} clips in {source} could be converted; the first: '
-      f'{clips[0].clip_id}, {results[0].reason}: {results[0].detail}'
+      f'None of the {len(clips)} clips in {conversion.source} could be converted; the first: '
+      f'{clips[0].clip_id}, {first.reason}: {first.detail}'
     )
   if progress:
-    print(f'writing {len(kept)} records', file=sys.stderr)
-  built = _write_records(dataset, source, _partial(out) / 'tfds', clips, tasks)
-  for split in sorted({clips[i].split for i in kept}):
+    kept = sum(isinstance(result, convert_clip.Record) for result in results)
+    print(f'writing {kept} records', file=sys.stderr)
+  partial = _partial(conversion.out)
+  built = _write_records(conversion, clips, partial / 'tfds')
+  for split in sorted(splits):
     record_index.save(record_index.build(built, split), split)
   landmark_statistics.save(sums, built)
-  summary = report.write(built, head, clips, tasks, results)
-  os.replace(built, out)  # also onto an empty folder
-  shutil.rmtree(_partial(out))
+  summary = report.write(built, conversion.head, clips, tasks, results)
+  os.replace(built, conversion.out)  # also onto an empty folder
+  shutil.rmtree(partial)
   return summary
 
 
@@ -328,24 +342,22 @@ def _measured(
 
 
 def _write_records(
-  dataset: str,
-  source: pathlib.Path,
-  data_dir: pathlib.Path,
-  clips: list[clip_source.ClipSource],
-  tasks: list[convert_clip.StagingTask],
+  conversion: _Conversion, clips: list[clip_source.ClipSource], data_dir: pathlib.Path
 ) -> pathlib.Path:
   """Has the TFDS builder write the records; returns the folder with the TFRecord files."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow tells what this processor can do, at length
   import tensorflow_datasets as tfds
 
+  dataset = conversion.dataset
   module = importlib.import_module(f'data_pipelines.datasets.{dataset}.{dataset}_dataset_builder')
   shutil.rmtree(data_dir, ignore_errors=True)  # of a run that was killed here
   tfds.disable_progress_bar()
-  builder = module.Builder(data_dir=data_dir, config=tasks[0].image_format)
-  builder.staging_dir = str(pathlib.Path(tasks[0].path).parent)
+  builder = module.Builder(data_dir=data_dir, config=_IMAGE_FORMAT)
+  builder.staging_dir = str(_staging(conversion.out))
   builder.clips = clips
-  with contextlib.redirect_stdout(io.StringIO()):  # TFDS greets and takes leave
+  with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it downloads
     builder.download_and_prepare(
-      download_dir=data_dir / 'downloads', download_config=tfds.download.DownloadConfig(manual_dir=source)
+      download_dir=data_dir / 'downloads',
+      download_config=tfds.download.DownloadConfig(manual_dir=conversion.source),
     )
   return pathlib.Path(builder.data_dir)

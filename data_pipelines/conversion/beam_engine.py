@@ -19,7 +19,7 @@ def require() -> None:
     import apache_beam  # noqa: F401
   except ImportError as error:
     raise InputError(
-      "--beam_runner needs Apache Beam, which is not installed: pip install 'atvg_jax[beam]', or leave "
+      "--beam-runner needs Apache Beam, which is not installed: pip install 'atvg_jax[beam]', or leave "
       'the flag out to convert with the cores of this machine.'
     ) from error
 
