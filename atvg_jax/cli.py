@@ -267,17 +267,19 @@ def _parser() -> argparse.ArgumentParser:
     'lips by what it says',
   )
   sub.add_argument(
-    '--beam_runner',
+    '--beam-runner',
     metavar='RUNNER',
     help='convert with this Apache Beam runner instead, e.g. FlinkRunner (needs the extra beam)',
   )
   sub.add_argument(
-    '--beam_option',
+    '--beam-option',
     action='append',
     default=[],
     metavar='NAME=VALUE',
     help='option of the Beam pipeline, e.g. direct_num_workers=2; may be given often',
   )
+  for name, action in (('beam_runner', 'store'), ('beam_option', 'append')):  # as they were spelt before
+    sub.add_argument(f'--{name}', action=action, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
   sub = command('fit-landmarks', _fit_landmarks, 'fit a mean face and its components to converted data, and draw them')
   sub.add_argument('--data', required=True, nargs='+', metavar='DIR', help='folders that prepare wrote')
