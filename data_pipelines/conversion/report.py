@@ -20,7 +20,7 @@ from data_pipelines.conversion.convert_clip import Record, Rejection, StagingTas
 from data_pipelines.faces import face_alignment
 
 _PERCENTILES = (0, 5, 50, 95, 100)
-# Numbers of a clip whose distribution is told, with their unit.
+# Numbers of a clip whose distribution is shown, with their unit.
 _MEASURES = {
   'frames': 'frames of 1/25 s',
   'eye_distance': 'source pixels',
@@ -33,7 +33,8 @@ _MEASURES = {
   'sound_level': 'dB of full scale',
   'sound_peak': 'of full scale',
 }
-_KINDS = ('source_fps', 'source_size', 'faces_seen', 'sound_advance')
+# Values of a clip that are counted.
+_CATEGORIES = ('source_fps', 'source_size', 'faces_seen', 'sound_advance')
 
 _SHEET_ROWS = 12
 _SHEET_COLUMNS = 8
@@ -47,12 +48,17 @@ def write(
   tasks: Sequence[StagingTask],
   results: Sequence[Record | Rejection],
 ) -> dict[str, Any]:
-  """Writes all four files into `folder` and returns the content of report.json.
+  """Writes all four files into `folder`.
 
   Args:
     folder: of the data set, not yet under its final name.
     head: what identifies the conversion.
-    clips, tasks, results: one each for every clip; the results need no pictures.
+    clips: all that were listed.
+    tasks: their staged files.
+    results: what became of them; they need no pictures.
+
+  Returns:
+    The content of report.json.
   """
   rejected = [(clip, result) for clip, result in zip(clips, results) if isinstance(result, Rejection)]
   report = {**head, **summarise(clips, results)}
@@ -104,7 +110,7 @@ def summarise(clips: Sequence[ClipSource], results: Sequence[Record | Rejection]
     },
     'counts': {
       name: {str(value): count for value, count in sorted(collections.Counter(fact[name] for _, fact in kept).items())}
-      for name in _KINDS
+      for name in _CATEGORIES
     },
   }
 
@@ -123,7 +129,7 @@ def _speakers(clips: Sequence[ClipSource], results: Sequence[Record | Rejection]
 
 
 def _sync(kept: Sequence[tuple[ClipSource, dict[str, Any]]]) -> dict[str, Any]:
-  """How late the sound is, in the whole and of each speaker, after what the lister said has been put right."""
+  """How late the sound of the records is, of all clips and of each speaker."""
   pools: dict[str, sound_sync.Pool] = {}
   for clip, fact in kept:
     for name in ('', clip.speaker):  # no speaker is called nothing
@@ -151,6 +157,7 @@ def contact_sheet(
   draw = ImageDraw.Draw(sheet)
   for row, i in enumerate(chosen):
     record = convert_clip.load(tasks[i].path)
+    assert isinstance(record, Record)
     landmarks = record.fields[features.LANDMARKS]
     draw.text((4, row * height + 5), f'{clips[i].clip_id}  {clips[i].split}  {len(landmarks)} frames', fill='black')
     for column, t in enumerate(np.linspace(0, len(landmarks) - 1, _SHEET_COLUMNS).round().astype(int)):
@@ -185,15 +192,19 @@ def _draw_landmarks(picture: Image.Image, landmarks: np.ndarray) -> None:
     draw.rectangle((x - 1, y - 1, x, y), fill=color)
 
 
+_STYLE = (
+  'body{font:15px sans-serif;margin:2em;max-width:1100px}table{border-collapse:collapse;margin:.5em 0}'
+  'td,th{border:1px solid #bbb;padding:.2em .7em;text-align:left}img{max-width:100%}'
+  '.chart{font-size:11px;margin:.3em}'
+)
+
+
 def _page(report: dict[str, Any], rejected: list[tuple[ClipSource, Rejection]], sheet: Image.Image) -> str:
-  """One page that needs no other file."""
-  buffer = io.BytesIO()
-  sheet.save(buffer, 'JPEG', quality=85)
-  picture = base64.b64encode(buffer.getvalue()).decode()
-  percentiles = [[name, *report['percentiles'][name].values(), unit] for name, unit in _MEASURES.items()]
+  """One page that needs no other file. First what one should look at: the sample, then what is left out."""
+  name = html.escape(report['dataset'])
   parts = [
-    f'<h1>{html.escape(report["dataset"])}: {report["kept"]} of {report["clips"]} clips converted '
-    f'({report["kept_share"]:.1%})</h1>',
+    f'<h1>{name}: {report["kept"]} of {report["clips"]} clips converted ({report["kept_share"]:.1%})</h1>',
+    *_sample_parts(sheet),
     '<h2>Splits</h2>',
     _table(
       ['split', 'clips', 'left out', 'frames', 'minutes', 'speakers'],
@@ -203,22 +214,11 @@ def _page(report: dict[str, Any], rejected: list[tuple[ClipSource, Rejection]], 
       ],
     ),
     '<h2>Left out</h2>',
-    _table(['reason', 'clips'], report['reasons'].items()) if report['reasons'] else '<p>No clip.</p>',
-    _table(
-      ['clip', 'speaker', 'reason', 'detail'],
-      [[clip.clip_id, clip.speaker, *rejection] for clip, rejection in rejected],
-    )
-    if rejected
-    else '',
-    '<h2>Sound and mouth</h2>',
+    *_rejection_parts(report['reasons'], rejected),
+    '<h2>Synchrony of sound and lips</h2>',
     *_sync_parts(report['sync']),
     '<h2>Distributions over clips</h2>',
-    *(report_charts.bars(name.replace('_', ' '), report['histograms'][name], unit) for name, unit in _MEASURES.items()),
-    _table(['', *(f'{p} %' if p % 100 else ('least', 'most')[p // 100] for p in _PERCENTILES), 'unit'], percentiles),
-    *(
-      f'<h2>{name.replace("_", " ").capitalize()}</h2>' + _table([name, 'clips'], report['counts'][name].items())
-      for name in _KINDS
-    ),
+    *_distribution_parts(report),
     '<h2>Speakers</h2>',
     _table(
       ['speaker', 'split', 'clips', 'left out', 'minutes'],
@@ -228,24 +228,52 @@ def _page(report: dict[str, Any], rejected: list[tuple[ClipSource, Rejection]], 
         for split, row in rows.items()
       ],
     ),
-    '<h2>A sample</h2>',
-    f'<img alt="contact sheet: rows are clips, columns moments" src="data:image/jpeg;base64,{picture}">',
   ]
-  style = (
-    'body{font:15px sans-serif;margin:2em;max-width:1100px}table{border-collapse:collapse;margin:.5em 0}'
-    'td,th{border:1px solid #bbb;padding:.2em .7em;text-align:left}img{max-width:100%}'
-    '.chart{font-size:11px;margin:.3em}'
-  )
   body = '\n'.join(parts)
   return (
-    f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(report["dataset"])}</title>'
-    f'<style>{style}</style></head><body>\n{body}\n</body></html>\n'
+    f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+    f'<style>{_STYLE}</style></head><body>\n{body}\n</body></html>\n'
   )
+
+
+def _sample_parts(sheet: Image.Image) -> list[str]:
+  buffer = io.BytesIO()
+  sheet.save(buffer, 'JPEG', quality=85)
+  picture = base64.b64encode(buffer.getvalue()).decode()
+  return [
+    '<h2>Sample</h2>',
+    '<p>Each row is a clip, from its first frame to its last. In the right half the landmarks are drawn: those of the '
+    'mouth should lie on the lips, the others on the face.</p>',
+    f'<img alt="contact sheet: rows are clips, columns moments" src="data:image/jpeg;base64,{picture}">',
+  ]
+
+
+def _rejection_parts(reasons: dict[str, int], rejected: list[tuple[ClipSource, Rejection]]) -> list[str]:
+  if not rejected:
+    return ['<p>No clip.</p>']
+  rows = [[clip.clip_id, clip.speaker, *rejection] for clip, rejection in rejected]
+  return [_table(['reason', 'clips'], reasons.items()), _table(['clip', 'speaker', 'reason', 'detail'], rows)]
+
+
+def _distribution_parts(report: dict[str, Any]) -> list[str]:
+  header = [f'{p} %' if p % 100 else ('minimum', 'maximum')[p // 100] for p in _PERCENTILES]
+  percentiles = [[name, *report['percentiles'][name].values(), unit] for name, unit in _MEASURES.items()]
+  return [
+    *(report_charts.bars(name.replace('_', ' '), report['histograms'][name], unit) for name, unit in _MEASURES.items()),
+    _table(['', *header, 'unit'], percentiles),
+    *(
+      f'<h2>{name.replace("_", " ").capitalize()}</h2>' + _table([name, 'clips'], report['counts'][name].items())
+      for name in _CATEGORIES
+    ),
+  ]
 
 
 def _sync_parts(sync: dict[str, Any]) -> list[str]:
-  """What `_sync` has found, told, drawn and as a table."""
+  """What `_sync` has found: an explanation, a chart and a table."""
   advance = ' or '.join(f'{value:g}' for value in sync['sound_advance_ms'])
+  moved = (
+    f'has already advanced the sound by {advance} ms' if any(sync['sound_advance_ms']) else 'has not moved the sound'
+  )
 
   def cells(name: str, row: dict[str, Any]) -> list[Any]:
     return [
@@ -260,15 +288,16 @@ def _sync_parts(sync: dict[str, Any]) -> list[str]:
   curves = {'all': sync['all']['curve']} | {name: sync['speakers'][name]['curve'] for name in sorted(most)}
   return [
     (
-      '<p>Positive: the sound comes later than the lips. This is what is left in the records, whose sound was '
-      f"advanced by {advance} ms. Estimated from the correlation of the mouth's opening with loudness from 1 to "
-      '3 kHz, pooled over clips; the uncertainty is one standard deviation. Above '
-      f'{sound_sync.UNCLEAR:g} ms of it, or below {sound_sync.FEWEST} clips, nothing is said; within '
-      f'{sound_sync.TOLERANCE:g} ms is in step.</p>'
+      '<p>How much later than the lips the sound comes, in the converted records; negative values: earlier. '
+      f'The conversion {moved}.</p>'
+      "<p>The offset is the lag at which the mouth's opening correlates most with the loudness between 1 and 3 kHz, "
+      'pooled over the clips. ± is its standard deviation. The last column says "in step" for offsets within '
+      f'{sound_sync.TOLERANCE:g} ms, and "unclear" for fewer than {sound_sync.FEWEST} clips or a standard deviation '
+      f'above {sound_sync.UNCLEAR:g} ms.</p>'
     ),
     report_charts.lines('correlation', sync['lags_ms'], curves, 'ms by which the sound is shifted', mark=0),
     _table(
-      ['source', 'clips', 'sound late by, ms', '±', 'correlation', ''],
+      ['speaker', 'clips', 'sound late by, ms', '±', 'correlation', ''],
       [cells('all', sync['all']), *(cells(name, row) for name, row in sync['speakers'].items())],
     ),
   ]
