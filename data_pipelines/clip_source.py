@@ -44,7 +44,7 @@ class ClipSource:
 
 @dataclasses.dataclass(frozen=True)
 class VideoPart(ClipSource):
-  """A stretch of a video of any length, to be cut into clips (`video_cutter`), whose names begin with `clip_id`.
+  """A stretch of a video of any length, to be cut into clips (`cut_video`), whose names begin with `clip_id`.
 
   Attributes:
     first: its first frame, counted in frames of 1/25 s from the video's beginning.

@@ -34,6 +34,7 @@ class Flip:
   """Mirrors the face in half of the windows; the landmarks of the two sides change names."""
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Mirrors, or does not, by one draw for the whole window."""
     mirrored = dict(example)
     for name in _PICTURES:
       if name in example:
@@ -52,6 +53,7 @@ class Color:
   amount: float = 0.1
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws brightness, contrast and gains once for the whole window."""
     draws = tf.random.stateless_uniform([5], seed, -self.amount, self.amount)
     # Contrast about middle grey, gain of each channel, then brightness: one line for each channel.
     gain = (1 + draws[0]) * (1 + draws[1:4])
@@ -69,13 +71,16 @@ class Color:
 
 @dataclasses.dataclass(frozen=True)
 class Tone:
-  """Another camera and room: saturation by up to twice `amount`, gamma by up to a factor exp(`amount`), and light that
-  falls off to one side by up to `amount`.
+  """Another camera and room.
+
+  Changes saturation by up to twice `amount`, gamma by up to a factor exp(`amount`), and adds light that falls off to one
+  side by up to `amount`.
   """
 
   amount: float = 0.3
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws saturation, gamma and light once for the whole window."""
     size = features.IMAGE_SIZE
     draws = tf.random.stateless_uniform([4], seed, -self.amount, self.amount)
     # Gamma by table; saturation as a blend of each pixel with its luma (ITU-R BT.601).
@@ -104,6 +109,7 @@ class Sharpness:
   amount: float = 1.0
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws the strength once for the whole window."""
     size = features.IMAGE_SIZE
     strength = tf.random.stateless_uniform([], seed, -self.amount / 2, self.amount)
     out = dict(example)
@@ -126,6 +132,7 @@ class Shift:
   pixels: int = 4
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws the way once for the whole window."""
     n = int(self.pixels)
     move = tf.random.stateless_uniform([2], seed, -n, n + 1, dtype=tf.int32)  # x, y
     out = dict(example)
@@ -148,6 +155,7 @@ class Scale:
   amount: float = 0.05
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws the size once for the whole window."""
     size = features.IMAGE_SIZE
     n = round(self.amount * size / 2)
     border = tf.random.stateless_uniform([], seed, -n, n + 1, dtype=tf.int32)
@@ -172,6 +180,7 @@ class Stretch:
   amount: float = 0.1
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws width and height once for the whole window."""
     size = features.IMAGE_SIZE
     most = round(size * self.amount / (1 + self.amount) / 2)
     cut = tf.random.stateless_uniform([2], seed, 0, most + 1, dtype=tf.int32)  # x, y: pixels lost at each edge
@@ -194,6 +203,7 @@ class Rotate:
   degrees: float = 5.0
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws the angle once for the whole window."""
     size = features.IMAGE_SIZE
     angle = tf.random.stateless_uniform([], seed, -self.degrees, self.degrees) * (math.pi / 180)
     cosine, sine = tf.cos(angle), tf.sin(angle)

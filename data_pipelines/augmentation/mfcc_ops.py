@@ -1,4 +1,4 @@
-"""Augmentations of a training window's MFCC rows; see `preprocess_ops` for what an op is."""
+"""Augmentations of a training window's MFCC rows; see `image_ops` for what an op is."""
 
 import dataclasses
 import math
@@ -19,6 +19,7 @@ class MfccNoise:
   amount: float = 0.1
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws a number for every coefficient of every row."""
     rows = example[features.MFCC_ROWS]
     noise = tf.random.stateless_normal(tf.shape(rows), seed)
     return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * noise}
@@ -34,6 +35,7 @@ class MfccShift:
   amount: float = 0.3
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws a number for every coefficient."""
     rows = example[features.MFCC_ROWS]
     shift = tf.random.stateless_normal([1, features.MFCC_COEFFICIENTS], seed)
     return example | {features.MFCC_ROWS: rows + self.amount * _deviation(rows) * shift}
@@ -41,16 +43,17 @@ class MfccShift:
 
 @dataclasses.dataclass(frozen=True)
 class VocalTract:
-  """Stretches or squeezes the voice's spectrum by up to `amount`, as if the speaker's vocal tract were shorter or longer.
+  """Stretches or squeezes the voice's spectrum by up to `amount`, as a shorter or longer vocal tract would.
 
-  Jaitly and Hinton, 'Vocal Tract Length Perturbation (VTLP) improves speech recognition', ICML workshop, 2013; done on the
-  cepstra, where a warp of the frequencies is a product with a matrix (Pitz and Ney, IEEE Transactions on Speech and Audio
-  Processing 13 (5), 2005).
+  Jaitly and Hinton, 'Vocal Tract Length Perturbation (VTLP) improves speech recognition', ICML workshop, 2013; done on
+  the cepstra, where a warp of the frequencies is a product with a matrix (Pitz and Ney, IEEE Transactions on Speech and
+  Audio Processing 13 (5), 2005).
   """
 
   amount: float = 0.1
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws the factor once for the whole window."""
     rows = example[features.MFCC_ROWS]
     factor = tf.random.stateless_uniform([], seed, 1 - self.amount, 1 + self.amount)
     return example | {features.MFCC_ROWS: rows @ _warping(factor)}
@@ -63,6 +66,7 @@ class MfccMask:
   rows: int = 10
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws the length and the place of the stretch."""
     values = example[features.MFCC_ROWS]
     return example | {features.MFCC_ROWS: _mask(values, seed, int(self.rows), axis=0)}
 
@@ -74,6 +78,7 @@ class MfccBandMask:
   coefficients: int = 2
 
   def __call__(self, example: Example, seed: tf.Tensor) -> Example:
+    """Draws the number and the place of the coefficients."""
     values = example[features.MFCC_ROWS]
     return example | {features.MFCC_ROWS: _mask(values, seed, int(self.coefficients), axis=1)}
 
@@ -88,7 +93,7 @@ OPS = {
 
 
 def _warping(factor: tf.Tensor) -> tf.Tensor:
-  """[12, 12]: from cepstra (without the energy, which has no shape) to those of the spectrum at `factor` times every frequency."""
+  """[12, 12]: from cepstra (without the energy) to those of the spectrum at `factor` times every frequency."""
   corners, transform = audio.mel_corners(), audio.cepstral_matrices()[1][:, 1:]  # [28] Hz; [26, 12]
   step = math.log1p(corners[-1] / 700) / (audio.MELS + 1)  # between two bands, in mel up to a factor
   places = tf.math.log1p(factor * (corners[1:-1] / 700).astype(np.float32)) / step - 1  # in bands

@@ -27,6 +27,7 @@ class Noise:
   snr: float = 20.0
 
   def __call__(self, sound: tf.Tensor, babble: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws a number for every sample."""
     del babble
     return _add(sound, tf.random.stateless_normal(tf.shape(sound)[:1], seed), self.snr)
 
@@ -38,6 +39,7 @@ class Babble:
   snr: float = 15.0
 
   def __call__(self, sound: tf.Tensor, babble: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws where in the babble the window begins."""
     begin = tf.random.stateless_uniform([], seed, 0, tf.shape(babble)[0], dtype=tf.int32)
     places = (begin + tf.range(tf.shape(sound)[0])) % tf.shape(babble)[0]
     return _add(sound, tf.gather(babble, places), self.snr)
@@ -55,6 +57,7 @@ class SoundShift:
     return round(self.milliseconds * features.SAMPLE_RATE / 1000)
 
   def __call__(self, sound: tf.Tensor, babble: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws the shift; `sound` loses `margin` samples at each end."""
     del babble
     begin = tf.random.stateless_uniform([], seed, 0, 2 * self.margin + 1, dtype=tf.int32)
     return sound[begin : begin + tf.shape(sound)[0] - 2 * self.margin]
@@ -64,7 +67,7 @@ OPS = {'noise': Noise, 'babble': Babble, 'sound_shift': SoundShift}
 
 
 def needs_babble(ops: Sequence[Any]) -> bool:
-  """Whether `mix` is of use to any of these ops."""
+  """Whether any of these ops mixes in voices."""
   return any(isinstance(op, Babble) for op in ops)
 
 
@@ -105,7 +108,7 @@ def apply(
 
 
 def mfcc_rows(samples: tf.Tensor) -> tf.Tensor:
-  """`audio.mfcc` without the energy: float32 [160 (R - 1) + 401] whose first sample is only heard before → [R, 12]."""
+  """`audio.mfcc` without the energy: float32 [160 (R - 1) + 401] whose first sample serves the pre-emphasis only → [R, 12]."""
   emphasised = samples[1:] - audio.PRE_EMPHASIS * samples[:-1]
   windows = tf.signal.frame(emphasised, audio.WINDOW, features.MFCC_HOP)
   power = tf.abs(tf.signal.rfft(windows, [audio.FFT])) ** 2 / audio.FFT  # [R, 257]

@@ -28,7 +28,8 @@ def run(function: Callable[[Any], None], inputs: Sequence[Any], runner: str, opt
   """Calls `function`, which must be importable and leaves its result on disk, with every input.
 
   Args:
-    function, inputs: the work.
+    function: called with one input.
+    inputs: all of them.
     runner: a Beam runner's name, such as 'DirectRunner', 'FlinkRunner', 'DataflowRunner'.
     options: of the pipeline, each as 'name=value' or 'name'.
 

@@ -32,9 +32,9 @@ Result = tuple[ClipSource, Record | Rejection]
 def cut(part: VideoPart, image_format: str = 'jpeg') -> list[Result]:
   """Cuts a part of a video into clips. Never raises for a bad file; the same results whichever process does it.
 
-  A clip shows one face within one shot, at most `face_stretches.MAX_YAW` degrees from the front, wholly in the picture,
-  with `MIN_EYE_DISTANCE` pixels between its eyes, for `convert_clip.MIN_FRAMES` to `MAX_FRAMES` frames. Of several faces
-  at a time the largest is taken, unless `part.all_faces`. Sound that is clearly out of step (`lip_sync`) is put right.
+  A clip shows one face within one shot, turned by at most `face_stretches.MAX_YAW` degrees, wholly in the picture, with
+  `MIN_EYE_DISTANCE` pixels between its eyes, for `convert_clip.MIN_FRAMES` to `MAX_FRAMES` frames. Of several faces at a
+  time the largest is taken, unless `part.all_faces`. Sound that is clearly out of step (`lip_sync`) is put right.
 
   Args:
     part: the stretch of the video.

@@ -15,10 +15,10 @@ _CLEARLY = 2.0
 
 
 def load(path: str | os.PathLike) -> dict[str, float]:
-  """Speaker → seconds by which the sound is late, of those of whom that is clear.
+  """Speaker → seconds by which the sound is late, where that is clear.
 
-  Clear is an offset of at least ten clips that is more than twice its own uncertainty. Where the report's conversion had
-  taken offsets out already, they are in the sum.
+  Clear is an offset of at least ten clips that is more than twice its own uncertainty. Offsets that the report's
+  conversion had taken out already are added.
 
   Args:
     path: `report.json` of a conversion, or the folder in which it lies.

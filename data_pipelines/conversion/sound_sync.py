@@ -26,8 +26,8 @@ _SMOOTHING = 5  # steps
 _ANTICIPATION = 0.028  # seconds
 _DRAWS = 200  # of the bootstrap
 
-FEWEST = 10  # clips: below, their spread says nothing of the uncertainty
-UNCLEAR = 40.0  # ms: with a larger uncertainty nothing is said
+FEWEST = 10  # clips: with fewer, the uncertainty cannot be estimated
+UNCLEAR = 40.0  # ms: offsets with a larger uncertainty are called unclear
 TOLERANCE = 40.0  # ms, one frame: what counts as in step
 
 
@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
   @property
   def verdict(self) -> str:
     """'unclear', 'in step', 'sound late' or 'sound early'."""
-    if self.offset_ms is None or self.clips < FEWEST or self.uncertainty_ms > UNCLEAR:
+    if self.offset_ms is None or self.clips < FEWEST or (self.uncertainty_ms or 0) > UNCLEAR:
       return 'unclear'
     if abs(self.offset_ms) <= TOLERANCE:
       return 'in step'

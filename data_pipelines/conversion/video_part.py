@@ -66,7 +66,8 @@ def frames(
 
   Args:
     path: the video.
-    first, end: the stretch; end None: to the end of the video. A video that is shorter yields what there is.
+    first: the first frame.
+    end: the frame after the last; None: to the end of the video. A video that is shorter yields what there is.
     wanted: hand out only these; the others are not converted to pictures.
     notes: filled in while reading.
 
@@ -109,7 +110,8 @@ def samples(path: str | os.PathLike, start: float, first: int, end: int) -> np.n
   Args:
     path: the video.
     start: time stamp of its first frame (`Notes.start`).
-    first, end: the stretch in frames of 1/25 s; `first` may be negative, which is silence unless there is sound.
+    first: frame of 1/25 s; it may be negative, which is silence unless there is sound.
+    end: the frame after the last.
 
   Returns:
     float32 [n], 16 kHz mono in [-1, 1]: n is 640 (end - first), or less where the sound ends before.

@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -26,7 +27,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """
 
   VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES = {'1.0.0': 'First.'}
+  RELEASE_NOTES: ClassVar = {'1.0.0': 'First.'}
   BUILDER_CONFIGS = CONFIGS
 
   staging_dir: str | None = None

@@ -98,7 +98,7 @@ def warp(
     image: uint8 [H, W, 3].
     matrix: [2, 3], picture to crop of `size`.
     size: side of the crop.
-    sample: `sampling.bicubic`, which gives the same crop sooner, but has to be loaded: for many frames.
+    sample: `frame_resampling.bicubic`, which gives the same crop sooner, but has to be loaded: for many frames.
 
   Returns:
     uint8 [size, size, 3], averaged where the picture is shrunk.
@@ -128,7 +128,7 @@ def warp(
 
 
 def _bicubic(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-  """`sampling.bicubic` by Pillow."""
+  """`frame_resampling.bicubic` by Pillow."""
   return np.asarray(
     Image.fromarray(image).transform(
       (size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)), Image.Resampling.BICUBIC

@@ -156,7 +156,7 @@ class FaceLandmarker:
     )
 
   def look(self, picture: Image.Image, where: Face | np.ndarray) -> Sight | None:
-    """The points of one face: of a detection, or of the one whose last `Sight.square` is given. None: it is not there."""
+    """The points of one face: of a detection, or of the one whose last `Sight.square` is given; None if it is gone."""
     run = self._settle if isinstance(where, Face) else self._run_mesh
     mesh, presence = run(picture, where)
     return Sight(_to_68(mesh), _yaw(mesh), _square_of(mesh)) if presence >= _PRESENCE_THRESHOLD else None

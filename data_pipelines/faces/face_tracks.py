@@ -16,8 +16,8 @@ MAX_GAP = 5  # frames without the face that are bridged
 _MAX_FACES = 8  # at a time: the largest
 _SAME = 0.3  # overlap of two boxes (of their union) that are one face
 _LEAP = 0.8  # eye distances in a frame: no head moves so fast, it is another one
-# A jump cut within a shot: the face's picture, aligned, changes once, and is calm before and after. Between frames of one
-# take it changes by 1 to 3 grey levels and never by 2.2 times its neighbours; between takes of one person by more.
+# A jump cut within a shot: the face's picture, aligned, changes once, and is calm before and after. Between frames of
+# one take it changes by 1 to 3 grey levels and never by 2.2 times its neighbours; between takes of one person by more.
 _JUMP = 4.0  # grey levels, mean
 _JUMP_RATIO = 2.5
 _JUMP_REACH = 3  # frames
@@ -35,6 +35,7 @@ class FaceTrack(NamedTuple):
 
   @property
   def end(self) -> int:
+    """The frame after its last."""
     return self.start + len(self.landmarks)
 
 
@@ -150,7 +151,7 @@ def _close(track: _Open) -> list[FaceTrack]:
 
 
 def jumps(looks: np.ndarray) -> list[int]:
-  """The face's picture [T, h, w, 3] → the frames with which another take begins: it changes once between calm frames."""
+  """The face's picture [T, h, w, 3] → the frames with which a take begins: it changes once between calm frames."""
   steps = np.abs(np.diff(looks.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))  # [T - 1]
   found = []
   for t in np.flatnonzero(steps > _JUMP):

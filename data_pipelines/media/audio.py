@@ -95,6 +95,7 @@ class SoundCollector:
     return av.AudioResampler(format='fltp', rate=features.SAMPLE_RATE)
 
   def add(self, frame: av.AudioFrame) -> None:
+    """Takes the next frame of the sound."""
     time = frame.time
     check_rate(frame.sample_rate)
     if self.start is None:

@@ -72,7 +72,7 @@ def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
   pipe = _Pipe(file)
   try:
     # Not by libav: it reads two seconds before it opens a WAV, and who speaks live would wait for them.
-    header = wave.open(pipe)
+    header = wave.open(pipe)  # noqa: SIM115: read while the caller takes pieces
   except (wave.Error, EOFError):
     pipe.rewind()
   else:
@@ -93,7 +93,7 @@ def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
 def mfcc_windows(
   pieces: Iterable[np.ndarray], window: int, mfcc: Callable[[np.ndarray], np.ndarray] = audio.mfcc
 ) -> Iterator[tuple[np.ndarray, int]]:
-  """MFCC of sound in pieces, a window as soon as it can be heard: 120 ms after its last frame.
+  """MFCC of sound in pieces, a window as soon as its sound is there: 120 ms after its last frame.
 
   Args:
     pieces: the sound.
@@ -102,7 +102,7 @@ def mfcc_windows(
 
   Yields:
     [1, W, 28, 12], and how many of the W frames it takes to cover the sound: W, or less in the last window, whose
-    rest hears silence. The numbers are those of `audio.windows(audio.frame_rows(samples, num_frames))`.
+    rest is silence. The numbers are those of `audio.windows(audio.frame_rows(samples, num_frames))`.
   """
   rows = window * features.MFCC_ROWS_PER_FRAME + 2 * features.MFCC_CONTEXT
   # One row early, and dropped again: pre-emphasis looks one sample back. Two hops more for the last row's end, which

@@ -43,7 +43,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     uint8 [H, W, 3] RGB; transparent parts are laid on white.
 
   Raises:
-    InputError: missing, a directory, empty, not a picture, damaged, above 50 megapixels or with a side of more than 65535.
+    InputError: missing, a directory, empty, not a picture, damaged, above 50 megapixels or with a side of more than
+      65535.
   """
   path = check_file(path, 'a picture')
   try:

@@ -11,4 +11,5 @@ class Builder(clip_builder.ClipBuilder):
   MANUAL_DOWNLOAD_INSTRUCTIONS = 'Point manual_dir at a folder with one sub-folder of videos for each speaker.'
 
   def list_clips(self, source: str) -> list[clip_source.ClipSource]:
+    """All clips of the folder, see `clips_source`."""
     return clips_source.list_clips(source)

@@ -11,4 +11,5 @@ class Builder(clip_builder.ClipBuilder):
   MANUAL_DOWNLOAD_INSTRUCTIONS = 'Point manual_dir at the folder of the corpus: s1/video/*.mpg, s1/align/*.align, ...'
 
   def list_clips(self, source: str) -> list[clip_source.ClipSource]:
+    """All clips of the folder, see `grid_source`."""
     return grid_source.list_clips(source)

@@ -11,4 +11,5 @@ class Builder(clip_builder.ClipBuilder):
   MANUAL_DOWNLOAD_INSTRUCTIONS = 'Point manual_dir at the folder with ABOUT/train/ABOUT_00001.mp4 and its .txt, ...'
 
   def list_clips(self, source: str) -> list[clip_source.ClipSource]:
+    """All clips of the folder, see `lrw_source`."""
     return lrw_source.list_clips(source)

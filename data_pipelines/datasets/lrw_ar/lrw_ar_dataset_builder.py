@@ -11,4 +11,5 @@ class Builder(clip_builder.ClipBuilder):
   MANUAL_DOWNLOAD_INSTRUCTIONS = 'Point manual_dir at the folder with video/, transcripts/ and speakers.csv.'
 
   def list_clips(self, source: str) -> list[clip_source.ClipSource]:
+    """All clips of the folder, see `lrw_ar_source`."""
     return lrw_ar_source.list_clips(source)
