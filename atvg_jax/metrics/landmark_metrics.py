@@ -51,14 +51,15 @@ def correlation(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
   """
   x, y = jnp.asarray(x), jnp.asarray(y)
   weights = jnp.ones_like(x) if mask is None else jnp.asarray(mask, x.dtype)
-  count = jnp.maximum(jnp.sum(weights, -1, keepdims=True), 1)
-
-  def centred(values: jax.Array) -> jax.Array:
-    return (values - jnp.sum(values * weights, -1, keepdims=True) / count) * weights
-
-  x, y = centred(x), centred(y)
+  x, y = centred(x, weights), centred(y, weights)
   scale = jnp.sqrt(jnp.sum(x * x, -1) * jnp.sum(y * y, -1))
   return jnp.where(scale > 1e-12, jnp.sum(x * y, -1) / jnp.maximum(scale, 1e-12), 0)
+
+
+def centred(values: Array, mask: Array) -> jax.Array:
+  """Values [..., T] less their mean over the last axis, where the mask [..., T] is 1; 0 where it is 0."""
+  count = jnp.maximum(jnp.sum(mask, -1, keepdims=True), 1)
+  return (values - jnp.sum(values * mask, -1, keepdims=True) / count) * mask
 
 
 def best_lag(x: Array, y: Array, max_lag: int = 5) -> tuple[int, float]:

@@ -1,7 +1,18 @@
-"""The losses of both nets: pure functions, means over everything that they are given.
+"""The losses of both networks: pure functions, means over everything that they are given.
 
-The first three are the published ones (arXiv 1905.03820, section 3.3, and the authors' code).
+What the paper (arXiv 1905.03820) minimises, in its words and with the constants of its authors' code:
+
+* AT-net: the squared error of the landmarks' PCA coefficients, `coefficient_loss`.
+* VG-net: L = L_GAN + λ L_pix, λ = 10 (`config.loss.pixel`). L_pix is the attention-based dynamic pixel-wise loss,
+  `dynamic_pixel_loss`. L_GAN comes from the regression-based discriminator D, which says whether a clip is real
+  (`bce_with_logits`) and regresses the landmarks that it shows (`landmark_loss`). D minimises `discriminator_loss`,
+  VG-net `adversarial_terms`.
+
+The rest (`gradient_loss`, `ssim_loss`, `mouth_weight`) is what the released VG-net has beyond the paper.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,44 +24,111 @@ from data_pipelines import features
 
 Array = jax.Array
 
+_BETA = 0.5  # of the dynamic pixel-wise loss: the weight where there is no attention
+
+# Terms of a loss, {name: (weight, value)}.
+Terms = Mapping[str, tuple[float, Array]]
+
+
+def weighted_sum(terms: Terms) -> tuple[Array, dict[str, Array]]:
+  """The loss that terms add up to, and {name: value} without the weights, for the log."""
+  return sum((weight * value for weight, value in terms.values()), jnp.zeros(())), {
+    name: value for name, (_, value) in terms.items()
+  }
+
 
 def coefficient_loss(predicted: Array, true: Array) -> Array:
-  """Mean squared error of landmark coefficients [..., B, T, K], of several answers to one truth [B, T, K] for instance."""
+  """AT-net's loss: mean squared error of landmark coefficients.
+
+  Args:
+    predicted: [B, T, K], or [E, B, T, K] of an ensemble.
+    true: [B, T, K].
+  """
   return jnp.mean(jnp.square(predicted - true))
 
 
 def dynamic_pixel_loss(fake: Array, real: Array, attention: Array | None, weight: Array | None = None) -> Array:
-  """mean(|fake - real| * (attention + 0.5) * weight); the attention gets no gradient from its own weighing.
+  """The dynamic pixel-wise loss L_pix: mean of |v - v̂| ⊙ (ᾱ + β), with β = 0.5.
+
+  v are the true frames, v̂ the generated ones and α VG-net's attention. ᾱ is α without its gradient, so that the
+  attention is not learnt in order to weigh errors down.
 
   Args:
-    fake, real: [B, T, H, W, 3] in [-1, 1].
-    attention: [B, T, H, W, 1] in [0, 1]; None weighs all pixels alike, by 1.
-    weight: [B, T, H, W, 1] or broadcastable, for instance `mouth_weight`.
+    fake: v̂ [B, T, H, W, 3] in [-1, 1].
+    real: v [B, T, H, W, 3] in [-1, 1].
+    attention: α [B, T, H, W, 1] in [0, 1]; None weighs all pixels alike, by 1: a plain L1.
+    weight: [B, T, H, W, 1] or broadcastable, for instance `mouth_weight`; one more factor.
   """
   loss = jnp.abs(fake - real)
   if attention is not None:
-    loss = loss * (lax.stop_gradient(attention) + 0.5)
+    loss = loss * (lax.stop_gradient(attention) + _BETA)
   if weight is not None:
     loss = loss * weight
   return jnp.mean(loss)
 
 
 def landmark_loss(regressed: Array, true: Array, mouth_factor: float = 100.0) -> Array:
-  """mean(((regressed - true) * m)^2), m = `mouth_factor` on the y of the 20 mouth points, else 1; [..., 136]."""
+  """The regression term of L_GAN: mean of ((p̂ - p) ⊙ M)^2, M a mask that weighs lips more.
+
+  Args:
+    regressed: p̂ [..., 136], landmarks that the discriminator sees in a clip.
+    true: p [..., 136].
+    mouth_factor: M on the y of the 20 mouth points; elsewhere M is 1.
+  """
   factors = jnp.ones((features.NUM_LANDMARKS, 2)).at[features.MOUTH, 1].set(mouth_factor).reshape(-1)
   return jnp.mean(jnp.square((regressed - true) * factors))
 
 
 def bce_with_logits(logits: Array, target: float) -> Array:
-  """Mean binary cross entropy of logits [B] or [B, T] with one target, 1 for real and 0 for fake."""
+  """The real-or-fake term of L_GAN: mean binary cross entropy of logits [B] or [B, T] with one target, 1 is real."""
   return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)))
+
+
+def discriminator_loss(
+  on_real: Mapping[str, Array], on_fake: Mapping[str, Array], true_landmarks: Array, weights: Any
+) -> tuple[Array, dict[str, Array]]:
+  """What the regression-based discriminator minimises: both terms, for a real and a generated clip.
+
+  Landmarks are regressed from both clips, toward the true ones: those that the generated clip should show.
+
+  Args:
+    on_real: the discriminator's outputs for the real clips: 'logits' and, where it regresses, 'landmarks'.
+    on_fake: those for the generated clips.
+    true_landmarks: [B, T, 136].
+    weights: `config.loss`: the factors `adversarial` and `landmark`.
+
+  Returns:
+    The loss, and {name: term}, the loss among them.
+  """
+  terms = {
+    'd_real_loss': bce_with_logits(on_real['logits'], 1.0),
+    'd_fake_loss': bce_with_logits(on_fake['logits'], 0.0),
+  }
+  total = weights.adversarial * (terms['d_real_loss'] + terms['d_fake_loss'])
+  if 'landmarks' in on_real:
+    terms['d_landmark_real_loss'] = landmark_loss(on_real['landmarks'], true_landmarks)
+    terms['d_landmark_fake_loss'] = landmark_loss(on_fake['landmarks'], true_landmarks)
+    total += weights.landmark * (terms['d_landmark_real_loss'] + terms['d_landmark_fake_loss'])
+  return total, terms | {'d_loss': total}
+
+
+def adversarial_terms(on_fake: Mapping[str, Array], true_landmarks: Array, weights: Any) -> Terms:
+  """VG-net's part of L_GAN: its clips should be taken for real, and show the landmarks that it was given.
+
+  The arguments are those of `discriminator_loss`.
+  """
+  terms = {'g_adversarial_loss': (weights.adversarial, bce_with_logits(on_fake['logits'], 1.0))}
+  if 'landmarks' in on_fake:
+    terms['g_landmark_loss'] = weights.landmark, landmark_loss(on_fake['landmarks'], true_landmarks)
+  return terms
 
 
 def gradient_loss(fake: Array, real: Array, weight: Array | None = None) -> Array:
   """L1 between the images' differences of neighbouring pixels, down and across: keeps edges sharp.
 
   Args:
-    fake, real: [..., H, W, C].
+    fake: [..., H, W, C].
+    real: [..., H, W, C].
     weight: [..., H, W, 1] or None; a difference takes the weight of its first pixel.
   """
   error = fake - real
@@ -62,12 +140,12 @@ def gradient_loss(fake: Array, real: Array, weight: Array | None = None) -> Arra
 
 
 def ssim_loss(fake: Array, real: Array) -> Array:
-  """1 - SSIM, see `metrics.ssim`; [..., H, W, C] in [-1, 1]."""
+  """1 - SSIM (`image_metrics.ssim`) of images [..., H, W, C] in [-1, 1]."""
   return 1 - jnp.mean(image_metrics.ssim(fake / 2 + 0.5, real / 2 + 0.5))
 
 
 def mouth_weight(landmarks: Array, size: int, factor: float) -> Array:
-  """A map of pixel weights [..., size, size, 1]: `factor` on the mouth, 1 far from it; the rest as of `mouth_nearness`."""
+  """Pixel weights [..., size, size, 1]: `factor` on the mouth, 1 far from it, between as by `mouth_nearness`."""
   return 1 + (factor - 1) * mouth_nearness(landmarks, size)
 
 
@@ -75,12 +153,12 @@ def mouth_nearness(landmarks: Array, size: int) -> Array:
   """A Gaussian around the mouth: 1 in its middle, 0 far from it.
 
   Args:
-    landmarks: [..., 136], -1 and 1 at the picture's edges.
-    size: the picture's side.
+    landmarks: [..., 136] in half crops; no gradient flows into them.
+    size: the crop's side in pixels.
 
   Returns:
-    [..., size, size, 1]. The Gaussian's deviations are half the mouth's width, and in y as large: chin and
-    cheeks beside an open mouth count as well.
+    [..., size, size, 1]. The Gaussian's standard deviation is half the mouth's width, in x and in y: chin and cheeks
+    beside an open mouth count as well.
   """
   points = lax.stop_gradient(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
   mouth = points[..., features.MOUTH, :]

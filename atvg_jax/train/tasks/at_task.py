@@ -1,10 +1,12 @@
-"""Audio → landmarks: AT-net learns the coefficients of the landmarks, frame by frame."""
+"""Audio → landmarks: AT-net learns the PCA coefficients of the landmarks, frame by frame, by their squared error."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 
 from atvg_jax import landmarks as lm
 from atvg_jax import models
@@ -13,11 +15,11 @@ from atvg_jax.models import at_net
 from atvg_jax.runtime import rng
 from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train import losses, optimizers
-from atvg_jax.train.task import Batch, Task, accumulate, frame_weights
+from atvg_jax.train.task import Batch, Task, accumulate, frame_weights, masked_sums
 from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
 
-_BLUNT = 0.03  # pixels: see `metrics.lmd`
+_EPSILON = 0.03  # pixels, of the distance term: see `landmark_metrics.lmd`
 
 
 def _inputs(net: Any, batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array, ...]:
@@ -28,63 +30,93 @@ def _inputs(net: Any, batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array,
 
 
 def make(config: Any, basis: lm.LandmarkBasis) -> Task:
-  """The task. `basis` holds as many components as the net predicts coefficients."""
+  """The task of a config; `basis` holds as many components as the net predicts coefficients."""
   net = models.make_net(config, axis_name=AXIS if config.sync_batch_norm else None)
-  optimizer = optimizers.make(config.optimizer, config.num_steps)
-  weights = config.loss
+  task = AtTask(config, net, optimizers.make(config.optimizer, config.num_steps), basis)
+  return Task(task.init, task.train_step, task.eval_step, task.sample_step)
 
-  def init(key: jax.Array) -> TrainState:
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AtTask:
+  """The functions of the task. None keeps anything: what changes is in the `TrainState`.
+
+  Attributes:
+    config: the whole config.
+    net: AT-net, as `models.make_net` makes it for training.
+    optimizer: its optimizer.
+    basis: the linear model of landmarks whose coefficients the net predicts.
+  """
+
+  config: Any
+  net: nn.Module
+  optimizer: optax.GradientTransformation
+  basis: lm.LandmarkBasis
+
+  def init(self, key: jax.Array) -> TrainState:
+    """A new state, its parameters drawn by `key`."""
     landmarks = jnp.zeros((1, features.LANDMARK_SIZE))
     batch = {
       features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)),
       features.EXAMPLE_LANDMARKS: landmarks,
       features.REST_LANDMARKS: landmarks,
     }
-    variables = models.make_net(config).init(key, *_inputs(net, batch, basis), train=False)
+    # Not `self.net`, whose batch norm may name the devices' axis: nothing is mapped over it here.
+    variables = models.make_net(self.config).init(key, *_inputs(self.net, batch, self.basis), train=False)
     params = variables['params']
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       g_params=params,
       g_batch_stats=variables.get('batch_stats', {}),
-      g_opt_state=optimizer.init(params),
-      g_ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
+      g_opt_state=self.optimizer.init(params),
+      g_ema_params=jax.tree.map(jnp.copy, params) if self.config.ema_decay else None,
     )
 
-  def target(batch: Batch) -> jax.Array:
-    rest = batch[features.REST_LANDMARKS][:, None]
-    return lm.to_coefficients(batch[features.LANDMARKS], rest, basis)  # [B, T, K]
+  def loss(self, params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+    """What is minimised: squared error of the coefficients, by weight also of their velocity, and the mouth's distance.
 
-  def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
-    outputs, updates = net.apply(
+    Args:
+      params: AT-net's.
+      batch_stats: its batch-norm statistics.
+      batch: a device's batch, or part of it.
+      key: of the dropout.
+
+    Returns:
+      The weighted sum, and (the new statistics, {name: term}).
+    """
+    outputs, updates = self.net.apply(
       {'params': params, 'batch_stats': batch_stats},
-      *_inputs(net, batch, basis),
+      *_inputs(self.net, batch, self.basis),
       train=True,
       rngs={'dropout': key},
       mutable=['batch_stats'],
     )
-    # Each member by its own error: what they get wrong in ways of their own, their mean gets less wrong.
-    predicted, true = outputs.get('by_member', outputs['coefficients']), target(batch)
-    terms = {'g_coefficient_loss': losses.coefficient_loss(predicted, true)}
-    total = terms['g_coefficient_loss']
+    # Each network of an ensemble by its own error: their mean errs less where they err independently.
+    predicted, true = outputs.get('by_member', outputs['coefficients']), self._true_coefficients(batch)
+    weights, terms = self.config.loss, {'g_coefficient_loss': (1.0, losses.coefficient_loss(predicted, true))}
     if weights.velocity:
-      terms['g_velocity_loss'] = losses.coefficient_loss(jnp.diff(predicted, axis=-2), jnp.diff(true, axis=-2))
-      total += weights.velocity * terms['g_velocity_loss']
+      velocity_loss = losses.coefficient_loss(jnp.diff(predicted, axis=-2), jnp.diff(true, axis=-2))
+      terms['g_velocity_loss'] = weights.velocity, velocity_loss
     if weights.distance:
-      landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], basis)
-      terms['g_distance_loss'] = jnp.mean(landmark_metrics.lmd(landmarks, batch[features.LANDMARKS], epsilon=_BLUNT))
-      total += weights.distance * terms['g_distance_loss']
-    terms['g_loss'] = total
-    return total, (updates.get('batch_stats', {}), terms)
+      landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], self.basis)
+      distances = landmark_metrics.lmd(landmarks, batch[features.LANDMARKS], epsilon=_EPSILON)
+      terms['g_distance_loss'] = weights.distance, jnp.mean(distances)
+    total, values = losses.weighted_sum(terms)
+    return total, (updates.get('batch_stats', {}), values | {'g_loss': total})
 
-  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-    def phase(batch_stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
+  def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update of AT-net by the gradients' average over all devices."""
+    config = self.config
+
+    def part_grads(batch_stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
       place = jax.lax.axis_index(AXIS) * config.accumulate + part
       key = rng.stream_key(config.seed, 'g_dropout', state.step, place)
-      grads, (batch_stats, terms) = jax.grad(loss_fn, has_aux=True)(state.g_params, batch_stats, batch, key)
+      grads, (batch_stats, terms) = jax.grad(self.loss, has_aux=True)(state.g_params, batch_stats, batch, key)
       return batch_stats, (grads, terms)
 
-    batch_stats, (grads, terms) = jax.lax.pmean(accumulate(phase, config.accumulate, state.g_batch_stats, batch), AXIS)
-    params, opt_state = optimizers.update(optimizer, grads, state.g_opt_state, state.g_params)
+    batch_stats, (grads, terms) = jax.lax.pmean(
+      accumulate(part_grads, config.accumulate, state.g_batch_stats, batch), AXIS
+    )
+    params, opt_state = optimizers.update(self.optimizer, grads, state.g_opt_state, state.g_params)
     terms['g_grad_norm'] = optax.tree.norm(grads)
     return state.replace(
       step=state.step + 1,
@@ -94,55 +126,55 @@ def make(config: Any, basis: lm.LandmarkBasis) -> Task:
       g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step),
     ), terms
 
-  def predict(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    outputs = net.apply(
-      {'params': state.inference_params, 'batch_stats': state.g_batch_stats}, *_inputs(net, batch, basis), train=False
-    )
-    rest = batch[features.REST_LANDMARKS][:, None]
-    return outputs['coefficients'], lm.from_coefficients(outputs['coefficients'], rest, basis)
-
-  def eval_step(state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+  def eval_step(self, state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Sums and counts of error, LMD (`lmd_still`: of the face at rest) and the mouth's opening."""
     true = batch[features.LANDMARKS]
-    coefficients, predicted = predict(state, batch)
+    coefficients, predicted = self._predict(state, batch)
     frames = frame_weights(batch, true.shape[1])
-    still = jnp.broadcast_to(batch[features.REST_LANDMARKS][:, None], true.shape)
-    error = jnp.mean((coefficients - target(batch)) ** 2, axis=-1)
+    at_rest = jnp.broadcast_to(batch[features.REST_LANDMARKS][:, None], true.shape)
     sums = {
-      'coefficient_loss': (jnp.sum(error * frames), jnp.sum(frames)),
-      'lmd': (jnp.sum(landmark_metrics.lmd(predicted, true) * frames), jnp.sum(frames)),
-      'lmd_still': (jnp.sum(landmark_metrics.lmd(still, true) * frames), jnp.sum(frames)),
+      'coefficient_loss': masked_sums(jnp.mean((coefficients - self._true_coefficients(batch)) ** 2, axis=-1), frames),
+      'lmd': masked_sums(landmark_metrics.lmd(predicted, true), frames),
+      'lmd_still': masked_sums(landmark_metrics.lmd(at_rest, true), frames),
       **_opening(lm.mouth_gap(predicted), lm.mouth_gap(true), frames),
     }
     return jax.lax.psum(sums, AXIS)
 
-  def sample_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-    _, predicted = predict(state, batch)
+  def sample_step(self, state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    """Landmarks for `pictures.landmark_plot`."""
+    _, predicted = self._predict(state, batch)
     return {
       'true_landmarks': batch[features.LANDMARKS],
       'landmarks': predicted,
       'frames': frame_weights(batch, predicted.shape[1]),
     }
 
-  return Task(init, train_step, eval_step, sample_step)
+  def _true_coefficients(self, batch: Batch) -> jax.Array:
+    """[B, T, K]."""
+    return lm.to_coefficients(batch[features.LANDMARKS], batch[features.REST_LANDMARKS][:, None], self.basis)
+
+  def _predict(self, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Coefficients [B, T, K] and landmarks [B, T, 136], in evaluation mode."""
+    variables = {'params': state.inference_params, 'batch_stats': state.g_batch_stats}
+    outputs: Any = self.net.apply(variables, *_inputs(self.net, batch, self.basis), train=False)
+    rest = batch[features.REST_LANDMARKS][:, None]
+    return outputs['coefficients'], lm.from_coefficients(outputs['coefficients'], rest, self.basis)
 
 
 def _opening(predicted: jax.Array, true: jax.Array, frames: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
   """Whether the mouth opens when it should, and as far: correlation over time, ratio of the deviations.
 
   Args:
-    predicted, true: [B, T] mouth gaps.
+    predicted: [B, T] mouth gaps.
+    true: [B, T] mouth gaps.
     frames: [B, T] 1 for true frames, 0 for padding.
+
+  Returns:
+    {name: (sum, count)}. Clips whose true mouth does not move have no correlation.
   """
-  count = jnp.maximum(frames.sum(axis=1, keepdims=True), 1)
-
-  def centred(gap: jax.Array) -> jax.Array:
-    return (gap - (gap * frames).sum(axis=1, keepdims=True) / count) * frames
-
-  predicted, true = centred(predicted), centred(true)
-  deviations = jnp.linalg.norm(predicted, axis=1), jnp.linalg.norm(true, axis=1)
-  clips = (deviations[1] > 0).astype(jnp.float32)
-  correlation = (predicted * true).sum(axis=1) / jnp.maximum(deviations[0] * deviations[1], 1e-12)
+  spread, true_spread = (jnp.linalg.norm(landmark_metrics.centred(gap, frames), axis=1) for gap in (predicted, true))
+  moving = (true_spread > 0).astype(jnp.float32)
   return {
-    'opening_correlation': (jnp.sum(correlation * clips), jnp.sum(clips)),
-    'opening_range_ratio': (jnp.sum(deviations[0]), jnp.sum(deviations[1])),
+    'opening_correlation': masked_sums(landmark_metrics.correlation(predicted, true, frames), moving),
+    'opening_range_ratio': (jnp.sum(spread), jnp.sum(true_spread)),
   }
