@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines import features
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 
 # Speech moves the mouth and the jaw; the ends of the jaw line, at the ears, follow the head only.
@@ -45,21 +46,14 @@ class LandmarkBasis(NamedTuple):
   explained: Any
 
 
-def _gap_functional() -> np.ndarray:
-  """[136] g such that landmarks @ g is the mean height of the gap between the inner lips."""
-  functional = np.zeros(features.LANDMARK_SIZE, np.float32)
-  for upper, lower in features.INNER_LIP_PAIRS:
-    functional[2 * lower + 1] += 1 / len(features.INNER_LIP_PAIRS)
-    functional[2 * upper + 1] -= 1 / len(features.INNER_LIP_PAIRS)
-  return functional
-
-
-_GAP = _gap_functional()
-
-
 def mouth_gap(landmarks):
-  """Height of the gap between the inner lips: [..., 136] → [...], in half crops."""
-  return landmarks @ _GAP
+  """Height of the gap between the inner lips, the mean of three places: [..., 136] → [...], in half crops.
+
+  Linear, as `LandmarkBasis.opening` needs it, and exactly 0 where lips touch. `face_alignment.mouth_opening` is
+  another measure: in distances of the eyes, so that faces of different sizes compare.
+  """
+  points = landmarks.reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
+  return features.inner_lip_gaps(points).mean(axis=-1)
 
 
 def mirror(landmarks: np.ndarray) -> np.ndarray:
@@ -109,12 +103,12 @@ def fit(
   components = vectors[:, :num_components].T
   # Signs are arbitrary; let every component open the mouth, so that refits stay comparable.
   components = components * np.where(mouth_gap(components) < 0, -1, 1)[:, None]
-  toward_opening = second_moment @ _GAP
+  toward_opening = mouth_gap(second_moment)  # [136]: each coordinate's covariance with the gap
   return LandmarkBasis(
     mean=mean.astype(np.float32),
     components=np.ascontiguousarray(components, np.float32),
     scale=np.float32(np.sqrt(variances[0])),
-    opening=(toward_opening / (_GAP @ toward_opening)).astype(np.float32),
+    opening=(toward_opening / mouth_gap(toward_opening)).astype(np.float32),
     rest_gap=np.float32(mouth_gap(mean)),
     explained=(variances[:num_components] / variances.sum()).astype(np.float32),
   )
@@ -147,9 +141,10 @@ def rest_from_example(landmarks, basis: LandmarkBasis):
 
 
 def save(path: str, basis: LandmarkBasis) -> None:
-  """Writes the basis as an .npz file."""
-  with open(path, 'wb') as file:
-    np.savez(file, **basis._asdict())
+  """Writes the basis as an .npz file, whole or not at all."""
+  arrays: dict[str, Any] = basis._asdict()
+  with atomic_write(path, 'wb') as file:
+    np.savez(file, **arrays)
 
 
 def load(path: str) -> LandmarkBasis:

@@ -1,4 +1,4 @@
-"""The config of a run: from the command line, into the workdir, and out of it again."""
+"""The config of a run in its workdir: written when the run begins, checked when it resumes, read to generate."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from atvg_jax.runtime import parallel
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 
 CONFIG_FILE, SUMMARY_FILE = 'config.json', 'summary.json'
@@ -22,48 +23,51 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def init_workdir(config: Any, workdir: str) -> None:
-  """Makes the workdir this run's: writes config.json, or checks that what is there fits.
+  """Begins or resumes a run in a workdir: writes config.json, after a check of what is there.
 
   Raises:
-    InputError: if the workdir belongs to a run whose net differs, or is no folder.
+    InputError: if the workdir belongs to a run whose network differs, or is no folder.
   """
   if os.path.exists(workdir) and not os.path.isdir(workdir):
     raise InputError(f'--workdir={workdir} is a file: name a folder')
   wanted = json.loads(json.dumps(plain(config)))
   path = os.path.join(workdir, CONFIG_FILE)
   if os.path.exists(path):
-    found = load(workdir)
-    for name in _FIXED:
-      differing = sorted(differences(wanted[name], json.loads(json.dumps(found[name])), name))
-      if differing:
-        raise InputError(
-          f"{workdir} holds a run with another {', '.join(differing)}: use another --workdir, or that run's config"
-        )
-    if bool(found['ema_decay']) != bool(wanted['ema_decay']):
-      raise InputError(
-        f'{workdir} holds a run with ema_decay={found["ema_decay"]}, and a moving average cannot begin '
-        'or end in the middle: use another --workdir'
-      )
+    _check_resumable(wanted, load(workdir), workdir)
   if parallel.is_main_process():
     os.makedirs(workdir, exist_ok=True)
     _write_json(path, wanted)
 
 
+def _check_resumable(wanted: Mapping[str, Any], found: Mapping[str, Any], workdir: str) -> None:
+  """Raises InputError where the arrays of a run with the config `found` do not fit one with the config `wanted`."""
+  for name in _FIXED:
+    differing = sorted(differences(wanted[name], json.loads(json.dumps(found[name])), name))
+    if differing:
+      raise InputError(
+        f"{workdir} holds a run with another {', '.join(differing)}: use another --workdir, or that run's config"
+      )
+  if bool(found['ema_decay']) != bool(wanted['ema_decay']):
+    raise InputError(
+      f'{workdir} holds a run with ema_decay={found["ema_decay"]}, and a moving average cannot begin or end in the '
+      'middle: use another --workdir'
+    )
+
+
 def write_summary(workdir: str, summary: Mapping[str, Any]) -> None:
-  """Writes summary.json: what the run has come to, and whether it was interrupted."""
+  """Writes summary.json: the run's last step and numbers, and whether it was interrupted."""
   if parallel.is_main_process():
     _write_json(os.path.join(workdir, SUMMARY_FILE), summary)
 
 
 def _write_json(path: str, value: Mapping[str, Any]) -> None:
-  with open(path + '.partial', 'w', encoding='utf-8') as file:
+  with atomic_write(path) as file:
     json.dump(value, file, indent=2)
     file.write('\n')
-  os.replace(path + '.partial', path)
 
 
 def differences(left: Any, right: Any, name: str) -> list[str]:
-  """The names of fields in which two configs differ."""
+  """The dotted names, each after `name`, of the fields in which two configs or values differ."""
   if isinstance(left, Mapping) and isinstance(right, Mapping):
     return [
       difference

@@ -1,8 +1,7 @@
 """Weights to generate with: from a training workdir, or packed into one .npz file that runs no code when read.
 
-A packed file holds the arrays under '/'-joined paths (`params/...` in float16, `batch_stats/...` and
-`basis/...` in float32) and `metadata`, a JSON text with the kind of net, the config that it was trained
-with, and where it comes from.
+A packed file holds the arrays under '/'-joined paths (`params/...` in float16, `batch_stats/...` and `basis/...` in
+float32) and `metadata`, a JSON text: the kind of net, the config that it was trained with, and its provenance.
 """
 
 import hashlib
@@ -16,9 +15,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from atvg_jax import landmarks as lm
 from atvg_jax.checkpoints import run_config
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 
 _FORMAT = 1
@@ -51,22 +52,19 @@ def save(path: str, bundle: Bundle, *, half: bool = True) -> None:
   Raises:
     InputError: if a parameter does not fit into float16.
   """
-  arrays = {}
-  for name, array in _flatten('params', bundle.params).items():
+  arrays: dict[str, Any] = {}
+  for name, array in _flatten({'params': bundle.params}).items():
     arrays[name] = np.asarray(array, np.float16 if half else np.float32)
     if not np.isfinite(arrays[name]).all():
       raise InputError(
         f'{name} holds numbers that are not finite in {arrays[name].dtype}: these weights cannot be packed'
       )
-  arrays |= {name: np.asarray(array, np.float32) for name, array in _flatten('batch_stats', bundle.batch_stats).items()}
-  if bundle.basis is not None:
-    arrays |= {f'basis/{name}': np.asarray(array, np.float32) for name, array in bundle.basis._asdict().items()}
+  others = {'batch_stats': bundle.batch_stats, 'basis': {} if bundle.basis is None else bundle.basis._asdict()}
+  arrays |= {name: np.asarray(array, np.float32) for name, array in _flatten(others).items()}
   metadata = {'format': _FORMAT, 'kind': bundle.kind, 'config': bundle.config, 'provenance': bundle.provenance}
-  folder = os.path.dirname(os.path.abspath(path))
-  os.makedirs(folder, exist_ok=True)
-  with open(path + '.partial', 'wb') as file:
+  os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+  with atomic_write(path, 'wb') as file:
     np.savez_compressed(file, metadata=np.array(json.dumps(metadata)), **arrays)
-  os.replace(path + '.partial', path)
 
 
 def load(path: str) -> Bundle:
@@ -87,7 +85,9 @@ def load(path: str) -> Bundle:
       arrays = {name: content[name] for name in content.files if name != 'metadata'}
     if metadata['format'] != _FORMAT:
       raise InputError(f'{path} is of format {metadata["format"]}, this version reads {_FORMAT}: update atvg_jax')
-    groups = _unflatten({name: np.asarray(array, np.float32) for name, array in arrays.items()})
+    groups = traverse_util.unflatten_dict(
+      {name: np.asarray(array, np.float32) for name, array in arrays.items()}, sep='/'
+    )
     basis = lm.LandmarkBasis(**groups['basis']) if 'basis' in groups else None
     return Bundle(
       metadata['kind'],
@@ -112,30 +112,32 @@ def packaged_weights(kind: str) -> str:
   return str(importlib.resources.files('atvg_jax') / 'assets' / f'{kind}_small.npz')
 
 
-def load_nets(paths: Sequence[str | os.PathLike] | None) -> tuple[Bundle, Bundle]:
+def load_nets(weights: Sequence[str | os.PathLike[str]] | None) -> tuple[Bundle, Bundle]:
   """Weights of AT-net and of VG-net; what is not given is the packaged one.
 
   Args:
-    paths: training workdirs or .npz files in either order, or one folder that holds `at.npz` and `vg.npz`.
+    weights: paths of training workdirs or .npz files in either order, or of a folder that holds `at.npz` and `vg.npz`.
 
   Raises:
     InputError: there are no such weights, or two are the same net's.
   """
-  pair = [os.path.join(path, name) for path in paths or () for name in ('at.npz', 'vg.npz')]
+  paths = [os.fspath(path) for path in weights or ()]
+  pair = [os.path.join(path, name) for path in paths for name in ('at.npz', 'vg.npz')]
   if len(pair) == 2 and all(map(os.path.exists, pair)):
     paths = pair
   found: dict[str, tuple[str, Bundle]] = {}
-  for path in map(os.fspath, paths or ()):
+  for path in paths:
     bundle = load_net(path)
     if bundle.kind in found:
       raise InputError(
         f'{found[bundle.kind][0]} and {path} are both weights of {bundle.kind.upper()}-net: give one of each net'
       )
     found[bundle.kind] = (path, bundle)
-  return tuple(found[kind][1] if kind in found else load_net(packaged_weights(kind)) for kind in _KINDS)
+  at, vg = (found[kind][1] if kind in found else load_net(packaged_weights(kind)) for kind in _KINDS)
+  return at, vg
 
 
-def load_net(path: str | os.PathLike, kind: str | None = None) -> Bundle:
+def load_net(path: str | os.PathLike[str], kind: str | None = None) -> Bundle:
   """Weights with their file's name in the provenance; of `kind`, or of either net."""
   path = os.fspath(path)
   bundle = load(path)
@@ -167,7 +169,7 @@ def _load_workdir(workdir: str) -> Bundle:
 
 
 def starting_point(path: str, kind: str) -> Bundle:
-  """The weights that a new run of a net of `kind` shall start from.
+  """The weights at `path` (`config.init_from`), for a new run of a net of `kind` to start from.
 
   Raises:
     InputError: if there are none at `path`, or they are another kind's.
@@ -179,22 +181,19 @@ def starting_point(path: str, kind: str) -> Bundle:
 
 
 def start_from(state: Any, bundle: Bundle, path: str) -> Any:
-  """A new `TrainState` with the parameters and statistics of `bundle` in the generator's place.
+  """A new run's `TrainState` with the parameters and statistics of `bundle` as its generator's.
+
+  Args:
+    state: as `Task.init` makes it.
+    bundle: of `starting_point`.
+    path: where it comes from, for the message.
 
   Raises:
-    InputError: if the nets differ; names the first arrays that do.
+    InputError: if the networks differ; names the first arrays that do.
   """
   wanted = {'params': state.g_params, 'batch_stats': state.g_batch_stats}
   given = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
-  shapes, found = (
-    {
-      name: np.shape(leaf)
-      for group, tree in groups.items()
-      for name, leaf in _flatten(group, tree).items()
-      if not hasattr(leaf, 'items')
-    }
-    for groups in (wanted, given)
-  )
+  shapes, found = ({name: np.shape(leaf) for name, leaf in _flatten(tree).items()} for tree in (wanted, given))
   differing = sorted(name for name in {*shapes, *found} if shapes.get(name) != found.get(name))
   if differing:
     raise InputError(
@@ -213,9 +212,9 @@ def start_from(state: Any, bundle: Bundle, path: str) -> Any:
 def describe(bundle: Bundle) -> dict[str, Any]:
   """Which weights these are, for the record: name and step where they are known, and a hash of all parameters."""
   digest = hashlib.sha256()
-  for name, array in sorted(_flatten('params', bundle.params).items()):
+  for name, array in sorted(_flatten({'params': bundle.params}).items()):
     digest.update(name.encode())
-    digest.update(np.ascontiguousarray(array, np.float32))
+    digest.update(np.ascontiguousarray(array, np.float32).data)
   known = {name: bundle.provenance[name] for name in ('name', 'step') if bundle.provenance.get(name) is not None}
   return {**known, 'sha256': digest.hexdigest()}
 
@@ -241,25 +240,13 @@ def release(workdir: str, out: str) -> None:
     raise InputError(f'--out={out} is a folder: name a file')
   bundle = load(workdir)
   save(out, bundle)
-  size = sum(array.size for array in _flatten('params', bundle.params).values())
+  size = sum(array.size for array in jax.tree.leaves(bundle.params))
   print(
     f'{out}: {bundle.kind}-net of {size / 1e6:.2f} M parameters, step {bundle.provenance.get("step")}, '
     f'{os.path.getsize(out) / 1e6:.1f} MB'
   )
 
 
-def _flatten(prefix: str, tree: Any) -> dict[str, Any]:
-  if not hasattr(tree, 'items'):
-    return {prefix: tree}
-  return {path: leaf for name, subtree in tree.items() for path, leaf in _flatten(f'{prefix}/{name}', subtree).items()}
-
-
-def _unflatten(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-  tree: dict[str, Any] = {}
-  for path, array in arrays.items():
-    *parents, name = path.split('/')
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[name] = array
-  return tree
+def _flatten(tree: Any) -> dict[str, Any]:
+  """{'a/b/c': leaf} of a dict of dicts."""
+  return traverse_util.flatten_dict(tree, sep='/')

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from atvg_jax import landmarks as lm
 from atvg_jax.models.landmark_maps import mouth_hole, pixel_centres
 from data_pipelines import features
 
@@ -67,17 +68,11 @@ def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Arra
     [B, T, size, size, 1]: 1 inside an open mouth; 0 outside, in mouths that are shut, and where the image's gap is
     2 pixels of 128 or more.
   """
-  gap, known = (_gap(lax.stop_gradient(points)) for points in (landmarks, example_landmarks[:, None]))
+  gap, known = (lm.mouth_gap(lax.stop_gradient(points)) for points in (landmarks, example_landmarks[:, None]))
   opened = jnp.clip((gap - known) / _SHUT, 0, 1) * jnp.clip(1 - known / _SHUT, 0, 1)
   # Half the size is fine enough for so soft a border, and a quarter of the work.
   hole = mouth_hole(landmarks, size // 2, _SOFT)
   return opened[..., None, None, None] * jax.image.resize(hole, (*hole.shape[:2], size, size, 1), 'linear')
-
-
-def _gap(landmarks: Array) -> Array:
-  """[...]: `landmarks.mouth_gap` of [..., 136], by differences: lips that touch have no gap, not what a product's rounding leaves."""
-  upper, lower = np.array(features.INNER_LIP_PAIRS).T
-  return jnp.mean(landmarks[..., 2 * lower + 1] - landmarks[..., 2 * upper + 1], axis=-1)
 
 
 def _sample(image: Array, x: Array, y: Array) -> Array:

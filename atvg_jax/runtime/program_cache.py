@@ -8,12 +8,13 @@ import functools
 import hashlib
 import importlib.resources
 import os
-import tempfile
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 from jax import export as jax_export
+
+from data_pipelines.atomic_files import atomic_write
 
 _DIGEST = 32  # bytes of it before a program, by which half of a file is known
 
@@ -95,8 +96,7 @@ def _write(path: str, content: bytes) -> None:
   """Keeps a program; where nothing can be kept (a full disk, a folder of somebody else), nothing is."""
   try:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), suffix='.partial', delete=False) as file:
+    with atomic_write(path, 'wb') as file:
       file.write(hashlib.sha256(content).digest() + content)
-    os.replace(file.name, path)
   except OSError:
     pass

@@ -1,6 +1,6 @@
-"""The mean face and the components of its movement, fitted to converted data sets: what training does, to look at.
+"""The PCA basis of landmarks, fitted to converted data sets: for training AT-net and to look at.
 
-Nothing is read but the sums that the conversion left beside the records (`data_pipelines.landmark_statistics`), so
+Only the sums that the conversion left beside the records are read (`data_pipelines.records.landmark_statistics`), so
 any number of frames is fitted in a moment. Training AT-net calls `fit` with its config's settings and keeps the basis
 beside its checkpoints.
 """
@@ -16,6 +16,7 @@ from atvg_jax import landmarks as lm
 from atvg_jax.runtime import parallel
 from atvg_jax.train import feed, pictures
 from data_pipelines import features
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 
 PICTURE_FILE = 'landmark_basis.png'
@@ -50,8 +51,7 @@ def landmark_basis(config: Any, workdir: str, basis: lm.LandmarkBasis | None = N
     settings = config.landmarks
     basis = fit(config.data.dirs, settings.num_components, points=settings.points, symmetric=settings.symmetric)
   if parallel.is_main_process():
-    lm.save(path + '.partial', basis)
-    os.replace(path + '.partial', path)
+    lm.save(path, basis)
   return basis
 
 
@@ -68,7 +68,9 @@ def run(
   Args:
     dirs: converted data sets.
     out: folder to write to; None: the data set, of which there must be one then.
-    num_components, points, symmetric: as in `landmarks.fit`.
+    num_components: as in `landmarks.fit`.
+    points: likewise.
+    symmetric: likewise.
 
   Returns:
     A table: each component's share of the movement, and its standard deviation.
@@ -84,11 +86,9 @@ def run(
   folder = dirs[0] if out is None else out
   try:
     os.makedirs(folder, exist_ok=True)
-    lm.save(os.path.join(folder, f'{lm.BASIS_FILE}.partial'), basis)
-    picture = os.path.join(folder, f'.{PICTURE_FILE}')
-    Image.fromarray(pictures.landmark_modes(basis)).save(picture)
-    os.replace(picture, os.path.join(folder, PICTURE_FILE))
-    os.replace(os.path.join(folder, f'{lm.BASIS_FILE}.partial'), os.path.join(folder, lm.BASIS_FILE))
+    with atomic_write(os.path.join(folder, PICTURE_FILE), 'wb') as file:
+      Image.fromarray(pictures.landmark_modes(basis)).save(file, format='PNG')
+    lm.save(os.path.join(folder, lm.BASIS_FILE), basis)
   except OSError as error:
     raise InputError(f'{folder} cannot be written ({error.strerror}): choose another with --out.') from error
   return table(basis) + f'\n{os.path.join(folder, lm.BASIS_FILE)} and {PICTURE_FILE} written'

@@ -1,4 +1,4 @@
-"""Numbers and pictures of a run: metrics.jsonl for programs, TensorBoard and pictures/ for people."""
+"""Metrics and pictures of a run: metrics.jsonl for programs, TensorBoard and pictures/ for people."""
 
 import io
 import json
@@ -11,6 +11,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 
 from data_pipelines import features
+from data_pipelines.atomic_files import atomic_write
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -18,8 +19,8 @@ METRICS_FILE = 'metrics.jsonl'
 class MetricWriter:
   """Writes into a workdir; on processes other than the main one it does nothing.
 
-  A run that goes on from a checkpoint takes back what was written after it, so that a killed run's
-  curve is the curve of the run that was never killed.
+  A run that resumes from a checkpoint drops the rows written after it, so that the curve of a run that was killed is
+  that of the uninterrupted run.
   """
 
   def __init__(self, workdir: str, *, start_step: int = 0, enabled: bool = True):
@@ -31,11 +32,11 @@ class MetricWriter:
     os.makedirs(os.path.join(workdir, 'pictures'), exist_ok=True)
     self._path = os.path.join(workdir, METRICS_FILE)
     _drop_after(self._path, start_step)
-    self._file = open(self._path, 'a', encoding='utf-8')
+    self._file = open(self._path, 'a', encoding='utf-8')  # noqa: SIM115 (stays open until `close`)
     self._board = SummaryWriter(os.path.join(workdir, 'tensorboard'), purge_step=start_step + 1)
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
-    """One row of numbers; names look like 'train/g_loss'."""
+    """Writes a row of metrics; names look like 'train/g_loss'."""
     if not self._enabled:
       return
     row = {'step': step, **{name: float(value) for name, value in values.items()}}
@@ -46,29 +47,29 @@ class MetricWriter:
     self._board.flush()
 
   def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-    """One picture, uint8 [H, W, 3], as pictures/<name>_<step>.png and on the board."""
+    """Writes a picture, uint8 [H, W, 3], as pictures/<name>_<step>.png and to TensorBoard."""
     if not self._enabled:
       return
-    path = os.path.join(self._workdir, 'pictures', f'{name.replace("/", "_")}_{step:07d}.png')
-    Image.fromarray(picture).save(path + '.partial', format='PNG')
-    os.replace(path + '.partial', path)
+    with atomic_write(self._picture_path(step, name, 'png'), 'wb') as file:
+      Image.fromarray(picture).save(file, format='PNG')
     self._board.add_image(name, picture, step, dataformats='HWC')
 
   def animation(self, step: int, name: str, frames: np.ndarray) -> None:
-    """A short video, uint8 [T, H, W, 3], as pictures/<name>_<step>.gif and on the board (which plays GIFs)."""
+    """Writes a short video, uint8 [T, H, W, 3], as pictures/<name>_<step>.gif and to TensorBoard, which plays GIFs."""
     if not self._enabled:
       return
     first, *rest = map(Image.fromarray, frames)
     made = io.BytesIO()
     first.save(made, format='GIF', save_all=True, append_images=rest, duration=1000 // features.FPS, loop=0)
-    path = os.path.join(self._workdir, 'pictures', f'{name.replace("/", "_")}_{step:07d}.gif')
-    with open(path + '.partial', 'wb') as file:
+    with atomic_write(self._picture_path(step, name, 'gif'), 'wb') as file:
       file.write(made.getvalue())
-    os.replace(path + '.partial', path)
     image = Summary.Image(
       height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=made.getvalue()
     )
     self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=f'{name}_moving', image=image)]), step)
+
+  def _picture_path(self, step: int, name: str, suffix: str) -> str:
+    return os.path.join(self._workdir, 'pictures', f'{name.replace("/", "_")}_{step:07d}.{suffix}')
 
   def close(self) -> None:
     """Flushes and closes the files."""
@@ -90,6 +91,5 @@ def _drop_after(path: str, step: int) -> None:
         continue
       if row['step'] <= step:
         kept.append(line if line.endswith('\n') else line + '\n')
-  with open(path + '.partial', 'w', encoding='utf-8') as file:
+  with atomic_write(path) as file:
     file.writelines(kept)
-  os.replace(path + '.partial', path)

@@ -77,8 +77,8 @@ class Slice:
     kind, _, shape = topology.partition(':')
     if kind not in CHIPS or not re.fullmatch(r'\d+(x\d+)+', shape):
       raise InputError(f'--topology={topology} is none: use a chip of {", ".join(CHIPS)} and a shape, such as v5e:4x4')
-    # There is no TPU here to ask for its settings; without any of these the compiler complains at length. The last lets two
-    # processes have the compiler, as `compile_apart` needs it.
+    # The compiler would ask a TPU for these settings, and there is none. The last lets two processes use the compiler,
+    # as `compile_apart` does.
     for name, value in (
       ('TPU_SKIP_MDS_QUERY', '1'),
       ('TPU_ACCELERATOR_TYPE', 'v5litepod-4'),

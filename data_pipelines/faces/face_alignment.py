@@ -155,12 +155,13 @@ def eye_distance(points: np.ndarray) -> np.ndarray:
 
 
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
-  """[..., 136] -> [...]: the mean gap between the inner lips, its middle twice, in distances of the eyes' centres."""
+  """[..., 136] -> [...]: the mean gap between the inner lips, its middle twice, in distances of the eyes' centres.
+
+  Does not depend on a face's size, unlike `atvg_jax.landmarks.mouth_gap`, in half crops, which is linear.
+  """
   points = denormalise(landmarks)
-  gap = sum(
-    weight * (points[..., lower, 1] - points[..., upper, 1])
-    for weight, (upper, lower) in zip((0.25, 0.5, 0.25), features.INNER_LIP_PAIRS)
-  )
+  gaps = features.inner_lip_gaps(points)
+  gap = 0.25 * gaps[..., 0] + 0.5 * gaps[..., 1] + 0.25 * gaps[..., 2]
   return gap / np.maximum(eye_distance(points), 1e-6)
 
 
