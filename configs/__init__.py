@@ -1,0 +1,1 @@
+"""Training configs: one file a training, see `common` for every field."""

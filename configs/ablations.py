@@ -68,12 +68,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.licence = 'research use only: learnt from LRW-AR, whose own licence is unclear, and GRID (CC BY 4.0)'
   config.data.dirs = ('data/grid', 'data/lrw_ar')
   {'at': _at, 'vg': _vg}[task](config, published=size == 'published')
-  for name, value in fields.items():
-    *groups, field = name.split('.')
-    place = config
-    for group in groups:
-      place = place[group]
-    place[field] = value
+  config.update_from_flattened_dict(fields)
   if config.model.get('name') == 'at_single':
     for name in ('landmark_features', 'recurrent_features', 'recurrent_layers'):
       if name in config.model:

@@ -4,7 +4,7 @@
 
 Time: meant for an accelerator. On two busy CPU cores a step of 16 clips of 16 frames took 23 s; `:smoke`, a tiny
 net for 8 steps, takes half a minute.
-Numbers to expect: not trained to the end at this size yet. What to beat: `eval_.../lmd_still`, the resting mouth
+Numbers to expect: not trained to the end at this size yet. What to beat: `eval_.../lmd_still`, the mouth at rest
 (about 1.4 pixels on GRID), and the small net of release_at.py.
 """
 

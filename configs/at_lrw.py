@@ -4,7 +4,7 @@
 
 Time: meant for an accelerator, see docs/training.md for TPU slices; `:smoke`,
 a tiny net for 8 steps, takes half a minute.
-Numbers to expect: not trained here, where there is no LRW. What to beat: `eval_lrw/lmd_still`, the resting mouth,
+Numbers to expect: not trained here, where there is no LRW. What to beat: `eval_lrw/lmd_still`, the mouth at rest,
 and the small net of release_at.py.
 """
 

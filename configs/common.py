@@ -37,29 +37,29 @@ def base(task: str) -> ConfigDict:
   config.licence = ''  # of weights trained on this data; goes into released files
   config.dtype = 'float32'  # of the computation; parameters and statistics are float32
   config.sync_batch_norm = False  # batch statistics over all devices instead of each device's
-  config.accumulate = 1  # parts that a device's batch is cut into; their gradients are averaged before the update
+  config.accumulate = 1  # gradient accumulation: parts of a device's batch, whose gradients are averaged
   config.skip_nonfinite = False  # leave out steps whose loss or gradient is not finite, instead of stopping
 
   if task == 'vg':
-    config.remat = False  # compute the decoder's inner values again for the gradient: less memory, more time
+    config.remat = False  # rematerialise the decoder's activations for the gradient: less memory, more time
     config.d_steps = 1  # updates of the discriminator before one of the generator, on the same clips
     config.simultaneous = False  # one generated video for both updates; the published order generates twice
 
   config.loss = ConfigDict()  # weights of the terms
   if task == 'at':
     config.loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
-    config.loss.distance = 0.0  # how far off the mouth's points are, in pixels: what LMD measures
+    config.loss.distance = 0.0  # of the mouth's points from the true ones, in pixels: LMD
     # At generation the coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
     config.exaggeration = 1.0
   else:
-    config.loss.pixel = 10.0  # dynamic pixel-wise loss
-    config.loss.dynamic = True  # its weighing by the attention; without, a plain L1
+    config.loss.pixel = 10.0  # the paper's λ, of the dynamic pixel-wise loss
+    config.loss.dynamic = True  # whether that is weighed by the attention; without, a plain L1
     config.loss.adversarial = 1.0  # with a discriminator: real or fake
-    config.loss.landmark = 1.0  # with a discriminator that regresses: the landmarks that it sees
+    config.loss.landmark = 1.0  # with a discriminator that regresses: its landmarks
     config.loss.gradient = 0.0  # differences of neighbouring pixels
     config.loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
-    config.loss.sharpened_mouth = 0.0  # how much the target's mouth is sharpened, for what is learnt from it is softer
-    config.loss.mouth_weight = 1.0  # how much more a pixel of the mouth counts in the pixel and gradient terms
+    config.loss.sharpened_mouth = 0.0  # how much the target's mouth is sharpened: generated mouths are softer than it
+    config.loss.mouth_weight = 1.0  # of a pixel of the mouth in the pixel and gradient terms
 
   config.optimizer = ConfigDict()  # Adam, for each net
   config.optimizer.learning_rate = 2e-4
@@ -76,19 +76,17 @@ def base(task: str) -> ConfigDict:
   config.picture_every = 500
   config.checkpoint_every = 500
   config.keep_checkpoints = 3
-  # A number of the evaluation, such as 'eval_grid/ssim_mouth' or, where less is better, '-eval_grid/lmd': the step
-  # where it is best is kept as WORKDIR/best, which can be generated with and released.
+  # A score of the evaluation, such as 'eval_grid/ssim_mouth' or, where lower is better, '-eval_grid/lmd': the step with
+  # the best score is kept as WORKDIR/best, which can be generated with and released.
   config.best_metric = ''
 
   config.evaluation = ConfigDict()  # during training, on each data set's held-out split
   config.evaluation.split = 'validation'
   config.evaluation.batch_size = 8
-  config.evaluation.batches = config_dict.placeholder(int)  # a process; None: the whole split
-  config.evaluation.stride = 1  # take every nth batch, so that few batches see all of a split's speakers
-  config.evaluation.window = config_dict.placeholder(int)  # frames of a clip; None: all
-  config.evaluation.batches = 4
-  if task == 'vg':
-    config.evaluation.window = 16
+  config.evaluation.batches = config_dict.FieldReference(4, field_type=int)  # of each process; None: the whole split
+  config.evaluation.stride = 1  # every how many batches one is taken, so that few cover a split's speakers
+  # Frames of a clip; None: all.
+  config.evaluation.window = config_dict.FieldReference(16 if task == 'vg' else None, field_type=int)
   return config
 
 

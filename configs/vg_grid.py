@@ -4,8 +4,8 @@
 
 Time: meant for an accelerator. On two busy CPU cores a step with both updates took 12 s for every clip of 16 frames;
 `:smoke`, tiny nets for 8 steps, takes about a minute.
-Numbers to expect: not trained to the end at this size yet. What to beat: `eval_.../..._still`, the example picture
-held still, and the small net of release_vg.py.
+Numbers to expect: not trained to the end at this size yet. What to beat: `eval_.../..._still`, the example image
+repeated, and the small net of release_vg.py.
 """
 
 from ml_collections import ConfigDict

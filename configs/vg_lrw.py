@@ -4,8 +4,8 @@
 
 Time: meant for an accelerator, see docs/training.md for TPU slices; `:smoke`,
 tiny nets for 8 steps, takes about a minute.
-Numbers to expect: not trained here, where there is no LRW. What to beat: `eval_lrw/..._still`, the example picture
-held still, and the small net of release_vg.py.
+Numbers to expect: not trained here, where there is no LRW. What to beat: `eval_lrw/..._still`, the example image
+repeated, and the small net of release_vg.py.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,9 @@
-"""Checkpoints of a run. The only file that knows Orbax.
+"""Checkpoints of a run. The only module that uses Orbax.
 
-A checkpoint is two items: `generator` (parameters, their moving average, statistics: all that
-generation needs) and `training` (the rest). The best one's generator and its score lie in `best/`.
-Arrays are handed over as NumPy copies, taken once from the replicated state: what is saved by n
-processes is restored by any other number, and donating the state to the next step cannot disturb a
-save that is still being written.
+A checkpoint is two items: `generator` (parameters, their moving average, batch-norm statistics: all that generation
+needs) and `training` (the rest). The generator of the best step and its score are in `best/`.
+Orbax gets NumPy copies of the replicated state: what n processes save any other number of processes restores, and
+donating the state to the next step cannot disturb a save that is still being written.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ _FOLDER, BEST_FOLDER, _DAMAGED_FOLDER = 'checkpoints', 'best', 'damaged_checkpoi
 _GENERATOR = ('g_params', 'g_batch_stats', 'g_ema_params')
 _TRAINING = ('step', 'g_opt_state', 'd_params', 'd_batch_stats', 'd_opt_state')
 
-State = Any  # a `flax.struct` dataclass with the fields below, such as `train_state.TrainState`
+State = Any  # a `flax.struct.PyTreeNode` with the fields above, such as `train_state.TrainState`
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +40,7 @@ def _items(state: State) -> dict[str, dict[str, Any]]:
 
 
 class Checkpoints:
-  """The checkpoints of a workdir; saving goes on in the background."""
+  """The checkpoints of a workdir, saved in the background."""
 
   def __init__(self, workdir: str, *, keep: int = 3):
     """Opens `workdir`; the newest `keep` checkpoints are kept."""
@@ -60,39 +59,39 @@ class Checkpoints:
     )
 
   def steps(self) -> list[int]:
-    """The steps of which there are checkpoints, in rising order."""
+    """The steps of which there are checkpoints, ascending."""
     return sorted(self._manager.all_steps())
 
   def save(self, step: int, state: State) -> None:
-    """Begins to save a replicated state; a save of the same step does nothing.
+    """Begins to save a replicated state; does nothing where the step is saved already.
 
     Raises:
-      InputError: if this save, or the one that was being written, fails: a disk is full, for instance.
+      InputError: if this save, or the one before that was still being written, fails: a disk is full, for instance.
     """
     if step in self._manager.all_steps():
       return
     items = {item: ocp.args.StandardSave(parallel.to_host(tree)) for item, tree in _items(state).items()}
-    with self._told():
+    with self._write_errors():
       self._manager.save(step, args=ocp.args.Composite(**items))
 
   def wait(self) -> None:
     """Returns when everything is on disk; raises InputError where that cannot be."""
-    with self._told():
+    with self._write_errors():
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, then lets go of the files."""
-    with self._told():
+    """Waits, then releases the files."""
+    with self._write_errors():
       self._manager.close()
 
   def last(self) -> str:
-    """Which checkpoint to go on from, in words."""
+    """Which checkpoint to resume from, in words."""
     steps = self.steps()
     return f'the last good checkpoint is of step {steps[-1]}' if steps else 'there is no checkpoint yet'
 
   @contextlib.contextmanager
-  def _told(self) -> Iterator[None]:
-    """Failures to write as one sentence."""
+  def _write_errors(self) -> Iterator[None]:
+    """Turns failures to write into an `InputError`."""
     try:
       yield
     except Exception as error:  # Orbax, tensorstore and the file system each have their own
@@ -100,7 +99,7 @@ class Checkpoints:
       last = max((int(name) for name in names if re.fullmatch(r'\d+', name)), default=0)
       raise InputError(
         f'a checkpoint could not be written to {self._workdir} ({_reason(error)}): make room; the same '
-        f'command goes on from step {last}'
+        f'command resumes from step {last}'
       ) from error
 
   def restore(self, like: State) -> State | None:
@@ -143,7 +142,7 @@ class Checkpoints:
         raise ValueError(f'the metadata of its {item} cannot be read')
       if _shapes(found[item]) != _shapes(tree):
         raise InputError(
-          f'checkpoint {step} of {self._workdir} is whole, but of another net or optimizer: go on with '
+          f'checkpoint {step} of {self._workdir} is whole, but of another net or optimizer: resume with '
           'the config and the version that it was made with, or use another --workdir'
         )
     restored = self._manager.restore(
@@ -152,7 +151,7 @@ class Checkpoints:
     return like.replace(**restored['generator'], **restored['training'])
 
   def _put_aside(self, steps: list[int]) -> None:
-    """Moves checkpoints out of the way of those that the run will save at the same steps."""
+    """Moves damaged checkpoints away, so that the run can save at the same steps."""
     self._manager.close()
     if parallel.is_main_process():
       aside = os.path.join(self._workdir, _DAMAGED_FOLDER)
@@ -167,7 +166,12 @@ class Best:
   """The generator of the best step so far, in `best/` of a workdir, next to its score."""
 
   def __init__(self, workdir: str, metric: str):
-    """`metric`: name of an evaluation's number, after a minus where less is better; '' keeps nothing."""
+    """Reads the score of the best step so far, if there is one.
+
+    Args:
+      workdir: the run's.
+      metric: `config.best_metric`: name of a score, after a minus where lower is better; '' keeps nothing.
+    """
     self._sign, self._name = (-1, metric[1:]) if metric.startswith('-') else (1, metric)
     self._folder = os.path.join(os.path.abspath(workdir), BEST_FOLDER)
     self.step, self.score = 0, None
@@ -188,16 +192,16 @@ class Best:
     )
 
   def offer(self, step: int, state: State, scores: Mapping[str, float]) -> None:
-    """Keeps a step's generator if its score is the best yet; the same on all processes.
+    """Saves a step's generator if its score is the best so far; all processes must call it.
 
     Raises:
-      InputError: if the scores hold no such number, or the generator cannot be written.
+      InputError: if the scores do not include the metric, or the generator cannot be written.
     """
     if not self._name or not scores:
       return
     if self._name not in scores:
       raise InputError(
-        f'best_metric={self._name!r} is no number of the evaluation: use one of '
+        f'best_metric={self._name!r} is no score of the evaluation: use one of '
         f'{", ".join(sorted(scores))}, after a minus where less is better'
       )
     value = scores[self._name]
@@ -216,7 +220,7 @@ class Best:
     except Exception as error:  # as above
       raise InputError(
         f'the best generator could not be written to {self._folder} ({_reason(error)}): make room, then '
-        'go on by the same command'
+        'resume by the same command'
       ) from error
     self.step, self.score = step, value
 
@@ -226,7 +230,7 @@ class Best:
 
 
 def _reason(error: Exception) -> str:
-  """The beginning of what an error says, or what the system says where it is about room."""
+  """The first line of an error's message, or the system's message where the cause is a full disk or a limit."""
   text = str(error).strip()
   for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
     if os.strerror(number) in text:
@@ -235,7 +239,7 @@ def _reason(error: Exception) -> str:
 
 
 def _shapes(tree: Any) -> list[tuple[int, ...]]:
-  """The shapes of a tree's arrays, or of the arrays that Orbax' metadata tell of, in no order of theirs."""
+  """The sorted shapes of a tree's arrays, or of those that Orbax' metadata describe."""
   return sorted(tuple(leaf.shape) for leaf in jax.tree.leaves(getattr(tree, 'tree', tree)))
 
 

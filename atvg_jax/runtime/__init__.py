@@ -1,1 +1,1 @@
-"""What a program runs on: devices, random keys, compiled programs, memory."""
+"""What programs run on: devices and processes, random keys, the cache of compiled programs, memory."""

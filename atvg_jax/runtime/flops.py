@@ -1,4 +1,4 @@
-"""Floating-point operations of a function's matrix products and convolutions, and what a machine can do of them."""
+"""Floating-point operations (FLOPs) of a function's matrix products and convolutions, and a device's peak of them."""
 
 import math
 import time
@@ -13,8 +13,8 @@ from jax.extend import core as jax_core
 def count(function: Callable[..., Any], *arguments: Any, axis_sizes: tuple[tuple[str, int], ...] = ()) -> float:
   """Multiplications and additions of the matrix products and convolutions that one call runs.
 
-  Counted on the traced program, so that a scan's body counts as often as it runs (XLA's own cost analysis counts it
-  once). What is recomputed by rematerialisation counts; elementwise work does not.
+  Counted on the jaxpr, so that a scan's body counts as often as it runs (XLA's own cost analysis counts it once).
+  What rematerialisation computes again counts; elementwise operations do not.
 
   Args:
     function: traceable.
@@ -43,14 +43,20 @@ def _count(jaxpr: Any) -> float:
 
 
 def _convolution(equation: Any) -> float:
-  """An output is a sum over the kernel's area and input channels; holes of a dilated input (a gradient's) are free."""
+  """Each output is a sum over the kernel's area and input channels; zeros of a gradient's dilated input are free."""
   kernel, numbers = equation.invars[1].aval.shape, equation.params['dimension_numbers'].rhs_spec
   products = math.prod(kernel[axis] for axis in numbers[1:])
   return 2 * math.prod(equation.outvars[0].aval.shape) * products / math.prod(equation.params['lhs_dilation'])
 
 
 def matmul_peak(dtype: Any = jnp.float32, *, size: int | None = None, seconds: float = 0.3) -> float:
-  """The best rate of a square matrix product on one local device, operations a second, measured in about `seconds`."""
+  """The peak rate of square matrix products on one local device [operations a second], measured.
+
+  Args:
+    dtype: of the matrices.
+    size: their side; by default 1024 on a CPU and 8192 on an accelerator.
+    seconds: how long to measure; the fastest product counts.
+  """
   device = jax.local_devices()[0]
   if size is None:
     size = 1024 if device.platform == 'cpu' else 8192

@@ -1,4 +1,4 @@
-"""How the C library hands out memory to XLA's programs on CPUs."""
+"""The C library's allocator, tuned for XLA's programs on CPUs."""
 
 import ctypes
 import os
@@ -10,11 +10,14 @@ _FEW_CORES = 16  # on more, threads would wait for the one arena's lock
 
 
 def keep_freed() -> bool:
-  """Has freed memory kept for the next allocation, where the C library is glibc; says whether it will be.
+  """Has glibc's malloc keep freed memory for the next allocation → whether it will.
 
-  XLA allocates a program's buffers anew in every call. Blocks of such sizes come from the kernel and go back to it,
-  and every page of them is cleared when it is touched first: on two cores a third of the time of VG-net's large
-  layers. Call it first, before other threads allocate.
+  XLA allocates a program's buffers in every call. By default the kernel hands out blocks of such sizes and takes them
+  back, and clears each page at its first use: on two cores that is a third of the time of VG-net's large layers. Call
+  it before other threads allocate.
+
+  Returns:
+    False where the C library is another, or there are more than 16 cores, whose threads would wait for one lock.
   """
   if (os.cpu_count() or 1) > _FEW_CORES:
     return False

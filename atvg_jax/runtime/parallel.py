@@ -1,7 +1,7 @@
-"""One device's program on many devices. Nothing else knows of `pmap`, meshes or processes.
+"""Data parallelism: one device's program on many devices. The only module that uses `pmap`, meshes and processes.
 
-Every process (host) drives its local devices; a batch is cut into equal parts, one a device; the train
-state is the same everywhere. A step function is written for one device and the axis `AXIS`.
+Every process (host) drives its local devices. A batch is cut into equal parts, one for each device; the train state is
+replicated. A step function is written for one device and the axis `AXIS`.
 """
 
 import functools
@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import stages
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -24,25 +25,27 @@ def initialize(*, distributed: bool | None = None) -> None:
   """Joins the other processes, and turns on the compilation cache.
 
   Args:
-    distributed: whether this process is one of several. None looks: it is where JAX_COORDINATOR_ADDRESS is set, on
-      a TPU pod of several hosts, and in a Slurm job of several tasks. Address, count and index come from the
-      environment: TPU pods (and TPUs in Kubernetes), Slurm and Open MPI are known to JAX; elsewhere (a
+    distributed: whether this process is one of several; None decides by `is_distributed`. Address, count and index
+      come from the environment: JAX knows TPU pods (and TPUs in Kubernetes), Slurm and Open MPI; elsewhere (a
       Kubernetes JobSet of GPUs) set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
   Raises:
-    InputError: if the environment does not tell who the others are.
+    InputError: if the other processes cannot be found by the environment.
   """
   use_compilation_cache()
   if distributed is None:
-    distributed = has_company(os.environ)
+    distributed = is_distributed(os.environ)
   if not distributed or jax.distributed.is_initialized():
     return
   names = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
-  address, count, index = map(os.environ.get, names)
-  if address is not None and not ((count or '').isdigit() and (index or '').isdigit()):
+  address, count, index = (os.environ.get(name, '') for name in names)
+  if address and not (count.isdigit() and index.isdigit()):
     raise InputError('JAX_COORDINATOR_ADDRESS is set, but JAX_NUM_PROCESSES or JAX_PROCESS_ID is not: set all three')
   try:
-    jax.distributed.initialize(*(() if address is None else (address, int(count), int(index))))
+    if address:
+      jax.distributed.initialize(address, int(count), int(index))
+    else:
+      jax.distributed.initialize()
   except (ValueError, RuntimeError) as error:
     raise InputError(
       f'the other processes cannot be found ({str(error).splitlines()[0]}): start on a TPU pod or by '
@@ -50,8 +53,11 @@ def initialize(*, distributed: bool | None = None) -> None:
     ) from error
 
 
-def has_company(environment: Mapping[str, str]) -> bool:
-  """Whether an environment is that of one of several processes of a run."""
+def is_distributed(environment: Mapping[str, str]) -> bool:
+  """Whether an environment is that of one of several processes of a run.
+
+  It is where JAX_COORDINATOR_ADDRESS is set, on a TPU pod of several hosts, and in a Slurm job of several tasks.
+  """
   return (
     'JAX_COORDINATOR_ADDRESS' in environment
     or len(environment.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
@@ -60,15 +66,24 @@ def has_company(environment: Mapping[str, str]) -> bool:
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled programs in ~/.cache/atvg_jax, or where JAX_COMPILATION_CACHE_DIR says."""
-  if not jax.config.jax_compilation_cache_dir:
+  """Has JAX keep compiled programs in ~/.cache/atvg_jax, or in JAX_COMPILATION_CACHE_DIR where that is set."""
+  if not setting('jax_compilation_cache_dir'):
     base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'atvg_jax'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
+def setting(name: str) -> Any:
+  """The value of one of JAX's settings, which its own type annotations do not list."""
+  return getattr(jax.config, name)
+
+
 def per_process(batch_size: int, parts: int = 1) -> int:
-  """This process' share of a global batch; raises InputError where no device gets `parts` equal parts."""
+  """This process' share of a global batch [clips].
+
+  Raises:
+    InputError: where the batch cannot be cut into `parts` equal parts on every device.
+  """
   if batch_size % (jax.device_count() * parts):
     accumulate = f', each in {parts} parts (accumulate)' if parts > 1 else ''
     raise InputError(
@@ -95,10 +110,12 @@ def shard_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
   return jax.device_put(cut, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
 
 
-def pmap_train_step(step: Callable[..., Any], devices: Sequence[Any] | None = None) -> Callable[..., Any]:
-  """(state, sharded batch) → (state, metrics), both replicated. The state passed in is used up.
+def pmap_train_step(step: Callable[..., Any], devices: Sequence[Any] | None = None) -> stages.Wrapped:
+  """(state, sharded batch) → (state, metrics), both replicated. The state passed in is donated.
 
-  `devices` are all devices of all processes, unless told otherwise.
+  Args:
+    step: written for one device and `AXIS`.
+    devices: by default all devices of all processes.
   """
   return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
 
@@ -109,7 +126,7 @@ def pmap_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def operations(step: Callable[..., Any], state: Any, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> float:
-  """Multiplications and additions of one device in a step on a global batch of these shapes, see `flops.count`."""
+  """Floating-point operations of one device in a step on a global batch of these shapes, see `flops.count`."""
   part = {
     name: jax.ShapeDtypeStruct((spec.shape[0] // jax.device_count(), *spec.shape[1:]), spec.dtype)
     for name, spec in shapes.items()
@@ -128,12 +145,12 @@ def cut_clips(clips: np.ndarray) -> np.ndarray:
 
 
 def pmap_clips(function: Callable[..., Any], num_clips: int) -> Callable[..., Any]:
-  """(replicated parameters, `num_clips` arrays or trees cut for the devices) → the same of each device's clips."""
+  """(replicated parameters, `num_clips` arrays or trees of `cut_clips`) → the function's results, likewise cut."""
   return jax.pmap(function, in_axes=(None, *(0,) * num_clips))
 
 
 def to_host(tree: Any) -> Any:
-  """Copies of a replicated tree's arrays in NumPy. They stay valid when the tree is donated."""
+  """Copies of a replicated tree's arrays in NumPy, which stay valid when the tree is donated."""
   return jax.tree.map(lambda array: np.array(array.addressable_data(0)), tree)
 
 
@@ -143,7 +160,7 @@ def is_main_process() -> bool:
 
 
 def any_process(flag: bool) -> bool:
-  """Whether the flag is up on any process; all processes must ask."""
+  """Whether the flag is true on any process; all processes must call it."""
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
@@ -155,14 +172,14 @@ def watches_preemption() -> bool:
 
 
 def preempted(step: int) -> bool:
-  """Whether some process was told to go, and this step is the one after which all stop; ask after every step."""
+  """Whether a process is being preempted and all stop after this step; all processes must call it after every step."""
   return multihost_utils.reached_preemption_sync_point(step)
 
 
 def assert_replicated(tree: Any) -> None:
   """Raises AssertionError naming the first array that differs between local devices or processes.
 
-  `pmap` believes a step function that says its output is the same everywhere; a forgotten `pmean` shows here.
+  `pmap` does not check that outputs with `out_axes=None` are equal on all devices; a forgotten `pmean` shows here.
   """
   for path, array in jax.tree_util.tree_leaves_with_path(tree):
     copies = [np.asarray(shard.data) for shard in array.addressable_shards]

@@ -1,7 +1,7 @@
-"""Programs whose tracing is kept on disk, beside what JAX keeps of its compilation.
+"""Programs whose lowered form is cached on disk, beside JAX's own cache of compiled programs.
 
-JAX finds a compiled program again by its text, for which all Python must be traced and lowered anew: of the nets'
-programs that is half of the time until the first frame. Here the text itself is kept.
+JAX's cache is keyed by the lowered program (StableHLO), for which all Python must be traced and lowered in every
+process: half of the time until the first frame. Here the lowered program itself is cached, by `jax.export`.
 """
 
 import functools
@@ -14,9 +14,10 @@ from typing import Any
 import jax
 from jax import export as jax_export
 
+from atvg_jax.runtime import parallel
 from data_pipelines.atomic_files import atomic_write
 
-_DIGEST = 32  # bytes of it before a program, by which half of a file is known
+_DIGEST = 32  # bytes of the SHA-256 before a program: a file that is not whole does not match it
 
 
 class Program:
@@ -27,12 +28,18 @@ class Program:
   """
 
   def __init__(self, function: Callable[..., Any], *about: Any):
-    """Takes a function and all that it depends on besides its arguments and this package's code, as `repr` shows it."""
+    """Wraps a function.
+
+    Args:
+      function: as for `jax.jit`.
+      about: all that it depends on besides its arguments and this project's code, with a `repr` that tells values
+        apart.
+    """
     self._function, self._about = function, repr((function.__qualname__, *about))
     self.loaded: dict[Hashable, Callable[..., Any]] = {}
 
   def __call__(self, *arguments: Any) -> Any:
-    """The function's answer."""
+    """The function's result."""
     leaves, tree = jax.tree.flatten(arguments)
     kind = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
     if kind not in self.loaded:
@@ -40,18 +47,18 @@ class Program:
     return self.loaded[kind](*leaves)
 
   def _load(self, tree: Any, shapes: Hashable, leaves: list[Any]) -> Callable[..., Any]:
-    """The program for such arguments, from the cache if there is one; else it is traced, and put there."""
+    """The program for arguments of this structure and these shapes: from the cache, or traced and put there."""
     traced = jax.jit(lambda *leaves: self._function(*jax.tree.unflatten(tree, leaves)))
-    folder = jax.config.jax_compilation_cache_dir
-    if not folder or not jax.config.jax_enable_compilation_cache:
+    folder = parallel.setting('jax_compilation_cache_dir')
+    if not folder or not parallel.setting('jax_enable_compilation_cache'):
       return traced
     about = repr(
       (
         jax.__version__,
         jax.default_backend(),
         jax.devices()[0].device_kind,
-        jax.config.jax_enable_x64,
-        jax.config.jax_default_matmul_precision,
+        parallel.setting('jax_enable_x64'),
+        parallel.setting('jax_default_matmul_precision'),
         _code(),
         self._about,
         tree,
@@ -62,8 +69,8 @@ class Program:
     content = _read(path)
     if content is None:
       try:
-        content = jax_export.export(traced)(*leaves).serialize()
-      except (ValueError, NotImplementedError):  # something in it has no text: a callback, a vendor's kernel
+        content = bytes(jax_export.export(traced)(*leaves).serialize())
+      except (ValueError, NotImplementedError):  # something in it cannot be serialised: a callback, a vendor's kernel
         return traced
       _write(path, content)
     return jax.jit(jax_export.deserialize(bytearray(content)).call)
@@ -71,7 +78,7 @@ class Program:
 
 @functools.cache
 def _code() -> str:
-  """Digest of all code that a program can be made by: whoever changes a net must not meet the one before."""
+  """Digest of all code of this project, which programs are traced from: a changed network is another program."""
   digest = hashlib.sha256()
   for package in ('atvg_jax', 'data_pipelines'):
     root = importlib.resources.files(package)
@@ -83,7 +90,7 @@ def _code() -> str:
 
 
 def _read(path: str) -> bytes | None:
-  """A whole program, or None."""
+  """The program in a file, or None where the file is missing or not whole."""
   try:
     with open(path, 'rb') as file:
       digest, content = file.read(_DIGEST), file.read()
@@ -93,7 +100,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _write(path: str, content: bytes) -> None:
-  """Keeps a program; where nothing can be kept (a full disk, a folder of somebody else), nothing is."""
+  """Caches a program, where that is possible: not on a full disk, or in a folder of another user."""
   try:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with atomic_write(path, 'wb') as file:

@@ -1,7 +1,7 @@
-"""Random keys that are derived where they are needed and stored nowhere.
+"""Random keys, derived where they are needed and stored nowhere.
 
-A key is a pure function of (seed, name of the stream, step, device), so that a run that goes on from a
-checkpoint draws exactly what the uninterrupted run would have drawn.
+A key is a pure function of (seed, name of the stream, step, device), so that a run that resumes from a checkpoint draws
+exactly what the uninterrupted run would have drawn.
 """
 
 import zlib

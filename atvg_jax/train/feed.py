@@ -1,6 +1,7 @@
 """The bridge from tf.data to devices: batches arrive sharded and ahead of time.
 
-This is the only file of this package through which TensorFlow is met, and only where it is called.
+The only module of this package that uses TensorFlow and `data_pipelines.input_pipeline`. Both are imported by the
+first call of a function that reads, not with this module.
 """
 
 import itertools
@@ -27,7 +28,7 @@ class FedBatch(NamedTuple):
 
 
 def _input_pipeline() -> Any:
-  """The module, imported when it is needed: TensorFlow takes seconds, and would take the accelerators' memory."""
+  """The module, imported by the first call: TensorFlow takes seconds, and would reserve the accelerators' memory."""
   import tensorflow as tf
 
   from data_pipelines import input_pipeline
@@ -37,7 +38,7 @@ def _input_pipeline() -> Any:
 
 
 def landmark_statistics(dirs: Sequence[str]) -> Mapping[str, np.ndarray]:
-  """The landmark statistics of converted data sets, summed; what `landmarks.fit` takes."""
+  """The landmark statistics of converted data sets' training splits, summed, as `landmarks.fit` takes them."""
   return _input_pipeline().landmark_statistics(tuple(dirs))
 
 
@@ -118,10 +119,15 @@ def clip_batches(
 
 
 def batch_shapes(config: Any, clips: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes and types of a training batch of so many clips; by default of all that a step takes."""
+  """Shapes and types of a training batch.
+
+  Args:
+    config: the whole config.
+    clips: B; by default the clips of a step on all devices, `config.data.batch_size`.
+  """
   clips = clips or config.data.batch_size
   frames, size = config.data.window, config.data.image_size
-  shapes = {
+  shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     features.MFCC: ((frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
     features.LANDMARKS: ((frames, features.LANDMARK_SIZE), np.float32),
     features.REST_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32),
@@ -134,20 +140,24 @@ def batch_shapes(config: Any, clips: int | None = None) -> dict[str, jax.ShapeDt
 
 
 def place(batch: NumpyBatch) -> FedBatch:
-  """One batch onto the devices. Text stays on the host."""
+  """Shards a batch over the local devices; the clips' names stay on the host."""
   clip_ids = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in batch.get(features.CLIP_ID, ()))
   arrays = {name: np.asarray(array) for name, array in batch.items() if name != features.CLIP_ID}
   return FedBatch(parallel.shard_batch(arrays), clip_ids)
 
 
 class Feed:
-  """Iterates over `FedBatch`es that a thread has read and placed ahead of time.
+  """Iterates over `FedBatch`es that a thread reads and places ahead of time.
 
-  An error in the thread is raised where the batch would have come. `wait_seconds` sums up the time for
-  which the consumer stood still. Close it, or use it in a `with`, so that the thread ends.
+  An error in the thread is raised by the iterator in place of the batch. Close it, or use it in a `with`, so that the
+  thread ends.
+
+  Attributes:
+    wait_seconds: for how long the consumer has waited for batches.
   """
 
   def __init__(self, batches: Callable[[], Iterable[NumpyBatch]], *, depth: int = 2):
+    """Starts the thread, which calls `batches` and keeps `depth` placed batches ready."""
     self.wait_seconds = 0.0
     self._queue: queue.Queue[Any] = queue.Queue(depth)
     self._closed = threading.Event()
@@ -191,6 +201,6 @@ class Feed:
     self.close()
 
   def close(self) -> None:
-    """Ends the thread and lets go of the batches it holds."""
+    """Ends the thread and releases its batches."""
     self._closed.set()
     self._thread.join()

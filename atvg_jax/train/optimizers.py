@@ -11,8 +11,8 @@ def schedule(config: Any, num_steps: int) -> optax.Schedule:
   """The learning rate by step.
 
   Args:
-    config: fields `learning_rate`, `schedule` ('constant' or 'cosine', which falls to zero at the last
-      step) and `warmup_steps`, over which the rate rises linearly from zero.
+    config: `config.optimizer`: fields `learning_rate`, `schedule` ('constant' or 'cosine', which falls to zero at the
+      last step) and `warmup_steps`, over which the rate rises linearly from zero.
     num_steps: steps of the whole run.
 
   Raises:
@@ -31,13 +31,13 @@ def schedule(config: Any, num_steps: int) -> optax.Schedule:
 
 
 def make(config: Any, num_steps: int) -> optax.GradientTransformation:
-  """Adam, behind a clipping of the gradient's global norm where `clip_norm` is set.
+  """Adam, after clipping the gradient's global norm where `clip_norm` is set.
 
   Args:
-    config: the fields of `schedule`, and `b1`, `b2`, `clip_norm` (None: no clipping).
+    config: `config.optimizer`: the fields of `schedule`, and `b1`, `b2`, `clip_norm` (None: no clipping).
     num_steps: steps of the whole run.
   """
-  # A chain even where nothing is clipped, so that a run can go on with another clipping.
+  # A chain even where nothing is clipped, so that a run can resume with another clipping: the state has one structure.
   clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)
   return optax.chain(clip, optax.adam(schedule(config, num_steps), b1=config.b1, b2=config.b2))
 

@@ -1,6 +1,7 @@
-"""What a person looks at during training: landmarks over time, and rows of frames. All return uint8 [H, W, 3]."""
+"""Pictures of a network in training: landmarks over time, and rows of frames. All return uint8 [H, W, 3]."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def render(sample: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def animate(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarray | None:
-  """The frames [T, H, W, 3] of a short video: truth beside ours, the sound below; None where there are no frames.
+  """The frames [T, H, W, 3] of a short video: true above generated, their MFCC below; None where there are no frames.
 
   Args:
     sample: as for `video_grid`, and 'mfcc' [B, T, 28, 12].
@@ -37,13 +38,13 @@ def animate(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarray |
     return None
   columns = []
   for clip in range(min(clips, len(sample['video']))):
-    pair = np.concatenate([sample['true_video'][clip], sample['video'][clip]], axis=1).astype(np.float32)
-    pair = np.clip(np.round((pair + 1) * 127.5), 0, 255).astype(np.uint8)  # [T, 2 H, W, 3]
-    columns.append(np.concatenate([pair, _sound_strip(sample['mfcc'][clip], pair.shape[2])], axis=1))
+    pair = np.concatenate([sample['true_video'][clip], sample['video'][clip]], axis=1)
+    pair = features.to_bytes(pair.astype(np.float32))  # [T, 2 H, W, 3]
+    columns.append(np.concatenate([pair, _mfcc_strip(sample['mfcc'][clip], pair.shape[2])], axis=1))
   return np.concatenate(columns, axis=2)
 
 
-def _sound_strip(mfcc: np.ndarray, width: int) -> np.ndarray:
+def _mfcc_strip(mfcc: np.ndarray, width: int) -> np.ndarray:
   """A clip's MFCC over time as grey bands, with a red line at each frame's moment: [T, 28, 12] → [T, 36, width, 3]."""
   own = slice(features.MFCC_CONTEXT, features.MFCC_CONTEXT + features.MFCC_ROWS_PER_FRAME)
   rows = mfcc[:, own].reshape(-1, mfcc.shape[-1])  # 10 ms each
@@ -88,7 +89,7 @@ def landmark_plot(sample: Mapping[str, np.ndarray], *, clips: int = 3, moments: 
   return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _draw_face(axes, landmarks: np.ndarray, colour: str) -> None:
+def _draw_face(axes: Any, landmarks: np.ndarray, colour: str) -> None:
   """Lines through landmarks [136], in axes that show a whole crop."""
   points = landmarks.reshape(features.NUM_LANDMARKS, 2)
   for points_of_line, closed in LINES:
@@ -99,7 +100,7 @@ def _draw_face(axes, landmarks: np.ndarray, colour: str) -> None:
 
 
 def landmark_modes(basis: lm.LandmarkBasis, deviations: tuple[float, ...] = (-3, -1.5, 0, 1.5, 3)) -> np.ndarray:
-  """For each component a row of faces: the mean face, moved along it by so many of its standard deviations."""
+  """For each PCA component a row of faces: the mean face, moved along it by so many of its standard deviations."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
@@ -118,7 +119,7 @@ def landmark_modes(basis: lm.LandmarkBasis, deviations: tuple[float, ...] = (-3,
 
 
 def video_grid(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarray:
-  """Rows of example | truth | frame | attention | colour, one moment of each of the first clips.
+  """Rows of example | true frame | generated frame | attention | colour, one moment of each of the first clips.
 
   Args:
     sample: 'example_image' [B, H, W, 3], 'true_video', 'video', 'color' [B, T, H, W, 3] in [-1, 1],
@@ -127,7 +128,7 @@ def video_grid(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarra
   """
   rows = []
   for clip in range(min(clips, len(sample['video']))):
-    # The frame that differs most from the example picture shows best what the net can do.
+    # The frame that differs most from the example image asks the most of the network.
     difference = np.abs(sample['true_video'][clip] - sample['example_image'][clip]).mean(axis=(1, 2, 3))
     moment = int(difference.argmax())
     attention = np.repeat(sample['attention'][clip, moment], 3, axis=-1) * 2 - 1
@@ -143,5 +144,4 @@ def video_grid(sample: Mapping[str, np.ndarray], *, clips: int = 4) -> np.ndarra
         axis=1,
       )
     )
-  picture = np.concatenate(rows, axis=0).astype(np.float32)
-  return np.clip(np.round((picture + 1) * 127.5), 0, 255).astype(np.uint8)
+  return features.to_bytes(np.concatenate(rows, axis=0).astype(np.float32))

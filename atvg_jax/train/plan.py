@@ -1,7 +1,7 @@
-"""`atvg plan`: what a training step would need of a TPU slice, without the TPU.
+"""`atvg plan`: the memory and the roofline of a training step on a TPU slice, without the TPU.
 
-The real step is compiled for the slice's topology by the compiler of the extra `tpu`; memory, bytes and
-collectives are read off the compiled program, operations off the traced one.
+The real step is compiled for the slice's topology by the compiler of the extra `tpu`. Memory, bytes accessed and
+collectives are those of the compiled program, operations those of the jaxpr.
 """
 
 import importlib.metadata
@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -41,8 +42,8 @@ class Chip(NamedTuple):
   network: float
 
 
-# Peaks, bandwidths and links (all of them, one way) are those of cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; the memory
-# is what the compiler grants a program of the chip's 32, 16, 95 and 32 GiB.
+# Peaks, bandwidths and links (all of them, one way) are those of cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; memory is
+# what the compiler lets a program use of the chip's 32, 16, 95 and 32 GiB.
 CHIPS = {
   'v4': Chip(275e12, 30.5 * _GIB, 1228e9, 300e9),
   'v5e': Chip(197e12, 15.75 * _GIB, 819e9, 200e9),
@@ -52,7 +53,18 @@ CHIPS = {
 
 
 class Program(NamedTuple):
-  """A compiled step, of one device. Bytes, but for `operations` and `seconds` (of compiling)."""
+  """A compiled step of one device.
+
+  Attributes:
+    clips: of a device.
+    arguments: bytes of state and batch.
+    temporaries: bytes.
+    code: bytes.
+    operations: floating-point operations.
+    accessed: bytes read and written.
+    collective: bytes of collectives' results.
+    seconds: that compiling took.
+  """
 
   clips: int
   arguments: int
@@ -65,18 +77,25 @@ class Program(NamedTuple):
 
   @property
   def memory(self) -> int:
-    """All that it needs at once. The state that comes out lies where the one that went in lay."""
+    """Bytes that it needs at once. The new state takes the place of the old one, which is donated."""
     return self.arguments + self.temporaries + self.code
 
 
 class Slice:
-  """A TPU slice that need not exist."""
+  """A TPU slice to compile for; none is needed."""
 
   def __init__(self, topology: str):
-    """Describes e.g. 'v5e:4x4'; raises InputError where there is no such slice, or no compiler for TPUs."""
+    """Describes a slice.
+
+    Args:
+      topology: chip and shape, such as 'v5e:4x4'.
+
+    Raises:
+      InputError: where there is no such slice, or no compiler for TPUs.
+    """
     kind, _, shape = topology.partition(':')
     if kind not in CHIPS or not re.fullmatch(r'\d+(x\d+)+', shape):
-      raise InputError(f'--topology={topology} is none: use a chip of {", ".join(CHIPS)} and a shape, such as v5e:4x4')
+      raise InputError(f'--topology={topology} is no slice: use a chip ({", ".join(CHIPS)}) and a shape, as v5e:4x4')
     # The compiler would ask a TPU for these settings, and there is none. The last lets two processes use the compiler,
     # as `compile_apart` does.
     for name, value in (
@@ -102,7 +121,7 @@ class Slice:
     self.chip = Chip(*(share * value for value in CHIPS[kind]))
 
   def compile(self, config: Any, clips: int) -> Program | None:
-    """The config's training step with so many clips a device, or None where it does not fit into memory."""
+    """Compiles the config's training step for so many clips a device → None where it does not fit into memory."""
     task = make_task(config, _any_basis(config))
     state = jax.eval_shape(task.init, rng.stream_key(config.seed, 'init'))
     batch = feed.batch_shapes(config, clips)
@@ -115,7 +134,8 @@ class Slice:
       if 'RESOURCE_EXHAUSTED' in str(error):
         return None
       raise
-    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    memory: Any = compiled.memory_analysis()
+    costs: Any = compiled.cost_analysis()
     return Program(
       clips,
       memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
@@ -123,13 +143,13 @@ class Slice:
       memory.generated_code_size_in_bytes,
       operations,
       costs['bytes accessed'],
-      collective_bytes(compiled.as_text()),
+      collective_bytes(compiled.as_text() or ''),
       time.perf_counter() - start,
     )
 
   def times(self, program: Program) -> dict[str, float]:
-    """What each of three limits alone would let a step take, in seconds; the roofline is the longest."""
-    share = 2 * (len(self.devices) - 1) / len(self.devices)  # of a sum's bytes pass each device's links
+    """Seconds of a step by each of three limits alone; the roofline is the longest."""
+    share = 2 * (len(self.devices) - 1) / len(self.devices)  # of an all-reduce's bytes pass each device's links
     return {
       'compute': program.operations / self.chip.peak,
       'memory': program.accessed / self.chip.bandwidth,
@@ -141,7 +161,7 @@ def compile_apart(where: Slice, config: Any, clips: int) -> Program | None:
   """`Slice.compile` in a process of its own, which a crash of the compiler ends instead of this one.
 
   Raises:
-    InputError: the compiler crashed; names the file in which its last words are.
+    InputError: the compiler crashed; names its log file.
   """
   handle, log = tempfile.mkstemp(prefix='atvg_plan_', suffix='.log')
   os.close(handle)
@@ -151,7 +171,7 @@ def compile_apart(where: Slice, config: Any, clips: int) -> Program | None:
     except futures.process.BrokenProcessPool as error:
       raise InputError(
         f'the compiler of libtpu {importlib.metadata.version("libtpu")} crashed at {clips} clips a device '
-        f'on {where.name} (its last words are in {log}): try other --clips, --config.dtype=bfloat16 or '
+        f'on {where.name} (its log is {log}): try other --clips, --config.dtype=bfloat16 or '
         'another version of libtpu'
       ) from error
   os.remove(log)
@@ -169,7 +189,7 @@ def _compile(topology: str, config: Any, clips: int) -> Program | None:
 
 
 def _any_basis(config: Any) -> lm.LandmarkBasis:
-  """A basis of the right size: no number of it changes the program's cost."""
+  """A basis of the right size; its values do not change the program's cost."""
   count = config.landmarks.num_components
   point = np.zeros(features.LANDMARK_SIZE, np.float32)
   return lm.LandmarkBasis(
@@ -183,7 +203,7 @@ def _any_basis(config: Any) -> lm.LandmarkBasis:
 
 
 def collective_bytes(text: str) -> float:
-  """Bytes of the results of a compiled program's sums and exchanges over devices."""
+  """Bytes of the results of a compiled program's collectives, by its HLO text."""
   names = r'(?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?'
   found = re.findall(rf'= (.+?) {names}\(', text)
   return float(
@@ -196,17 +216,18 @@ def collective_bytes(text: str) -> float:
 
 
 def _bytes(dtype: str) -> int:
-  return max(1, int(re.search(r'\d+', dtype)[0]) // 8)
+  """Of a number of a type of HLO, such as 'bf16' or 's4'."""
+  return max(1, int(re.sub(r'\D', '', dtype)) // 8)
 
 
 def largest_batch(first: Program, second: Program, memory: float) -> int:
-  """Clips a device that fit, by the straight line through two programs' memory."""
+  """Clips a device that fit into a memory [bytes], by the straight line through two programs' memory."""
   a_clip = (first.memory - second.memory) / (first.clips - second.clips)
   return first.clips + math.floor((memory - first.memory) / a_clip)
 
 
-def search_largest(fits: Any, low: int, high: int) -> int:
-  """The largest number for which `fits` holds; it holds for `low`, and `high` is a first guess."""
+def search_largest(fits: Callable[[int], bool], low: int, high: int) -> int:
+  """The largest number for which `fits` is true; it is for `low`, and `high` is a first guess."""
   while fits(high):
     low, high = high, 2 * high
   while high - low > 1:
@@ -216,7 +237,7 @@ def search_largest(fits: Any, low: int, high: int) -> int:
 
 
 def report(where: Slice, program: Program, window: int) -> str:
-  """What a person wants to know of a compiled step, a line each."""
+  """A text of a compiled step's needs and limits, a line each; `window` are the frames of a clip."""
   times = where.times(program)
   step = max(times.values())
   binds = max(times, key=times.__getitem__)
@@ -253,10 +274,18 @@ def run(argv: list[str]) -> None:
     flags.DEFINE_boolean('search', False, 'find the largest batch by compiling, in minutes each', flag_values=values)
 
   values = command_flags.parse_flags('plan', argv, define, {'topology': 'v5e:4x4'})
-  jax.config.update('jax_platforms', 'cpu')  # what is planned for is not asked
+  jax.config.update('jax_platforms', 'cpu')  # no accelerator of this machine is needed
   config, where = values.config, Slice(values.topology)
   clips = values.clips or max(1, config.data.batch_size // len(where.devices))
   print(f'{where.name}: compiling the step of {clips} clips a device takes minutes', flush=True)
+  program = _first_that_fits(where, config, clips)
+  print(report(where, program, config.data.window), flush=True)
+  if values.largest or values.search:
+    _print_largest(where, config, program, search=values.search)
+
+
+def _first_that_fits(where: Slice, config: Any, clips: int) -> Program:
+  """The step with so many clips a device, or half as many, until it fits; raises InputError where one clip does not."""
   program = compile_apart(where, config, clips)
   while program is None:
     print(f'{clips} clips a device do not fit into {where.chip.memory / _GIB:.2f} GiB', flush=True)
@@ -267,16 +296,20 @@ def run(argv: list[str]) -> None:
       )
     clips //= 2
     program = compile_apart(where, config, clips)
-  print(report(where, program, config.data.window), flush=True)
-  if values.largest or values.search:
-    # Twice the clips: below the first number it may not be the clips that fill the memory.
-    other = compile_apart(where, config, 2 * clips)
-    if other is None:
-      low, guess = clips, 2 * clips - 1
-      print(f'largest batch   less than {2 * clips} clips a device', flush=True)
-    else:
-      low, guess = 2 * clips, largest_batch(program, other, where.chip.memory)
-      print(f'largest batch   {guess} clips a device, by a straight line through {clips} and {low}', flush=True)
-    if values.search:
-      found = search_largest(lambda count: compile_apart(where, config, count) is not None, low, max(guess, low + 1))
-      print(f'largest batch   {found} clips a device, compiled')
+  return program
+
+
+def _print_largest(where: Slice, config: Any, program: Program, *, search: bool) -> None:
+  """Prints the largest batch, by a second compilation and, with `search`, by as many as that takes."""
+  clips = program.clips
+  # Twice the clips: with fewer than the first number, memory may not be filled by the clips.
+  other = compile_apart(where, config, 2 * clips)
+  if other is None:
+    low, guess = clips, 2 * clips - 1
+    print(f'largest batch   less than {2 * clips} clips a device', flush=True)
+  else:
+    low, guess = 2 * clips, largest_batch(program, other, where.chip.memory)
+    print(f'largest batch   {guess} clips a device, by a straight line through {clips} and {low}', flush=True)
+  if search:
+    found = search_largest(lambda count: compile_apart(where, config, count) is not None, low, max(guess, low + 1))
+    print(f'largest batch   {found} clips a device, compiled')

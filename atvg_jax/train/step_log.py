@@ -1,4 +1,4 @@
-"""What the loop keeps an eye on: the numbers of each step, the time they take, and the wish to stop."""
+"""What the loop watches: the metrics of each step, the time that steps take, and signals to stop."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class NonFiniteLossError(InputError):
-  """A loss or gradient became infinite or no number."""
+  """A loss or gradient is infinite or NaN."""
 
 
 class StepLog:
@@ -34,7 +34,7 @@ class StepLog:
       frames_per_step: of all devices together.
       operations_per_step: of one device, see `flops.count`.
       peak: operations that one device can do in a second, see `flops.matmul_peak`.
-      last_checkpoint: tells where a run that stops can go on.
+      last_checkpoint: says in words from where the run can resume.
     """
     self._frames_per_step = frames_per_step
     self._operations_per_step, self._peak, self._last_checkpoint = operations_per_step, peak, last_checkpoint
@@ -45,7 +45,7 @@ class StepLog:
     self._totals: list[tuple[int, float, float]] = []  # (steps, seconds, seconds waited) of each row
 
   def add(self, step: int, clip_ids: tuple[str, ...], metrics: dict[str, jax.Array]) -> None:
-    """Notes a step; waits for the one before, so that the host is never more than one step ahead."""
+    """Notes a step's metrics; waits for the step before, so that the host is never more than one step ahead."""
     if self._pending:
       jax.block_until_ready(self._pending[-1][2])
     self._pending.append((step, clip_ids, metrics))
@@ -58,7 +58,10 @@ class StepLog:
     self._paused += time.perf_counter() - start
 
   def check(self) -> None:
-    """Raises NonFiniteLossError for the first noted number that is not finite."""
+    """Raises NonFiniteLossError for the first noted metric that is not finite.
+
+    With `config.skip_nonfinite`, where the device has left such steps out, it warns instead.
+    """
     for step, clip_ids, metrics in self._pending[self._checked :]:
       numbers = jax.device_get(metrics)
       for name, value in numbers.items():
@@ -68,7 +71,7 @@ class StepLog:
             _log.warning('%s: step left out', where)
             break
           raise NonFiniteLossError(
-            f'{where}: nothing from there on was saved, {self._last_checkpoint()}; go on with a lower '
+            f'{where}: nothing from there on was saved, {self._last_checkpoint()}; resume with a lower '
             'optimizer.learning_rate, with optimizer.clip_norm or with skip_nonfinite'
           )
     self._checked = len(self._pending)
@@ -106,7 +109,7 @@ class StepLog:
     }
 
   def totals(self) -> dict[str, float]:
-    """Steps left out, if any, and speed over all rows but the first, which compiles, once there are two."""
+    """Steps left out, if any; and, of two rows or more, the speed over all but the first, in which XLA compiles."""
     totals: dict[str, float] = {'skipped_steps': self._skipped} if self._skipped else {}
     if len(self._totals) < 2:
       return totals
@@ -120,10 +123,10 @@ class StepLog:
 
 
 class StopSignals:
-  """Notes SIGTERM (what schedulers send) and SIGINT (Ctrl-C) instead of dying; a second one kills as usual.
+  """Notes SIGTERM (which schedulers send) and SIGINT (Ctrl-C), so that the loop saves first; a second one kills.
 
-  Of several processes, one that gets SIGTERM (a host of a pod that is about to be taken away) stops all: JAX's
-  preemption service has them agree on a step without waiting for each other.
+  Of several processes, one that gets SIGTERM (a host of a pod that is being preempted) stops all: with JAX's
+  preemption service they agree on a step without waiting for each other.
   """
 
   def __init__(self, agree_every: int):
@@ -154,7 +157,7 @@ class StopSignals:
     _log.warning('%s: saving, then stopping', signal.Signals(number).name)
 
   def asked(self, step: int) -> bool:
-    """Whether to stop after this step; all processes get the same answer. Ask after every step."""
+    """Whether to stop after this step, the same on all processes; call it after every step."""
     if not parallel.watches_preemption():
       return self._asked
     if parallel.preempted(step):

@@ -1,4 +1,4 @@
-"""Measuring a net on held-out clips while it is trained: cheap, periodic, always beside the still picture."""
+"""Scores of a network on held-out clips while it is trained, beside those of a static face."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ _PICTURE_CLIPS = 4
 
 
 def sets_of(config: Any) -> EvalSets:
-  """The held-out split of each of the config's data sets, by the name of its folder."""
+  """The evaluation batches (`config.evaluation`) of each of the config's data sets, by the name of its folder."""
   return {
     os.path.basename(os.path.normpath(directory)): partial(feed.eval_batches, config, directory)
     for directory in config.data.dirs
@@ -32,7 +32,12 @@ class Validation:
   """Runs a task's `eval_step` and `sample_step` over the held-out sets."""
 
   def __init__(self, task: Task, sets: EvalSets):
-    """`sets`: name → factory of this process' batches (equally many on every process)."""
+    """Compiles nothing yet.
+
+    Args:
+      task: whose steps to run.
+      sets: name → factory of this process' batches, equally many on every process.
+    """
     self._sets = sets
     self._eval_step = parallel.pmap_eval_step(task.eval_step)
     self._sample_step = jax.jit(task.sample_step)
@@ -40,7 +45,7 @@ class Validation:
 
   def scores(self, state: TrainState) -> dict[str, float]:
     """'eval_<set>/<metric>' → the mean over the set's clips or frames."""
-    scores = {}
+    scores: dict[str, float] = {}
     for set_name, batches in self._sets.items():
       sums: dict[str, tuple[float, float]] = {}
       for batch in batches():
@@ -52,7 +57,7 @@ class Validation:
     return scores
 
   def samples(self, state: TrainState) -> dict[str, dict[str, np.ndarray]]:
-    """Set → what `sample_step` gives for its first clips, as NumPy."""
+    """Set → the results of `sample_step` for its first clips, as NumPy."""
     for set_name, batches in self._sets.items():
       if set_name not in self._picture_batches:
         self._picture_batches[set_name] = _first_clips(batches())

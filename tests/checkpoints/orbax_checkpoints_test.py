@@ -80,7 +80,7 @@ def test_a_full_disk_is_told_and_the_last_good_one_stays(saved):
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
   try:
-    with pytest.raises(InputError, match=r'could not be written .* \(File too large\).* goes on from step 4'):
+    with pytest.raises(InputError, match=r'could not be written .* \(File too large\).* resumes from step 4'):
       opened.save(5, big)
       opened.wait()
   finally:

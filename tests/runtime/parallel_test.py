@@ -35,7 +35,7 @@ def test_batches_are_cut_into_one_part_a_device():
   ],
 )
 def test_company_is_seen_in_the_environment(environment, several):
-  assert parallel.has_company(environment) == several
+  assert parallel.is_distributed(environment) == several
 
 
 def test_half_an_address_is_refused(monkeypatch):

@@ -1,4 +1,4 @@
-"""A program is traced once for its code, its arguments and what it is about, and never again, and whatever befalls its file."""
+"""A program is traced once for its code and its arguments, and never again; a damaged file is traced anew."""
 
 import jax
 import numpy as np

@@ -17,8 +17,8 @@ def _mean(scores):
   return {name: float(total) / max(float(count), 1e-12) for name, (total, count) in scores.items()}
 
 
-def _answered(config, scale=1):
-  """(task, start with parameters `scale` times as large, batch, basis, what the net says in training, true coefficients)."""
+def _outputs(config, scale=1):
+  """(task, state with parameters `scale` times as large, batch, basis, outputs in training, true coefficients)."""
   basis, batch = synthetic.basis(), synthetic.batch(0, config)
   task = at_task.make(config, basis)
   state = jax.jit(task.init)(rng.stream_key(0, 'init'))
@@ -42,7 +42,7 @@ def _step(task, state, batch):
 
 def test_the_loss_is_the_error_of_the_coefficients_of_their_change_and_of_the_points():
   config = synthetic.config('at_grid', loss__velocity=0.5, loss__distance=0.25)
-  task, state, batch, basis, outputs, true = _answered(config)
+  task, state, batch, basis, outputs, true = _outputs(config)
   error = np.asarray(outputs['coefficients']) - true
   position, velocity = np.mean(error**2), np.mean(np.diff(error, axis=1) ** 2)
   rest = batch['rest_landmarks'][:, None]
@@ -60,7 +60,7 @@ def test_the_loss_is_the_error_of_the_coefficients_of_their_change_and_of_the_po
 
 def test_each_member_learns_by_its_own_error():
   config = synthetic.config('at_grid', model__members=3, model__init_stddev=None)
-  task, state, batch, _, outputs, true = _answered(config, scale=5)  # so that their answers differ by much
+  task, state, batch, _, outputs, true = _outputs(config, scale=5)  # so that their answers differ by much
   errors = [np.mean((np.asarray(answer) - true) ** 2) for answer in outputs['by_member']]
   assert float(_step(task, state, batch)['g_coefficient_loss']) == pytest.approx(np.mean(errors), rel=1e-4)
   assert np.mean(errors) > 1.001 * np.mean((np.asarray(outputs['coefficients']) - true) ** 2)  # which is the mean's own
