@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,41 +15,56 @@ from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_landmarker
 
-# name → (heading, format, which way is better: 1 up, -1 down, 0 neither).
-COLUMNS: Mapping[str, tuple[str, str, int]] = {
-  'psnr': ('PSNR', '.2f', 1),
-  'ssim': ('SSIM', '.4f', 1),
-  'psnr_mouth': ('PSNR mouth', '.2f', 1),
-  'ssim_mouth': ('SSIM mouth', '.4f', 1),
-  'psnr_lips': ('PSNR lips', '.2f', 1),
-  'ssim_lips': ('SSIM lips', '.4f', 1),
-  'cpbd': ('CPBD', '.3f', 0),
-  'cpbd_mouth': ('CPBD mouth', '.3f', 0),
-  'cpbd_lips': ('CPBD lips', '.3f', 0),
-  'lmd': ('LMD', '.2f', -1),
-  'lmd_face': ('LMD face', '.2f', -1),
-  'opening_r': ('opening r', '.3f', 1),
-  'opening_range': ('range', '.2f', 0),
-  'lag': ('lag', '+.1f', 0),
-  'velocity_error': ('velocity', '.3f', -1),
-  'jitter': ('jitter', '.2f', -1),
-  'identity_drift': ('drift', '.2f', -1),
-  'color_shift': ('colour', '.2f', -1),
-}
-# What takes the place of some of them under the protocol 'published', in the published units.
-PUBLISHED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
-  'psnr_published': ('published "PSNR"', '.2f', 1),
-  'ssim_published': ('published SSIM', '.4f', 1),
-  'lmd_published': ('published LMD', '.2f', -1),
-  'cpbd_published': ('published CPBD', '.3f', 0),
-}
 
-# What networks of others say, where they are called; see `judges.panel`.
-JUDGED_COLUMNS: Mapping[str, tuple[str, str, int]] = {
-  'lpips': ('LPIPS', '.4f', -1),
-  'lse_c': ('LSE-C', '.2f', 1),
-  'lse_d': ('LSE-D', '.2f', -1),
-  'fid': ('FID', '.1f', -1),
+class Column(NamedTuple):
+  """How a score is shown."""
+
+  heading: str
+  form: str  # its format
+  better: int  # 1: more is better, -1: less is better, 0: neither, near the row 'real' is best
+  meaning: str = ''  # in a few words, where the heading alone does not say it
+
+
+# Score → its column, in the order of the tables. Docs: docs/evaluation.md.
+COLUMNS: Mapping[str, Column] = {
+  'psnr': Column('PSNR', '.2f', 1),
+  'ssim': Column('SSIM', '.4f', 1),
+  'psnr_mouth': Column('PSNR mouth', '.2f', 1),
+  'ssim_mouth': Column('SSIM mouth', '.4f', 1),
+  'psnr_lips': Column('PSNR lips', '.2f', 1),
+  'ssim_lips': Column('SSIM lips', '.4f', 1),
+  'cpbd': Column('CPBD', '.3f', 0, 'sharpness without a reference, 0 to 1'),
+  'cpbd_mouth': Column('CPBD mouth', '.3f', 0),
+  'cpbd_lips': Column('CPBD lips', '.3f', 0),
+  'lmd': Column('LMD', '.2f', -1, 'mean distance of the 20 mouth landmarks from the true ones, in pixels'),
+  'lmd_face': Column('LMD face', '.2f', -1, 'the same of all 68 landmarks'),
+  'opening_r': Column('opening r', '.3f', 1, "correlation over time of the mouth's opening with the true one"),
+  'opening_range': Column(
+    'range', '.2f', 0, "how far the mouth opens and shuts, as a share of the true mouth's: 1 is best"
+  ),
+  'lag': Column('lag', '+.1f', 0, 'frames by which the mouth moves late: 0 is best'),
+  'velocity_error': Column(
+    'velocity', '.3f', -1, "error of the mouth landmarks' motion from frame to frame, in pixels"
+  ),
+  'jitter': Column('jitter', '.2f', -1, 'trembling of nose and brows, in % of the distance between the eyes'),
+  'identity_drift': Column(
+    'drift', '.2f', -1, 'mean difference of the upper face from the example frame, in grey levels'
+  ),
+  'color_shift': Column('colour', '.2f', -1, 'shift of the mean colour from the example frame, in grey levels'),
+}
+# Columns that the protocol 'published' adds: the published formulas, in their units.
+PUBLISHED_COLUMNS: Mapping[str, Column] = {
+  'psnr_published': Column('published "PSNR"', '.2f', 1),
+  'ssim_published': Column('published SSIM', '.4f', 1),
+  'lmd_published': Column('published LMD', '.2f', -1),
+  'cpbd_published': Column('published CPBD', '.3f', 0),
+}
+# Columns that metric networks add, see `metric_networks.networks`.
+NETWORK_COLUMNS: Mapping[str, Column] = {
+  'lpips': Column('LPIPS', '.4f', -1),
+  'lse_c': Column('LSE-C', '.2f', 1),
+  'lse_d': Column('LSE-D', '.2f', -1),
+  'fid': Column('FID', '.1f', -1),
 }
 
 WINDOW = 15  # frames: of 75, the most usual length of clips, none is left over
@@ -56,7 +72,15 @@ WINDOW = 15  # frames: of 75, the most usual length of clips, none is left over
 _MAX_LAG = 5  # frames
 _SHARPNESS_STRIDE = 5  # CPBD is slow and changes slowly: every fifth frame
 _PADDING = 64  # pixels around a crop: the detector wants to see that a face ends
-_STILL = 1e-6  # half crops: a mouth whose opening varies less does not move
+_MIN_DEVIATION = 1e-6  # half crops: a mouth whose opening varies less does not move
+
+
+class RealClip(NamedTuple):
+  """The clip that a video should be."""
+
+  frames: np.ndarray  # uint8 [T, 128, 128, 3]
+  landmarks: np.ndarray  # [T, 136]
+  example: np.ndarray  # uint8 [128, 128, 3]: the frame that was given
 
 
 _REGIONS = '', '_mouth', '_lips'
@@ -68,15 +92,15 @@ def _score_window(ours: list[jax.Array], true: jax.Array, boxes: jax.Array) -> l
   return image_metrics.region_scores(ours, true, boxes)
 
 
-def likeness(
+def reference_scores(
   videos: Mapping[str, np.ndarray], true: np.ndarray, landmarks: Sequence[np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
   """PSNR (dB) and SSIM of every frame: of the whole crop, of the lower part where mouth and chin move, and of the lips.
 
   Args:
-    videos: row → uint8 [B, T, H, W, 3], or [B, 1, H, W, 3] for a picture that stands still; `true` itself is perfect.
+    videos: row → uint8 [B, T, H, W, 3], or [B, 1, H, W, 3] for one frame, repeated; `true` itself is perfect.
     true: uint8 [B, T, H, W, 3]; scored window by window, so that one compiled program serves any T.
-    landmarks: B times [T, 136], of the true frames (T may be less where frames are padded): they say where the lips are.
+    landmarks: B times [T, 136], of the true frames (T may be less where frames are padded), for the box of the lips.
 
   Returns:
     For every row 'psnr', 'ssim', 'psnr_mouth', 'ssim_mouth', 'psnr_lips', 'ssim_lips', each [B, T].
@@ -116,34 +140,40 @@ def landmarker() -> face_landmarker.FaceLandmarker:
   return _threads.landmarker
 
 
-def follow(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> face_landmarker.Track | None:
-  """Follows the face through aligned crops uint8 [T, 128, 128, 3]; its points are the crops'. None where no face is seen."""
+def track(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> face_landmarker.Track | None:
+  """Tracks the face in aligned crops uint8 [T, 128, 128, 3], in pixels of the crops; None where none is found."""
   padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
   pieces = (np.pad(crops[start : start + WINDOW], padding, mode='edge') for start in range(0, len(crops), WINDOW))
   try:
-    track = landmarker.track(itertools.chain.from_iterable(pieces))
+    found = landmarker.track(itertools.chain.from_iterable(pieces))
   except InputError:
     return None
-  return track._replace(landmarks=track.landmarks - _PADDING)
+  return found._replace(landmarks=found.landmarks - _PADDING)
 
 
 def redetect(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:
-  """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is seen."""
-  track = follow(landmarker, crops)
-  return None if track is None else face_alignment.normalise(track.landmarks)
+  """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is found."""
+  found = track(landmarker, crops)
+  return None if found is None else face_alignment.normalise(found.landmarks)
 
 
 def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:
-  """What the movement is worth, of landmarks [T, 136] found in the frames and the clip's own.
+  """Scores of the motion.
+
+  Args:
+    found: [T, 136], the landmarks found in the frames; None where no face was found.
+    true: [T, 136], the clip's own.
 
   Returns:
-    'lmd' and 'lmd_face': mean distance in pixels of the 20 mouth points, and of all 68; 'opening_r': correlation of the
-    mouth's opening over time; 'opening_range': how much it opens and shuts (standard deviation) as a share of the true;
-    'lag': by how many frames it comes late where it correlates best; 'velocity_error': mean distance of the mouth points'
-    movements from frame to frame, in pixels; 'jitter': see `metrics.jitter`.
+    'lmd' and 'lmd_face': mean distance in pixels of the 20 mouth points, and of all 68.
+    'opening_r': correlation of the mouth's opening over time.
+    'opening_range': how much it opens and shuts (standard deviation) as a share of the true.
+    'lag': by how many frames it comes late where it correlates best.
+    'velocity_error': mean distance of the mouth points' movements from frame to frame, in pixels.
+    'jitter': see `landmark_metrics.jitter`.
 
-    NaN where there is nothing to say. Where no face was found there are no distances, and the correlation is 0: a mouth
-    that nobody sees does not follow. It is 0 for a mouth that stands still, too, and that has no lag.
+    NaN where a score is not defined. Where no face was found, distances are not, and the correlation is 0: a mouth that
+    cannot be seen does not follow. It is 0 for a mouth that does not move, too, which has no lag.
   """
   nothing = dict.fromkeys(
     ('lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'), float('nan')
@@ -159,31 +189,32 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
   if len(found) > 2:
     scores['jitter'] = float(landmark_metrics.jitter(found))
   opening, true_opening = face_alignment.mouth_opening(found), face_alignment.mouth_opening(true)
-  if np.std(true_opening) > _STILL:
+  if np.std(true_opening) > _MIN_DEVIATION:
     scores['opening_r'] = (
-      float(landmark_metrics.correlation(opening, true_opening)) if np.std(opening) > _STILL else 0.0
+      float(landmark_metrics.correlation(opening, true_opening)) if np.std(opening) > _MIN_DEVIATION else 0.0
     )
     scores['opening_range'] = float(np.std(opening) / np.std(true_opening))
-    if np.std(opening) > _STILL and len(found) >= _MAX_LAG + 3:
+    if np.std(opening) > _MIN_DEVIATION and len(found) >= _MAX_LAG + 3:
       scores['lag'] = float(landmark_metrics.best_lag(opening, true_opening, _MAX_LAG)[0])
   return scores
 
 
-def picture_scores(frames: np.ndarray, example: np.ndarray, lips: tuple[int, int, int, int]) -> dict[str, float]:
-  """What can be said of frames without the true ones.
+def no_reference_scores(frames: np.ndarray, example: np.ndarray, lips: tuple[int, int, int, int]) -> dict[str, float]:
+  """Scores that need no true frames.
 
   Args:
     frames: uint8 [T, H, W, 3].
     example: uint8 [H, W, 3].
-    lips: where the lips are, see `metrics.lips_box`.
+    lips: where the lips are, see `image_metrics.lips_box`.
 
   Returns:
-    'cpbd': sharpness of the crop, 'cpbd_mouth' of the 64x64 pixels around mouth and chin, and 'cpbd_lips', of every fifth frame;
-    'identity_drift': mean difference of the part above the mouth from the example's, in grey levels;
+    'cpbd', 'cpbd_mouth' and 'cpbd_lips': sharpness of the crop, of the 64x64 pixels around mouth and chin, and of the
+    lips' box, of every fifth frame.
+    'identity_drift': mean difference of the part above the mouth from the example's, in grey levels.
     'color_shift': distance of the mean colour from the example's, in grey levels, the largest of red, green and blue.
   """
   if (frames == frames[:1]).all():
-    frames = frames[:1]  # a picture that stands still: looked at once
+    frames = frames[:1]  # one picture, repeated: scored once
   size = frames.shape[1]
   grey = np.rint(frames[::_SHARPNESS_STRIDE] @ np.array([0.299, 0.587, 0.114]))
   mouth = grey[:, size - 4 - 64 : size - 4, size // 2 - 32 : size // 2 + 32]
@@ -221,13 +252,11 @@ def published_scores(
   }
 
 
-def of_clip(
+def video_scores(
   landmarker: face_landmarker.FaceLandmarker,
   frames: np.ndarray,
-  true_frames: np.ndarray,
-  true: np.ndarray,
-  example: np.ndarray,
-  likenesses: Mapping[str, np.ndarray],
+  clip: RealClip,
+  by_frame: Mapping[str, np.ndarray],
   *,
   published: bool = False,
   found: np.ndarray | None = None,
@@ -236,35 +265,33 @@ def of_clip(
 
   Args:
     landmarker: to find the face again.
-    frames, true_frames: uint8 [T, 128, 128, 3].
-    true: landmarks [T, 136] of the true frames.
-    example: uint8 [128, 128, 3], the frame that was given. Frames equal to it do not count in `likenesses`: the still
-      picture would get 100 dB for them.
-    likenesses: what `likeness` says of these frames, each [T].
+    frames: uint8 [T, 128, 128, 3].
+    clip: what they should be. Frames equal to its example do not count in `by_frame`: the repeated example would get
+      100 dB for them.
+    by_frame: `reference_scores` of these frames, each [T].
     published: the published formulas as well.
-    found: landmarks of `frames`, where they are known without looking.
+    found: landmarks of `frames` [T, 136], where they are known already.
 
   Returns:
     A number for each of COLUMNS; NaN where there is none.
   """
   if found is None:
     found = redetect(landmarker, frames)
-  others = (true_frames != example).any(axis=(1, 2, 3))
+  others = (clip.frames != clip.example).any(axis=(1, 2, 3))
   if not others.any():
     others[:] = True
-  scores = {name: float(values[others].mean()) for name, values in likenesses.items()}
-  scores |= picture_scores(frames, example, image_metrics.lips_box(true, frames.shape[1])) | landmark_scores(
-    found, true
-  )
+  scores = {name: float(values[others].mean()) for name, values in by_frame.items()}
+  scores |= no_reference_scores(frames, clip.example, image_metrics.lips_box(clip.landmarks, frames.shape[1]))
+  scores |= landmark_scores(found, clip.landmarks)
   if published:
-    scores |= published_scores(frames, true_frames, found, true)
+    scores |= published_scores(frames, clip.frames, found, clip.landmarks)
   return scores
 
 
-def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[str, str, int]]:
+def columns(rows: Sequence[Mapping[str, object]]) -> dict[str, Column]:
   """Those of all columns that some row has."""
   return {
     name: column
-    for name, column in (COLUMNS | JUDGED_COLUMNS | PUBLISHED_COLUMNS).items()
+    for name, column in {**COLUMNS, **NETWORK_COLUMNS, **PUBLISHED_COLUMNS}.items()
     if any(name in row for row in rows)
   }

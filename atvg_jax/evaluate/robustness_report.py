@@ -1,12 +1,13 @@
-"""What `robustness` found, as tables (Markdown, JSON, CSV) and curves (PNG)."""
+"""The scores of `robustness` as tables (Markdown, JSON, CSV) and curves (PNG)."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from atvg_jax.evaluate import clip_scores, score_tables
+from data_pipelines.atomic_files import atomic_write
 
 # Data set → its clips: {'clip_id', 'speaker', 'yaw', 'face_shape', 'mouth_width', 'rows': {point: {column: number}}}.
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -29,8 +30,8 @@ _SHOWN = (
   'identity_drift',
 )
 # Panels of the curves.
-_DRAWN = ('opening_r', 'lmd', 'ssim_lips', 'psnr', 'cpbd', 'jitter')
-_ROWS = ('landmark noise 0', 'sound')  # what is told by angle, speaker and data set: VG-net alone, and both nets
+_PANELS = ('opening_r', 'lmd', 'ssim_lips', 'psnr', 'cpbd', 'jitter')
+_ROWS = ('landmark noise 0', 'sound')  # by angle, speaker and data set: VG-net alone, and both nets
 _AXES = {
   'landmark noise': 'standard deviation, half crops',
   'white noise': 'signal to noise, dB',
@@ -45,7 +46,7 @@ def write(out: str, head: Mapping[str, Any], tables: Tables, experiments: Mappin
 
   Args:
     out: the folder.
-    head: what was run.
+    head: the settings of the run.
     tables: the scores.
     experiments: name → its points (see `robustness.Point`); those that the tables lack are left out.
 
@@ -77,10 +78,12 @@ def write(out: str, head: Mapping[str, Any], tables: Tables, experiments: Mappin
 
 
 def by_yaw(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-  """Means over the clips of every bin of view angles that has some: '-5 to 0' (the upper end is the next bin's) →
-  {'low', 'clips', 'rows'}; clips whose angle is not known are left out.
+  """Means over the clips of every bin of view angles that has some.
+
+  Returns:
+    '-5 to 0' (the upper end is the next bin's) → {'low', 'clips', 'rows'}; clips whose angle is not known are left out.
   """
-  bins = {}
+  bins: dict[int, list[Mapping[str, Any]]] = {}
   for clip in clips:
     if np.isfinite(clip['yaw'] if clip['yaw'] is not None else np.nan):
       bins.setdefault(int(np.floor(clip['yaw'] / _YAW_STEP)) * _YAW_STEP, []).append(clip)
@@ -89,7 +92,7 @@ def by_yaw(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def _by_speaker(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
   """Means of every speaker, from the widest to the narrowest face."""
-  groups = {}
+  groups: dict[str, list[Mapping[str, Any]]] = {}
   for clip in clips:
     groups.setdefault(clip['speaker'], []).append(clip)
   found = {
@@ -106,7 +109,7 @@ def _means(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   return {
     'clips': len(clips),
     'rows': score_tables.summary(
-      [{**clip, 'rows': {row: clip['rows'][row] for row in (*_ROWS, 'still', 'real')}} for clip in clips]
+      [{**clip, 'rows': {row: clip['rows'][row] for row in (*_ROWS, 'baseline', 'real')}} for clip in clips]
     )['rows'],
   }
 
@@ -132,11 +135,8 @@ def _markdown(
   ]
 
   def table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    text.append(f'\n{title}\n\n' + score_tables.header('', columns))
-    text.extend(
-      score_tables.line(name, columns, {column: score['mean'] for column, score in scores.items()})
-      for name, scores in rows.items()
-    )
+    means = {name: {column: score['mean'] for column, score in scores.items()} for name, scores in rows.items()}
+    text.append(f'\n{title}\n\n' + score_tables.by_row(means, columns))
 
   def count(group: Mapping[str, Any]) -> str:
     return f'{group["clips"]} {"clip" if group["clips"] == 1 else "clips"}'
@@ -144,7 +144,7 @@ def _markdown(
   for name, summary in summaries.items():
     rows = summary['rows']
     text.append(f'\n## {name}, {count(summary)}\n')
-    table('Nothing done', {_NAMES.get(row, row): rows[row] for row in ('still', *_ROWS, 'real')})
+    table('Nothing done', {_NAMES.get(row, row): rows[row] for row in ('baseline', *_ROWS, 'real')})
     for experiment, levels in experiments.items():
       table(
         f'{experiment} ({_AXES[experiment]})',
@@ -153,7 +153,7 @@ def _markdown(
       missing = {point.name: _faceless(rows[point.name], summary['clips']) for point in levels}
       if any(missing.values()):
         text.append(
-          '\nClips in which no face was found any more, so that they have no distances: '
+          '\nClips in which no face was found, so that they have no distances: '
           + ', '.join(f'{point} {number}' for point, number in missing.items() if number)
           + '.\n'
         )
@@ -177,24 +177,24 @@ def _faceless(row: Mapping[str, Any], clips: int) -> int:
   return clips - row['lmd']['clips'] if 'lmd' in row else clips
 
 
-def _figure(out: str, name: str, draw: Any, width: float = 12) -> None:
+def _figure(out: str, name: str, draw: Callable[[Any, str], None], width: float = 12) -> None:
   """A picture of one panel a score, drawn by draw(axes, column)."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg  # matplotlib takes a second to import
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(width, 7), layout='constrained')
   FigureCanvasAgg(figure)
-  panels = figure.subplots(2, len(_DRAWN) // 2)
-  for axes, column in zip(panels.flat, _DRAWN, strict=True):
-    heading, _, better = clip_scores.COLUMNS[column]
-    axes.set_title(heading + {1: ' (more is better)', -1: ' (less is better)', 0: ''}[better], fontsize=10)
+  panels = figure.subplots(2, len(_PANELS) // 2)
+  for axes, column in zip(panels.flat, _PANELS, strict=True):
+    shown = clip_scores.COLUMNS[column]
+    better = {1: ' (more is better)', -1: ' (less is better)', 0: ''}[shown.better]
+    axes.set_title(shown.heading + better, fontsize=10)
     axes.grid(alpha=0.3)
     draw(axes, column)
   panels.flat[0].legend(fontsize=8)
   figure.suptitle(name)
-  path = os.path.join(out, f'{name.replace(" ", "_")}.png')
-  figure.savefig(path + '.partial', format='png', dpi=100)
-  os.replace(path + '.partial', path)
+  with atomic_write(os.path.join(out, f'{name.replace(" ", "_")}.png'), 'wb') as file:
+    figure.savefig(file, format='png', dpi=100)
 
 
 def _values(rows: Sequence[Mapping[str, Any]], column: str, key: str) -> np.ndarray:
@@ -211,7 +211,7 @@ def _draw(out: str, experiment: str, curves: Sequence[tuple[str, Mapping[float, 
       axes.fill_between(
         levels, *(_values(list(curve.values()), column, key) for key in ('low', 'high')), color=color, alpha=0.15, lw=0
       )
-      references = [('still', ':')] + ([('sound', '--')] if 'dB' in _AXES[experiment] else [])
+      references = [('baseline', ':')] + ([('sound', '--')] if 'dB' in _AXES[experiment] else [])
       for row, style in references:
         (value,) = _values([rows[row]], column, 'mean')
         if np.isfinite(value):

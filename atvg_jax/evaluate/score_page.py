@@ -1,4 +1,4 @@
-"""The page that shows what scores mean: tables, and the best, middling and worst clips to play side by side."""
+"""The page of scores: tables with what each score is, and the best, middling and worst clips to play side by side."""
 
 import html
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from atvg_jax.evaluate import clip_scores
+from atvg_jax.evaluate import clip_scores, score_tables
 from data_pipelines.media import video_writer
 
 _ORDER = 'lmd', 'opening_r'  # clips are ranked by the first that all have
@@ -46,9 +46,12 @@ def page(
     f'<h1>Scores</h1><p>{html.escape(about)}</p>',
   ]
   for name, summary in summaries.items():
+    spread = 'Means over clips, with 95 % intervals'
+    if not score_tables.has_intervals(summary):
+      spread = f'Means over clips; {score_tables.few_clips(summary).rstrip(".")}'
     parts.append(
-      f'<h2>{html.escape(name)}</h2><p>Clips: {summary["clips"]}, speakers: {len(summary["speakers"])}. Means over '
-      'clips, with 95 % intervals; ↑ more is better, ↓ less is better.</p>'
+      f'<h2>{html.escape(name)}</h2><p>Clips: {summary["clips"]}, speakers: {len(summary["speakers"])}. {spread}; '
+      '↑ more is better, ↓ less is better.</p>'
     )
     parts.append(_table(summary))
     parts.append(_clips(tables[name]))
@@ -56,37 +59,42 @@ def page(
 
 
 def _table(summary: Mapping[str, Any]) -> str:
-  """A line a score, a column a row of the other tables: there are more scores than a screen is wide."""
+  """A line a score, a column a row of `evaluate`: there are more scores than a screen is wide."""
   columns = clip_scores.columns(list(summary['rows'].values()))
   head = ''.join(f'<th>{html.escape(row)}</th>' for row in summary['rows'])
   lines = []
-  for name, (heading, form, better) in columns.items():
+  for name, column in columns.items():
     cells = []
     for scores in summary['rows'].values():
       score = scores.get(name, {'mean': None, 'low': None})
-      text = '—' if score['mean'] is None else f'{score["mean"]:{form}}'
+      text = '—' if score['mean'] is None else f'{score["mean"]:{column.form}}'
       if score['low'] is not None:
-        text += f'<br><small>{score["low"]:{form}} – {score["high"]:{form}}</small>'
+        text += f'<br><small>{score["low"]:{column.form}} – {score["high"]:{column.form}}</small>'
       cells.append(f'<td>{text}</td>')
-    arrow = {1: ' ↑', -1: ' ↓', 0: ''}[better]
-    lines.append(f'<tr><td>{html.escape(heading)}{arrow}</td>{"".join(cells)}</tr>')
-  return f'<table><tr><th></th>{head}</tr>{"".join(lines)}</table>'
+    meaning = f'<br><small>{html.escape(column.meaning)}</small>' if column.meaning else ''
+    lines.append(f'<tr><td>{html.escape(score_tables.heading(column))}{meaning}</td>{"".join(cells)}</tr>')
+  legend = '; '.join(
+    f'<em>{html.escape(row)}</em>: {html.escape(score_tables.ROWS[row])}'
+    for row in summary['rows']
+    if row in score_tables.ROWS
+  )
+  return f'<table><tr><th></th>{head}</tr>{"".join(lines)}</table><p><small>{legend}</small></p>'
 
 
 def _clips(clips: Sequence[Mapping[str, Any]]) -> str:
   """Best, middling and worst clips by the row that was generated with the least help."""
-  rows = [row for row in clips[0]['rows'] if row not in ('still', 'real')]
+  rows = [row for row in clips[0]['rows'] if row not in ('baseline', 'real')]
   subject = rows[-1]
   ranked = []
   for column in _ORDER:
     ranked = [clip for clip in clips if np.isfinite(clip['rows'][subject].get(column, np.nan))]
     if ranked:
-      better = clip_scores.COLUMNS[column][2]
+      better = clip_scores.COLUMNS[column].better
       ranked.sort(key=lambda clip: -better * clip['rows'][subject][column])
       break
   if not ranked:
     return ''
-  heading, form, _ = clip_scores.COLUMNS[column]
+  heading, form, *_ = clip_scores.COLUMNS[column]
   middle = max(0, len(ranked) // 2 - _SHOWN // 2)
   parts = [
     f'<p>From left to right: {html.escape(", ".join(clips[0]["rows"]))}. '

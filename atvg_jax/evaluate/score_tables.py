@@ -4,16 +4,40 @@ import csv
 import io
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from atvg_jax.evaluate import clip_scores
+from data_pipelines.atomic_files import atomic_write
 
 _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)  # percentiles
+MIN_CLIPS = 4  # resamplings of fewer say next to nothing
+_WIDTH = 100  # characters of a line in a terminal: wider tables are split
+# Scores in the tables by speaker; the JSON has all.
+_BY_SPEAKER = (
+  'psnr',
+  'ssim',
+  'ssim_mouth',
+  'ssim_lips',
+  'lmd',
+  'opening_r',
+  'opening_range',
+  'lag',
+  'jitter',
+)
+_ARROWS = {1: ' ↑', -1: ' ↓', 0: ''}
+
+# What the rows of `evaluate` are, for legends.
+ROWS: Mapping[str, str] = {
+  'baseline': 'the example frame, repeated: what every other row must beat',
+  'true landmarks': "VG-net, driven by the clip's own landmarks",
+  'sound': 'both nets, from the example frame and the sound',
+  'generated': 'the videos that were given',
+  'real': 'the clip itself, its landmarks found again as in the other rows',
+}
 
 # A clip's scores: {'clip_id', 'speaker', 'rows': {row: {column: number}}}.
 Clip = Mapping[str, Any]
@@ -26,9 +50,12 @@ def summary(clips: Sequence[Clip]) -> dict[str, Any]:
     clips: with the same rows each.
 
   Returns:
-    'clips', their number; 'rows': {row: {column: {'mean', 'low', 'high', 'clips'}}}, where low and high bound the mean with
-    95 % confidence (percentiles of 1,000 resamplings of the clips) and 'clips' counts those that have the number; 'speakers':
-    {speaker: {'clips', 'rows': {row: {column: mean}}}}. Means of nothing are None.
+    'clips', their number.
+    'rows': {row: {column: {'mean', 'low', 'high', 'clips'}}}, where low and high bound the mean with 95 % confidence
+    (percentiles of 1,000 resamplings of the clips; None for fewer than MIN_CLIPS), and 'clips' counts those that have
+    the number. 'speakers': {speaker: {'clips', 'rows': {row: {column: mean}}}}.
+
+    Means of nothing are None.
   """
   speakers = {}
   for speaker in sorted({clip['speaker'] for clip in clips}):
@@ -65,7 +92,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _with_interval(values: np.ndarray) -> dict[str, Any]:
   low = high = None
-  if values.size > 1:
+  if values.size >= MIN_CLIPS:
     # The same clips are drawn for every column and row of a table.
     draws = np.random.default_rng(0).integers(values.size, size=(_RESAMPLES, values.size))
     low, high = map(float, np.percentile(values[draws].mean(axis=1), _INTERVAL))
@@ -73,41 +100,94 @@ def _with_interval(values: np.ndarray) -> dict[str, Any]:
 
 
 def markdown(title: str, summary: Mapping[str, Any]) -> str:
-  """The table of all clips, then one of every speaker where there are several, of what `summary` returns."""
-  columns = clip_scores.columns(list(summary['rows'].values()))
-  text = [f'**{title}**, clips: {summary["clips"]}\n\n', header('', columns)]
-  for row, scores in summary['rows'].items():
-    text.append(line(row, columns, {name: score['mean'] for name, score in scores.items()}))
-  if any(score['low'] is not None for scores in summary['rows'].values() for score in scores.values()):
-    text.append('\n95 % intervals of the means\n\n' + header('', columns))
-    for row, scores in summary['rows'].items():
-      cells = [
-        '—'
-        if name not in scores or scores[name]['low'] is None
-        else f'{scores[name]["low"]:{form}} to {scores[name]["high"]:{form}}'
-        for name, (_, form, _) in columns.items()
-      ]
-      text.append(f'| {row} | {" | ".join(cells)} |\n')
+  """The tables of what `summary` returns, with a legend; lines are short enough for a terminal.
+
+  A line a score: means, then intervals. Then, where there are several speakers, some of the scores by speaker.
+  """
+  rows, columns = summary['rows'], clip_scores.columns(list(summary['rows'].values()))
+  text = [f'**{title}**, clips: {summary["clips"]}\n\n', _by_score(rows, columns, _mean_cell)]
+  if has_intervals(summary):
+    text += ['\n95 % intervals of the means\n\n', _by_score(rows, columns, _interval_cell)]
+  else:
+    text.append(f'\n{few_clips(summary)}\n')
   if len(summary['speakers']) > 1:
-    for row in summary['rows']:
-      text.append(f'\n{row}, by speaker\n\n' + header('', columns))
-      for speaker, scores in summary['speakers'].items():
-        text.append(line(f'{speaker} ({scores["clips"]})', columns, scores['rows'][row]))
-  return ''.join(text) + '\n'
+    some = {name: column for name, column in columns.items() if name in _BY_SPEAKER}
+    for row in rows:
+      speakers = {f'{name} ({group["clips"]})': group['rows'][row] for name, group in summary['speakers'].items()}
+      text += [f'\n{row}, by speaker\n\n', by_row(speakers, some)]
+  legend = [f'* {name}: {ROWS[name]}\n' for name in rows if name in ROWS]
+  legend += [f'* {column.heading}: {column.meaning}\n' for column in columns.values() if column.meaning]
+  return ''.join([*text, '\n↑ more is better, ↓ less is better.\n\n', *legend])
 
 
-def header(first: str, columns: Mapping[str, Any]) -> str:
-  """The first two lines of a Markdown table of columns as `clip_scores.columns` gives them."""
-  headings = ' | '.join(heading for heading, _, _ in columns.values())
-  return f'| {first} | {headings} |\n|{"---|" * (len(columns) + 1)}\n'
+def has_intervals(summary: Mapping[str, Any]) -> bool:
+  """Whether any mean of a `summary` has an interval."""
+  return any(score['low'] is not None for scores in summary['rows'].values() for score in scores.values())
 
 
-def line(name: str, columns: Mapping[str, Any], scores: Mapping[str, float | None]) -> str:
-  """A line of a Markdown table; what there is not is a dash."""
-  cells = [
-    '—' if scores.get(column) is None else f'{scores[column]:{form}}' for column, (_, form, _) in columns.items()
+def few_clips(summary: Mapping[str, Any]) -> str:
+  """The sentence that stands where there are no intervals."""
+  return f'n = {summary["clips"]}: no intervals, which need {MIN_CLIPS} clips or more.'
+
+
+def by_row(rows: Mapping[str, Mapping[str, float | None]], columns: Mapping[str, clip_scores.Column]) -> str:
+  """A Markdown table with a line a row and a column a score; what there is not is a dash."""
+  lines = [
+    [name, *(_number(scores.get(column), form) for column, (_, form, *_) in columns.items())]
+    for name, scores in rows.items()
   ]
-  return f'| {name} | {" | ".join(cells)} |\n'
+  return _table_text(['', *(column.heading for column in columns.values())], lines)
+
+
+def _by_score(
+  rows: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+  columns: Mapping[str, clip_scores.Column],
+  cell: Callable[[Mapping[str, float | None], str], str],
+) -> str:
+  """A Markdown table with a line a score and a column a row: there are more scores than a terminal is wide."""
+  nothing = {'mean': None, 'low': None, 'high': None}
+  lines = [
+    [heading(column), *(cell(scores.get(name, nothing), column.form) for scores in rows.values())]
+    for name, column in columns.items()
+  ]
+  return _table_text(['', *rows], lines)
+
+
+def heading(column: clip_scores.Column) -> str:
+  """A column's name with an arrow in the direction that is better."""
+  return column.heading + _ARROWS[column.better]
+
+
+def _mean_cell(score: Mapping[str, float | None], form: str) -> str:
+  return _number(score['mean'], form)
+
+
+def _interval_cell(score: Mapping[str, float | None], form: str) -> str:
+  return '—' if score['low'] is None else f'{score["low"]:{form}} to {score["high"]:{form}}'
+
+
+def _number(value: float | None, form: str) -> str:
+  return '—' if value is None else f'{value:{form}}'
+
+
+def _table_text(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """A Markdown table with aligned columns, in parts with the same first column if it is too wide for a terminal."""
+  widths = [max(map(len, cells)) for cells in zip(head, *lines, strict=True)]
+  parts, used = [[0]], widths[0] + 4
+  for number, width in enumerate(widths[1:], 1):
+    if used + width + 3 > _WIDTH and len(parts[-1]) > 1:
+      parts.append([0])
+      used = widths[0] + 4
+    parts[-1].append(number)
+    used += width + 3
+  text = []
+  for part in parts:
+    rule = ['-' * widths[0], *('-' * (widths[number] - 1) + ':' for number in part[1:])]
+    for line in ([head[number] for number in part], rule, *([cells[number] for number in part] for cells in lines)):
+      padded = [line[0].ljust(widths[0]), *(cell.rjust(widths[number]) for number, cell in zip(part[1:], line[1:]))]
+      text.append(f'| {" | ".join(padded)} |\n')
+    text.append('\n')
+  return ''.join(text[:-1])
 
 
 def table_csv(clips: Sequence[Clip]) -> str:
@@ -139,6 +219,5 @@ def without_nan(value: Any) -> Any:
 
 def write(path: str, text: str) -> None:
   """Writes a text file, whole or not at all."""
-  with open(path + '.partial', 'w', encoding='utf-8') as file:
+  with atomic_write(path) as file:
     file.write(text)
-  os.replace(path + '.partial', path)

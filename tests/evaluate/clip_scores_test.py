@@ -30,9 +30,10 @@ def landmarker():
 
 def _score(landmarker, frames, clip, found=None):
   crops, landmarks = clip
-  found_likeness = clip_scores.likeness({'ours': frames[None]}, crops[None], landmarks[None])['ours']
-  likeness = {name: values[0] for name, values in found_likeness.items()}
-  return clip_scores.of_clip(landmarker, frames, crops, landmarks, crops[10], likeness, found=found)
+  scores = clip_scores.reference_scores({'ours': frames[None]}, crops[None], landmarks[None])['ours']
+  by_frame = {name: values[0] for name, values in scores.items()}
+  real = clip_scores.RealClip(crops, landmarks, crops[10])
+  return clip_scores.video_scores(landmarker, frames, real, by_frame, found=found)
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +62,7 @@ def test_blur_costs_likeness_but_no_movement(landmarker, clip, itself):
 def test_blur_costs_sharpness():
   portrait = find_face(video_reader.read_image(demo.portrait())).crop[None]
   sharp, soft = (
-    clip_scores.picture_scores(frames, portrait[0], (80, 120, 40, 88))
+    clip_scores.no_reference_scores(frames, portrait[0], (80, 120, 40, 88))
     for frames in (portrait, ndimage.gaussian_filter(portrait, (0, 1, 1, 0)))
   )
   assert 0 < soft['cpbd'] < 0.8 * sharp['cpbd'] and 0 < soft['cpbd_mouth'] < 0.8 * sharp['cpbd_mouth']
@@ -169,12 +170,13 @@ def test_redetection_finds_the_face_of_a_crop(landmarker, clip):
 
 def test_the_example_frame_does_not_count(clip):
   still = np.repeat(clip[0][10:11], 20, axis=0)
-  both = clip_scores.likeness({'video': still[None], 'picture': still[None, :1]}, clip[0][None], clip[1][None])
+  both = clip_scores.reference_scores({'video': still[None], 'picture': still[None, :1]}, clip[0][None], clip[1][None])
   likeness = {name: values[0] for name, values in both['video'].items()}
   for name, values in both['picture'].items():
     np.testing.assert_allclose(values[0], likeness[name], rtol=1e-5)
   assert likeness['psnr'][10] == 100
-  scores = clip_scores.of_clip(None, still, clip[0], clip[1], clip[0][10], likeness, found=clip[1])
+  real = clip_scores.RealClip(clip[0], clip[1], clip[0][10])
+  scores = clip_scores.video_scores(None, still, real, likeness, found=clip[1])
   assert scores['psnr'] == pytest.approx(np.delete(likeness['psnr'], 10).mean(), rel=1e-5)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import random_nets
 
-from atvg_jax.evaluate import evaluate
-from atvg_jax.evaluate.metric_networks import panel
+from atvg_jax.evaluate import evaluate, video_pairs
+from atvg_jax.evaluate.metric_networks import networks
 from atvg_jax.generate import demo
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.portrait import find_face
@@ -54,18 +54,18 @@ def generator(tmp_path_factory):
 @pytest.fixture(scope='module')
 def scored(batch, generator):
   clips = [{key: value[clip : clip + 1] for key, value in batch.items()} for clip in range(2)]
-  return list(evaluate.evaluate(generator, iter(clips), {'first': 's1'}))
+  return list(evaluate.Evaluation(generator).score(iter(clips), {'first': 's1'}))
 
 
 def test_padding_counts_nothing(scored):
   assert [(clip.scores['clip_id'], clip.scores['speaker']) for clip in scored] == [('first', 's1')]
   assert all(video.shape == (_FRAMES, 128, 128, 3) for video in scored[0].videos.values())
   rows = scored[0].scores['rows']
-  for row in (rows['real'], rows['still']):  # this face stands still: its example frame is the truth
+  for row in (rows['real'], rows['baseline']):  # this face stands still: its example frame is the truth
     assert row['psnr'] == row['psnr_mouth'] == 100
     assert row['ssim'] == pytest.approx(1, abs=1e-5) and row['ssim_mouth'] == pytest.approx(1, abs=1e-5)
   assert rows['real']['lmd'] < 3
-  assert rows['still']['opening_r'] == pytest.approx(0, abs=1e-5)
+  assert rows['baseline']['opening_r'] == pytest.approx(0, abs=1e-5)
 
 
 def test_random_nets_are_worse_than_the_still_frame(scored):
@@ -75,23 +75,23 @@ def test_random_nets_are_worse_than_the_still_frame(scored):
 
 def test_without_true_frames_nothing_is_compared_with_them(batch, generator):
   clip = {key: value[:1] for key, value in batch.items()}
-  (scored,) = evaluate.evaluate(generator, iter([clip]), {'first': 's1'}, 'cross-speaker')
+  (scored,) = evaluate.Evaluation(generator, 'cross-speaker').score(iter([clip]), {'first': 's1'})
   assert 'psnr' not in scored.scores['rows']['sound'] and 'lmd' not in scored.scores['rows']['true landmarks']
   assert {'opening_r', 'jitter', 'identity_drift'} <= set(scored.scores['rows']['sound'])
   assert 'psnr' in scored.scores['rows']['real']
 
 
-class _Ears(panel.Panel):
-  """Judges who tell how much they heard."""
+class _SoundLength(networks.MetricNetworks):
+  """Scores that say how much sound they were given."""
 
   needs_sound = True
 
-  def of_clip(self, videos, example, samples):
+  def clip_scores(self, videos, example, samples):
     return {
       row: {'lse_c': len(samples) / len(video), 'lse_d': float(np.abs(samples).max())} for row, video in videos.items()
     }
 
-  def of_set(self):
+  def set_scores(self):
     return {'sound': 7.0}
 
 
@@ -99,16 +99,18 @@ class _Ears(panel.Panel):
 def test_a_run_writes_tables_and_videos(generator, tmp_path, monkeypatch, protocol):
   monkeypatch.setattr(evaluate, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
   data, out = drawn_clips.converted('lrw_ar'), tmp_path / 'out'
-  text = evaluate.run([str(data)], 'validation', protocol=protocol, max_clips=1, out=str(out), judges=_Ears())
+  text = evaluate.run(
+    [str(data)], 'validation', protocol=protocol, max_clips=1, out=str(out), metric_networks=_SoundLength()
+  )
   assert 'true landmarks' in text and ('published "PSNR"' in text) == (protocol == 'published')
   results = json.loads((out / 'evaluation.json').read_text())
   assert results['protocol'] == protocol
   (clip,) = results['data'][str(data)]['per_clip']
   assert clip['speaker'] == 'c18' and (out / clip['video']).is_file()
-  assert clip['rows']['sound']['lse_c'] == 640 and 0.1 < clip['rows']['still']['lse_d'] <= 1
+  assert clip['rows']['sound']['lse_c'] == 640 and 0.1 < clip['rows']['baseline']['lse_d'] <= 1
   rows = results['data'][str(data)]['rows']
-  assert rows['sound']['fid'] == {'mean': 7, 'low': None, 'high': None, 'clips': 1} and 'fid' not in rows['still']
-  assert '| LSE-C | LSE-D | FID |' in text
+  assert rows['sound']['fid'] == {'mean': 7, 'low': None, 'high': None, 'clips': 1} and 'fid' not in rows['baseline']
+  assert all(f'| {heading} ' in text for heading in ('LSE-C', 'LSE-D', 'FID'))
   assert clip['video'] in (out / 'evaluation.html').read_text()
   assert (out / 'evaluation.md').read_text() == text
   assert len((out / 'evaluation.csv').read_text().splitlines()) == 5
@@ -125,7 +127,7 @@ def test_folders_of_videos(tmp_path):
   real = str(tmp_path / 'real')
 
   def rows(folder):
-    evaluate.run_folders(real, str(tmp_path / folder), out=str(tmp_path / 'out'))
+    video_pairs.run(real, str(tmp_path / folder), out=str(tmp_path / 'out'))
     return json.loads((tmp_path / 'out' / 'evaluation.json').read_text())['data'][str(tmp_path / folder)]['rows']
 
   perfect, late, bright = rows('real')['generated'], rows('late')['generated'], rows('bright')['generated']
@@ -142,10 +144,10 @@ def test_bad_input_is_told(tmp_path):
   with pytest.raises(InputError, match='is a file'):
     evaluate.run(['here'], 'validation', out=str(tmp_path / 'file'))
   with pytest.raises(InputError, match='no folder of videos'):
-    evaluate.run_folders(str(tmp_path / 'none'), str(tmp_path))
+    video_pairs.run(str(tmp_path / 'none'), str(tmp_path))
   (tmp_path / 'a').mkdir()
   with pytest.raises(InputError, match='nothing to compare'):
-    evaluate.run_folders(str(tmp_path / 'a'), str(tmp_path))
+    video_pairs.run(str(tmp_path / 'a'), str(tmp_path))
   (tmp_path / 'a' / 'file').touch()
   with pytest.raises(InputError, match='file is empty|cannot be|no '):
-    evaluate.run_folders(str(tmp_path / 'a'), str(tmp_path))
+    video_pairs.run(str(tmp_path / 'a'), str(tmp_path))

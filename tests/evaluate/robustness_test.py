@@ -1,4 +1,4 @@
-"""Noise is as loud as it says, a moved crop is moved with its truth, a stopped run goes on, and the tables hold what was scored."""
+"""Noise is as loud as it says, a moved crop moves with its truth, a stopped run goes on, tables hold the scores."""
 
 import json
 
@@ -9,7 +9,7 @@ import random_nets
 from PIL import Image
 
 from atvg_jax.evaluate import clip_scores, robustness, robustness_report
-from atvg_jax.evaluate.robustness import REAL, SOUND, STILL, Point, Store
+from atvg_jax.evaluate.robustness_points import BASELINE, REAL, SOUND, Point, Store
 from data_pipelines import features, input_pipeline
 from data_pipelines.errors import InputError
 from data_pipelines.media import audio
@@ -49,14 +49,14 @@ def test_noise_is_heard_and_no_noise_is_the_record(batch):
   np.testing.assert_allclose(audio.windows(rows), batch[features.MFCC][0, :clip], atol=1e-3)
   clean = batch[features.MFCC][0, :clip]
   for experiment in ('white noise', 'babble'):
-    quiet, loud = (robustness._heard(batch, Point(experiment, snr), length)[0, :clip] for snr in (60, -5))
+    quiet, loud = (robustness._mfcc_windows(batch, Point(experiment, snr), length)[0, :clip] for snr in (60, -5))
     assert np.abs(loud - clean).mean() > 2 * np.abs(quiet - clean).mean() > 0
-  again = robustness._heard(batch, Point('white noise', -5), length)[0, :clip]
-  np.testing.assert_array_equal(again, robustness._heard(batch, Point('white noise', -5), length)[0, :clip])
+  again = robustness._mfcc_windows(batch, Point('white noise', -5), length)[0, :clip]
+  np.testing.assert_array_equal(again, robustness._mfcc_windows(batch, Point('white noise', -5), length)[0, :clip])
 
 
 def test_a_moved_crop_moves_with_its_truth(batch):
-  posed, moved = robustness._posed(batch, SOUND), robustness._posed(batch, Point('crop shift', 4))
+  posed, moved = robustness._inputs(batch, SOUND), robustness._inputs(batch, Point('crop shift', 4))
   shift = (moved.landmarks - posed.landmarks).reshape(-1, 68, 2) * 64
   (x, y) = np.rint(shift[0, 0]).astype(int)
   assert sorted((abs(x), abs(y))) == [0, 4]
@@ -75,7 +75,7 @@ _FEW = {
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
-  monkeypatch.setattr(robustness, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
+  monkeypatch.setattr(robustness, 'load_nets', lambda weights: (random_nets.bundle('at'), random_nets.bundle('vg')))
   monkeypatch.setattr(robustness, 'EXPERIMENTS', _FEW)
   folders = [str(drawn_clips.converted(name)) for name in ('lrw_ar', 'grid')]
   out, scored = tmp_path / 'out', []
@@ -102,7 +102,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   )
   text = run()
   assert [point.name for point in scored[:7]] == [
-    'still',
+    'baseline',
     'real',
     'sound',
     'landmark noise 0',
@@ -119,7 +119,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   assert rows['real']['psnr']['mean'] == 100 and rows['real']['opening_r']['mean'] > 0.9
   assert rows['landmark noise 0.1']['ssim']['mean'] != rows['landmark noise 0']['ssim']['mean']
   assert list(results['data_sets']['lrw_ar']['speaker']) == ['c18'] and len(results['data_sets']['grid']['yaw']) == 1
-  assert '## lrw_ar, 1 clip\n' in text and '| still |' in text
+  assert '## lrw_ar, 1 clip\n' in text and '| baseline ' in text
   assert len((out / 'robustness.csv').read_text().splitlines()) == 1 + 2 * 7
   for name in ('landmark_noise', 'babble', 'crop_shift', 'view_angle', 'speakers'):
     assert np.asarray(Image.open(out / f'{name}.png')).std() > 10
@@ -128,7 +128,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   monkeypatch.setattr(
     robustness,
     'load_nets',
-    lambda nets: (
+    lambda weights: (
       random_nets.bundle('at')._replace(config=random_nets.bundle('at').config | {'exaggeration': 2}),
       random_nets.bundle('vg'),
     ),
@@ -142,7 +142,7 @@ def test_what_is_kept_is_checked(tmp_path):
   store = Store(str(path), {'weights': 'x'})
   store.add([{'clip_id': 'c', 'point': REAL.name, 'scores': {'lmd': float('nan'), 'psnr': 3.0}, 'facts': {'yaw': 1.0}}])
   store = Store(str(path), {'weights': 'x'})
-  assert store.has('c', REAL) and not store.has('c', STILL) and store.facts('c') == {'yaw': 1.0}
+  assert store.has('c', REAL) and not store.has('c', BASELINE) and store.facts('c') == {'yaw': 1.0}
   assert np.isnan(store.scores('c', REAL)['lmd']) and store.scores('c', REAL)['psnr'] == 3
   with pytest.raises(InputError, match='other weights or other data'):
     Store(str(path), {'weights': 'y'})
@@ -155,7 +155,7 @@ def test_what_is_kept_is_checked(tmp_path):
 
 def test_clips_are_put_into_bins_of_their_angle():
   rng = np.random.default_rng(0)
-  names = ('still', 'real', 'sound', 'landmark noise 0')
+  names = ('baseline', 'real', 'sound', 'landmark noise 0')
   clips = [
     {
       'clip_id': str(i),
@@ -178,4 +178,4 @@ def test_clips_are_put_into_bins_of_their_angle():
 
 
 def test_the_columns_told_exist():
-  assert set(robustness_report._SHOWN) | set(robustness_report._DRAWN) <= set(clip_scores.COLUMNS)
+  assert set(robustness_report._SHOWN) | set(robustness_report._PANELS) <= set(clip_scores.COLUMNS)

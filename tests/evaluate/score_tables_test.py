@@ -1,10 +1,13 @@
 """Means are means, intervals hold them, and what is not there is a dash."""
 
+import html
 import json
+import re
 
 import numpy as np
+import pytest
 
-from atvg_jax.evaluate import score_page, score_tables
+from atvg_jax.evaluate import clip_scores, score_page, score_tables
 
 
 def _clips():
@@ -42,7 +45,11 @@ def test_texts():
   clips = _clips()
   summary = score_tables.summary(clips)
   text = score_tables.markdown('here', summary)
-  assert '**here**, clips: 20' in text and '| real | 100.00 | — |' in text and 'sound, by speaker' in text
+  assert '**here**, clips: 20' in text and 'sound, by speaker' in text
+  assert re.search(r'\| PSNR ↑ +\| +\d+\.\d\d \| +100\.00 \|\n', text)
+  assert re.search(r'\| LMD ↓ +\| +\d\.\d\d \| +— \|\n', text)
+  assert re.search(r'\| real +\| +100\.00 \|', score_tables.by_row({'real': {'psnr': 100.0}}, clip_scores.COLUMNS))
+  assert max(map(len, text.splitlines())) <= 120
   lines = score_tables.table_csv(clips).splitlines()
   assert lines[0] == 'clip_id,speaker,row,psnr,lmd' and len(lines) == 41 and lines[7].endswith(',')
   assert json.loads(score_tables.table_json({'clips': clips}))['clips'][3]['rows']['sound']['lmd'] is None
@@ -51,8 +58,29 @@ def test_texts():
   assert page.index('Best') < page.index('videos/0.mp4') < page.index('Worst')
 
 
-def test_one_clip_has_no_interval():
-  summary = score_tables.summary(_clips()[:1])
+@pytest.mark.parametrize('clips', [1, 3])
+def test_few_clips_have_no_interval_but_a_word(clips):
+  summary = score_tables.summary(_clips()[:clips])
   assert summary['rows']['sound']['psnr']['low'] is None
-  assert '95 %' not in score_tables.markdown('here', summary)
-  score_page.page({'here': summary}, {'here': _clips()[:1]}, '')
+  page = score_page.page({'here': summary}, {'here': _clips()[:clips]}, '')
+  for text in (score_tables.markdown('here', summary), page):
+    assert '95 %' not in text and f'n = {clips}: no intervals' in text
+
+
+def test_wide_tables_are_split():
+  rows = {name: dict.fromkeys(clip_scores.COLUMNS, 1.0) for name in ('baseline', 'sound')}
+  parts = score_tables.by_row(rows, clip_scores.COLUMNS).split('\n\n')
+  assert len(parts) == 2 or len(parts) == 3
+  assert all('| baseline' in part and max(map(len, part.splitlines())) <= 100 for part in parts)
+  assert all(sum(column.heading in part for part in parts) for column in clip_scores.COLUMNS.values())
+
+
+def test_the_unusual_scores_are_explained():
+  clips = _clips()
+  for clip in clips:
+    clip['rows']['sound'] |= {'opening_range': 1.0, 'identity_drift': 2.0, 'color_shift': 3.0}
+  summary = score_tables.summary(clips)
+  page = score_page.page({'here': summary}, {'here': clips}, '')
+  for text in (score_tables.markdown('here', summary), page):
+    for name in ('opening_range', 'identity_drift', 'color_shift'):
+      assert html.escape(clip_scores.COLUMNS[name].meaning) in text or clip_scores.COLUMNS[name].meaning in text
