@@ -1,7 +1,8 @@
-"""The scores of one row of an ablation: what its net draws of held-out clips, looked at as any video would be.
+"""The scores of one row of an ablation: what its net draws of held-out clips, scored as any video would be.
 
-VG-net is driven by the clips' own landmarks (a net that hears, by their sound) and runs as it was trained, not as the
-program for generation, so that nets which generation refuses are scored as well. The example frame is another moment.
+VG-net is driven by the clips' own landmarks (a net whose input is sound, by their sound) and runs as it was trained,
+not as the program for generation, so that nets which generation refuses are scored as well. The example frame is
+another moment of the clip.
 """
 
 import json
@@ -16,25 +17,27 @@ from PIL import Image, ImageDraw
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.train import feed, pictures, tasks
 from data_pipelines import features
+from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment
+from data_pipelines.records import record_index
 
 _SHOWN = 2  # clips of each data set that are kept as pictures
 
-# A clip as batch of one → what there is to be scored: uint8 [1, T, 128, 128, 3], or landmarks [1, T, 136].
-Answer = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+# A clip as batch of one → what is scored: video uint8 [1, T, 128, 128, 3], or landmarks [1, T, 136].
+Predictor = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 class Scored(NamedTuple):
-  """What became of the held-out clips."""
+  """The scores of the held-out clips."""
 
   scores: dict[str, dict[str, float]]  # data set → column of `clip_scores.COLUMNS` → mean over its clips
   clips: dict[str, int]  # data set → their number
   strip: np.ndarray  # uint8 [128, n 128, 3]: some moments of some of them, side by side
 
 
-def of_net(config: Any, state: Any, basis: Any) -> Answer:
-  """What a trained net answers.
+def net_predictor(config: Any, state: Any, basis: Any) -> Predictor:
+  """A trained net, to be scored.
 
   Args:
     config: of its training.
@@ -44,15 +47,15 @@ def of_net(config: Any, state: Any, basis: Any) -> Answer:
   sample_step = jax.jit(tasks.make_task(config, basis).sample_step)
   name = 'landmarks' if config.task == 'at' else 'video'
 
-  def answer(clip: Mapping[str, np.ndarray]) -> np.ndarray:
+  def predict(clip: Mapping[str, np.ndarray]) -> np.ndarray:
     made = np.asarray(sample_step(state, clip)[name])
     return made if config.task == 'at' else np.clip(np.round((made + 1) * 127.5), 0, 255).astype(np.uint8)
 
-  return answer
+  return predict
 
 
-def references(task: str) -> dict[str, tuple[str, Answer]]:
-  """Row → (title, answer) of what needs no net: what every row must beat, and what no row can."""
+def references(task: str) -> dict[str, tuple[str, Predictor]]:
+  """Row → (title, predictor) of what needs no net: what every row must beat, and what no row can."""
   if task == 'at':
     return {
       'rest': (
@@ -61,59 +64,57 @@ def references(task: str) -> dict[str, tuple[str, Answer]]:
       )
     }
   return {
-    'still': (
-      'still: the example frame',
+    'example_frame': (
+      'the example frame, repeated',
       lambda clip: np.broadcast_to(clip[features.EXAMPLE_IMAGE][:, None], clip[features.VIDEO].shape),
     ),
     'real': ('real: the clip itself', lambda clip: clip[features.VIDEO]),
   }
 
 
-def score(config: Any, answer: Answer, clips: int) -> Scored:
-  """Scores answers to clips that are spread over each data set's held-out split.
+def score(config: Any, predict: Predictor, clips: int) -> Scored:
+  """Scores predictions for clips that are spread evenly over each data set's held-out split.
 
   Args:
     config: of the training; its data sets, and split and window of its evaluation.
-    answer: what to score.
+    predict: what to score.
     clips: of each data set, for VG-net; AT-net, which costs next to nothing, is scored on all.
 
   Raises:
     InputError: a split is empty, or not to be read.
   """
   scores, counts, tiles = {}, {}, []
-  landmarker = clip_scores.landmarker() if config.task == 'vg' else None
   for directory in config.data.dirs:
     name = os.path.basename(os.path.normpath(directory))
     chosen = _chosen(directory, config.evaluation.split, None if config.task == 'at' else clips)
     shown = {chosen[i * len(chosen) // _SHOWN] for i in range(min(_SHOWN, len(chosen)))}
     rows = []
     for clip_id, clip, length in _clips(config, directory, set(chosen)):
-      ours, true = answer(clip)[0, :length], clip[features.LANDMARKS][0, :length]
-      if landmarker is None:
+      ours, true = predict(clip)[0, :length], clip[features.LANDMARKS][0, :length]
+      if config.task == 'at':
         rows.append(clip_scores.landmark_scores(ours, true))
       else:
-        frames = clip[features.VIDEO][0, :length]
-        likeness = clip_scores.likeness({'ours': ours[None]}, frames[None], [true])['ours']
-        rows.append(
-          clip_scores.of_clip(
-            landmarker,
-            ours,
-            frames,
-            true,
-            clip[features.EXAMPLE_IMAGE][0],
-            {column: values[0] for column, values in likeness.items()},
-          )
-        )
+        rows.append(_video_scores(ours, clip, length))
       if clip_id in shown:
-        tiles += [ours[t] if landmarker else _drawn(ours[t], true[t]) for t in _moments(true)]
+        tiles += [_landmarks_tile(ours[t], true[t]) if config.task == 'at' else ours[t] for t in _moments(true)]
     scores[name], counts[name] = _means(rows), len(rows)
   return Scored(scores, counts, np.concatenate(tiles, axis=1))
 
 
+def _video_scores(ours: np.ndarray, clip: Mapping[str, np.ndarray], length: int) -> dict[str, float]:
+  """`clip_scores.video_scores` of frames uint8 [T, 128, 128, 3] beside a batch of one clip with so many true frames."""
+  frames, true = clip[features.VIDEO][0, :length], clip[features.LANDMARKS][0, :length]
+  by_frame = clip_scores.reference_scores({'ours': ours[None]}, frames[None], [true])['ours']
+  return clip_scores.video_scores(
+    clip_scores.landmarker(),
+    ours,
+    clip_scores.RealClip(frames, true, clip[features.EXAMPLE_IMAGE][0]),
+    {column: values[0] for column, values in by_frame.items()},
+  )
+
+
 def _chosen(directory: str, split: str, clips: int | None) -> list[str]:
   """Names of clips that lie evenly in a split; all for None."""
-  from data_pipelines.records import record_index
-
   index = record_index.load(directory, split)
   if not len(index):
     raise InputError(f'the split {split} of {directory} holds no clip to score: convert more clips')
@@ -150,7 +151,7 @@ def _moments(true: np.ndarray) -> list[int]:
   return [shut, int(np.abs(opening - (opening[shut] + opening[wide]) / 2).argmin()), wide]
 
 
-def _drawn(landmarks: np.ndarray, true: np.ndarray) -> np.ndarray:
+def _landmarks_tile(landmarks: np.ndarray, true: np.ndarray) -> np.ndarray:
   """Landmarks [136] in red over the true ones in grey: uint8 [128, 128, 3]."""
   size, enlarged = features.IMAGE_SIZE, 4 * features.IMAGE_SIZE
   image = Image.new('RGB', (enlarged, enlarged), 'white')
@@ -166,16 +167,16 @@ def _drawn(landmarks: np.ndarray, true: np.ndarray) -> np.ndarray:
 RESULT_FILE, STRIP_FILE = 'result.json', 'strip.png'
 
 
-def save(folder: str, result: Mapping[str, Any], scored: Scored) -> None:
-  """Writes a row's strip, then `result` with its scores: when that is there, the row is finished."""
+def save(folder: str, result: Mapping[str, Any], scored: Scored) -> dict[str, Any]:
+  """Writes a row's strip, then `result` with its scores, which it returns: when that is there, the row is finished."""
   os.makedirs(folder, exist_ok=True)
-  strip, path = os.path.join(folder, STRIP_FILE), os.path.join(folder, RESULT_FILE)
-  Image.fromarray(scored.strip).save(strip + '.partial', format='PNG')
-  os.replace(strip + '.partial', strip)
-  with open(path + '.partial', 'w', encoding='utf-8') as file:
-    json.dump({**result, 'clips': scored.clips, 'scores': scored.scores}, file, indent=2)
+  with atomic_write(os.path.join(folder, STRIP_FILE), 'wb') as file:
+    Image.fromarray(scored.strip).save(file, format='PNG')
+  whole = {**result, 'clips': scored.clips, 'scores': scored.scores}
+  with atomic_write(os.path.join(folder, RESULT_FILE)) as file:
+    json.dump(whole, file, indent=2)
     file.write('\n')
-  os.replace(path + '.partial', path)
+  return whole
 
 
 def load(folder: str) -> dict[str, Any] | None:
@@ -195,4 +196,6 @@ def load(folder: str) -> dict[str, Any] | None:
     raise InputError(
       f'{path} cannot be read as the result of a row ({error}): delete it, and the row is scored again'
     ) from error
+  if result.get('row') == 'still':  # of version 0.1
+    result |= {'row': 'example_frame', 'title': references('vg')['example_frame'][0]}
   return result

@@ -1,10 +1,12 @@
 """`atvg ablate`: trains and scores the rows of an ablation table, and prints the table.
 
-A workdir holds a folder ROW/seed<n> for each training, which is a training workdir with `result.json` in it as soon as it
-is scored, and for the whole table.md, table.json, table.csv, curves.png and contact_sheet.png. What is finished stays
+A workdir holds a folder ROW/seed<n> for each training, which is a training workdir with `result.json` in it as soon as
+it is scored, and for the whole table.md, table.json, table.csv, curves.png and contact_sheet.png. What is finished
+stays
 finished: the same command goes on with the rest, and a training that was killed goes on where it was.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -19,14 +21,15 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from atvg_jax.ablate import row_scores as scores
-from atvg_jax.ablate import sweep_report
+from atvg_jax.ablate import row_scores, sweep_report
 from atvg_jax.checkpoints import run_config
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.runtime import parallel
 from atvg_jax.train import command_flags, command_logging, fit_landmarks, loop
 from atvg_jax.train.step_log import NonFiniteLossError
+from data_pipelines import work_shards
 from data_pipelines.errors import InputError
+from data_pipelines.records import record_index
 
 REFERENCES = 'references'
 
@@ -54,27 +57,27 @@ def run(argv: Sequence[str]) -> None:
     InputError: one sentence about whatever is wrong with the flags, the config or the data; or which rows failed.
     KeyboardInterrupt: a training was asked to stop, and saved.
   """
-  asked = command_flags.parse_flags(
+  options = command_flags.parse_flags(
     'ablate', list(argv), _define, {'config': 'configs/ablations.py', 'workdir': 'runs/ablations'}
   )
-  config_file, arg, changes = _config(asked)
+  config_file, arg, changes = _config(options)
   rows = _rows(config_file)
-  chosen = _shard(_asked_rows(asked.rows, rows, config_file), asked.shard)
-  seeds = _seeds(asked.seeds)
-  if asked.clips < 1:
-    raise InputError(f'--clips={asked.clips}: score one clip of each data set or more')
-  runs = [Run(row, seed, os.path.join(asked.workdir, row.name, f'seed{seed}')) for row in chosen for seed in seeds]
-  if asked.list:
-    print(_listed(chosen, asked.workdir))
+  chosen = work_shards.parse(options.shard).of(_chosen_rows(options.rows, rows, config_file))
+  seeds = _seeds(options.seeds)
+  if options.clips < 1:
+    raise InputError(f'--clips={options.clips}: score one clip of each data set or more')
+  runs = [Run(row, seed, os.path.join(options.workdir, row.name, f'seed{seed}')) for row in chosen for seed in seeds]
+  if options.list:
+    print(_list_text(chosen, options.workdir))
     return
-  if not asked.table:
-    command_logging.set_up()
+  if not options.table:
+    loop.set_up_logging()
     parallel.initialize(distributed=False)
     configs = {each: _config_of(each, config_file, arg, changes) for each in runs}
-    failures = _run_all(configs, rows, asked)
+    failures = _run_all(configs, rows, options)
     if failures:
       raise InputError(f'{len(failures)} of {len(runs)} trainings failed: {"; ".join(failures)}')
-  print(_table(rows, asked.workdir))
+  print(_table(rows, options.workdir))
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -91,11 +94,11 @@ def _define(values: flags.FlagValues) -> None:
   )
 
 
-def _config(asked: flags.FlagValues) -> tuple[str, str, dict[str, Any]]:
+def _config(options: flags.FlagValues) -> tuple[str, str, dict[str, Any]]:
   """The config's file, its argument, and the fields set on the command line."""
-  file = config_flags.get_config_filename(asked['config'])
+  file = config_flags.get_config_filename(options['config'])
   path, _, arg = file.partition(':')
-  return path, arg, config_flags.get_override_values(asked['config'])
+  return path, arg, config_flags.get_override_values(options['config'])
 
 
 def _rows(config_file: str) -> list[Row]:
@@ -115,7 +118,7 @@ def _rows(config_file: str) -> list[Row]:
   return rows
 
 
-def _asked_rows(text: str, rows: Sequence[Row], config_file: str) -> list[Row]:
+def _chosen_rows(text: str, rows: Sequence[Row], config_file: str) -> list[Row]:
   names = [name.strip() for name in text.split(',') if name.strip()]
   known = {row.name for row in rows}
   for name in names:
@@ -133,37 +136,26 @@ def _seeds(text: str) -> list[int]:
   return list(dict.fromkeys(map(int, seeds)))
 
 
-def _shard(rows: list[Row], text: str | None) -> list[Row]:
-  if text is None:
-    return rows
-  number, _, count = text.partition('/')
-  if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-    raise InputError(f'--shard={text} is none: use i/n with i from 1 to n, e.g. 1/4')
-  return rows[int(number) - 1 :: int(count)]
-
-
 def _config_of(run: Run, config_file: str, arg: str, changes: dict[str, Any]) -> Any:
   """The locked config of a training: its row's, with the fields of the command line and its seed."""
-  config = runpy.run_path(config_file)['get_config'](f'{run.row.name},{arg}' if arg else run.row.name)
+  config = runpy.run_path(config_file)['get_config'](f'{run.row.name},{arg}' if arg else run.row.name).lock()
   for name, value in changes.items():
-    *groups, field = name.split('.')
-    place = config
-    for group in groups:
-      place = None if place is None else place.get(group)
-    if place is None:
+    group, _, field = name.partition('.')
+    if field and config.get(group, name) is None:
       continue  # a field of the discriminator, where there is none
-    if field not in place:
-      raise InputError(f'--config.{name} is no field of the row {run.row.name}: run it apart by --rows')
-    place[field] = value
+    try:
+      config.update_from_flattened_dict({name: value})
+    except KeyError as error:
+      raise InputError(f'--config.{name} is no field of the row {run.row.name}: run it apart by --rows') from error
   config.seed = run.seed
-  return config.lock()
+  return config
 
 
-def _run_all(configs: dict[Run, Any], rows: Sequence[Row], asked: flags.FlagValues) -> list[str]:
-  """Trains and scores what is not finished; after each the files of the table are written → what failed, in words."""
+def _run_all(configs: dict[Run, Any], rows: Sequence[Row], options: flags.FlagValues) -> list[str]:
+  """Trains and scores what is not finished, and writes the table after each → a sentence a training that failed."""
   left = []
   for each, config in configs.items():
-    result = scores.load(each.folder)
+    result = row_scores.load(each.folder)
     if result is None:
       left.append(each)
     else:
@@ -180,15 +172,15 @@ def _run_all(configs: dict[Run, Any], rows: Sequence[Row], asked: flags.FlagValu
     )
     start, fresh = time.perf_counter(), not os.path.exists(each.folder)
     try:
-      _train_and_score(each, configs[each], asked)
+      result = _train_and_score(each, configs[each], options)
     except NonFiniteLossError as error:
       failures.append(f'{each.row.name}, seed {each.seed}: {error}')
       tqdm.write(f'atvg: {failures[-1]}')
       continue
     if fresh:
       spent.setdefault(each.row.task, []).append(time.perf_counter() - start)
-    _table(rows, asked.workdir)
-    tqdm.write(_line(each, scores.load(each.folder)))
+    _table(rows, options.workdir)
+    tqdm.write(_line(each, result))
   return failures
 
 
@@ -205,8 +197,6 @@ def _check_same(result: dict[str, Any], config: Any, run: Run) -> None:
 
 def _check_data(configs: dict[Run, Any]) -> None:
   """Raises InputError now for a data set that is not there, not when its row's turn comes."""
-  from data_pipelines.records import record_index
-
   for directory, split in {
     (directory, split)
     for config in configs.values()
@@ -225,14 +215,18 @@ def _time_left(left: Sequence[Run], spent: dict[str, list[float]]) -> str:
   return f'; about {seconds / 60:.0f} min left'
 
 
-def _train_and_score(each: Run, config: Any, asked: flags.FlagValues) -> None:
+def _train_and_score(each: Run, config: Any, options: flags.FlagValues) -> dict[str, Any]:
+  """Trains a row and scores it beside what needs no net → its result.
+
+  Raises:
+    KeyboardInterrupt: the training was asked to stop.
+  """
   state, summary = loop.train(config, each.folder)
   if summary['interrupted']:
     raise KeyboardInterrupt
   basis = fit_landmarks.landmark_basis(config, each.folder)
-  scored = scores.score(config, scores.of_net(config, state, basis), asked.clips)
   paces = list(sweep_report.curve(each.folder, 'time/steps_per_second').values())
-  scores.save(
+  result = row_scores.save(
     each.folder,
     {
       'row': each.row.name,
@@ -243,21 +237,35 @@ def _train_and_score(each: Run, config: Any, asked: flags.FlagValues) -> None:
       'seconds_a_step': 1 / statistics.median(paces[1:] or paces),  # the first counts compiling
       'config': run_config.plain(config),
     },
-    scored,
+    row_scores.score(config, row_scores.net_predictor(config, state, basis), options.clips),
   )
-  settings = {'dirs': list(config.data.dirs), 'split': config.evaluation.split, 'clips': asked.clips}
-  for name, (title, answer) in scores.references(config.task).items():
-    folder = os.path.join(asked.workdir, REFERENCES, f'{config.task}_{name}')
-    known = scores.load(folder)
-    if known is None or known['settings'] != settings:
-      scores.save(
-        folder,
-        {'row': name, 'title': title, 'task': config.task, 'seed': None, 'settings': settings},
-        scores.score(config, answer, asked.clips),
-      )
+  _score_references(config, options)
   del state
   gc.collect()
   jax.clear_caches()  # of programs that no other row runs
+  return result
+
+
+def _score_references(config: Any, options: flags.FlagValues) -> None:
+  """Scores what needs no net, unless that is done for these clips."""
+  settings = {'dirs': list(config.data.dirs), 'split': config.evaluation.split, 'clips': options.clips}
+  for name, (title, predict) in row_scores.references(config.task).items():
+    folder = os.path.join(_references_folder(options.workdir), f'{config.task}_{name}')
+    known = row_scores.load(folder)
+    if known is None or known['settings'] != settings:
+      row_scores.save(
+        folder,
+        {'row': name, 'title': title, 'task': config.task, 'seed': None, 'settings': settings},
+        row_scores.score(config, predict, options.clips),
+      )
+
+
+def _references_folder(workdir: str) -> str:
+  """Where the references are, under today's names."""
+  folder = os.path.join(workdir, REFERENCES)
+  with contextlib.suppress(OSError):  # there is none, as in most workdirs, or another host was faster
+    os.rename(os.path.join(folder, 'vg_still'), os.path.join(folder, 'vg_example_frame'))  # of version 0.1
+  return folder
 
 
 def _line(each: Run, result: dict[str, Any]) -> str:
@@ -265,7 +273,7 @@ def _line(each: Run, result: dict[str, Any]) -> str:
   shown = []
   for data_set, columns in result['scores'].items():
     numbers = ', '.join(
-      f'{clip_scores.COLUMNS[name][0]} {columns[name]:{clip_scores.COLUMNS[name][1]}}'
+      f'{clip_scores.COLUMNS[name].heading} {columns[name]:{clip_scores.COLUMNS[name].form}}'
       for name in sweep_report.SHOWN[each.row.task]
       if name in columns
     )
@@ -283,14 +291,14 @@ def results(rows: Sequence[Row], workdir: str) -> list[dict[str, Any]]:
       if row.task == task
       for seed in _seeds_in(os.path.join(workdir, row.name))
     ]
-    references = os.path.join(workdir, REFERENCES)
+    references = _references_folder(workdir)
     if os.path.isdir(references):
       folders += [
         os.path.join(references, name)
         for name in sorted(os.listdir(references), reverse=True)
         if name.startswith(f'{task}_')
       ]
-    found += [result | {'folder': folder} for folder in folders if (result := scores.load(folder)) is not None]
+    found += [result | {'folder': folder} for folder in folders if (result := row_scores.load(folder)) is not None]
   return found
 
 
@@ -305,7 +313,7 @@ def _table(rows: Sequence[Row], workdir: str) -> str:
   return sweep_report.write(workdir, results(rows, workdir))
 
 
-def _listed(rows: Sequence[Row], workdir: str) -> str:
+def _list_text(rows: Sequence[Row], workdir: str) -> str:
   """A line a row: name, title, the seeds that are finished."""
   finished = results(rows, workdir)
   lines = []

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from atvg_jax.ablate.row_scores import STRIP_FILE
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.train.metric_writers import METRICS_FILE
 from data_pipelines import features
+from data_pipelines.atomic_files import atomic_write
 
 TABLE, CURVES_FILE, SHEET_FILE = 'table', 'curves.png', 'contact_sheet.png'
 _HEADINGS = {'vg': 'landmarks → video, true landmarks', 'at': 'sound → landmarks'}
@@ -42,7 +42,7 @@ _CURVES = {
 }
 _LABEL = 230  # width of the contact sheet's titles in pixels
 
-# What `ablation_scores.save` wrote, with 'row', 'title', 'task', 'seed' (None for a reference), 'steps',
+# What `row_scores.save` wrote, with 'row', 'title', 'task', 'seed' (None for a reference), 'steps',
 # 'seconds_a_step' and 'folder'.
 Result = Mapping[str, Any]
 
@@ -96,13 +96,13 @@ def markdown(results: Sequence[Result]) -> str:
       clips = next(
         result['clips'][data_set] for result in results if result['task'] == task and data_set in result['clips']
       )
-      titles = ' | '.join(clip_scores.COLUMNS[name][0] for name in columns)
+      titles = ' | '.join(clip_scores.COLUMNS[name].heading for name in columns)
       parts += [
         f'**{data_set}, {heading}**, held-out clips: {clips}\n\n',
         f'| | seeds | steps | s a step | {titles} |\n|{"---|" * (len(columns) + 4)}\n',
       ]
       for row in ours:
-        cells = [_cell(row['data'].get(data_set, {}).get(name), clip_scores.COLUMNS[name][1]) for name in columns]
+        cells = [_cell(row['data'].get(data_set, {}).get(name), clip_scores.COLUMNS[name].form) for name in columns]
         steps = '–'.join(map(str, sorted({min(row['steps']), max(row['steps'])}))) if row['steps'] else '—'
         pace = '—' if row['seconds_a_step'] is None else f'{row["seconds_a_step"]:.2f}'
         parts.append(f'| {row["title"]} | {len(row["seeds"]) or "—"} | {steps} | {pace} | {" | ".join(cells)} |\n')
@@ -153,10 +153,8 @@ def write(workdir: str, results: Sequence[Result]) -> str:
 
 
 def _put(workdir: str, name: str, content: bytes) -> None:
-  with tempfile.NamedTemporaryFile(dir=workdir, prefix=f'.{name}.', suffix='.partial', delete=False) as file:
+  with atomic_write(os.path.join(workdir, name), 'wb') as file:
     file.write(content)
-  os.chmod(file.name, 0o644)
-  os.replace(file.name, os.path.join(workdir, name))
 
 
 def curves(results: Sequence[Result]) -> bytes:
@@ -187,16 +185,16 @@ def curves(results: Sequence[Result]) -> bytes:
         axes.plot(steps, values.mean(axis=0), color=colour, marker='.', linewidth=1.2, label=theirs[0]['title'])
         if len(values) > 1:
           axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-    still = curve(
+    reference = curve(
       next(result['folder'] for result in trained if result['task'] == task), f'eval_{data_set}/{name}_still'
     )
-    if still:
+    if reference:
       axes.axhline(
-        next(iter(still.values())),
+        next(iter(reference.values())),
         color='black',
         linestyle='--',
         linewidth=1,
-        label='mouth at rest' if task == 'at' else 'still',
+        label='mouth at rest' if task == 'at' else 'the example frame',
       )
     axes.set_title(f'{data_set}: {heading}', fontsize=10)
     axes.set_xlabel('step', fontsize=8)
@@ -219,7 +217,7 @@ def curve(folder: str, name: str) -> dict[int, float]:
 def contact_sheet(results: Sequence[Result]) -> bytes:
   """A PNG with a line a row, of its first seed: the same moments of the same clips, below each other."""
   firsts = list({result['row']: result for result in reversed(results)}.values())[::-1]
-  order = {'real': -2, 'still': -1, 'rest': -1}
+  order = {'real': -2, 'example_frame': -1, 'rest': -1}
   firsts.sort(key=lambda result: (list(_HEADINGS).index(result['task']), order.get(result['row'], 0)))
   strips = [
     (result['title'], np.asarray(Image.open(os.path.join(result['folder'], STRIP_FILE)).convert('RGB')))

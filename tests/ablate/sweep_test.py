@@ -18,7 +18,7 @@ from atvg_jax.runtime import parallel, rng
 from atvg_jax.train import feed, loop
 from atvg_jax.train.tasks import make_task
 from configs import ablations, at_union, vg_union
-from data_pipelines import features
+from data_pipelines import features, work_shards
 from data_pipelines.errors import InputError
 
 _ROWS = {}
@@ -96,7 +96,7 @@ def test_the_direct_net_hears_and_sees_no_landmarks():
   task, state, batch = _state(config)
   sample = jax.jit(task.sample_step)
   video = sample(state, batch)['video']
-  (answered,) = row_scores.of_net(config, state, None)({name: values[:1] for name, values in batch.items()})
+  (answered,) = row_scores.net_predictor(config, state, None)({name: values[:1] for name, values in batch.items()})
   np.testing.assert_allclose(answered, np.clip((np.asarray(video[0]) + 1) * 127.5, 0, 255), atol=0.6)
   assert answered.dtype == np.uint8
   blind = batch | {name: batch[name] + 1 for name in (features.LANDMARKS, features.EXAMPLE_LANDMARKS)}
@@ -206,8 +206,8 @@ def test_the_table_is_of_means_and_spreads(tmp_path):
   ]
   results.append(
     {
-      'row': 'still',
-      'title': 'still',
+      'row': 'example_frame',
+      'title': 'the example frame',
       'task': 'vg',
       'seed': None,
       'clips': {'grid': 3},
@@ -219,7 +219,7 @@ def test_the_table_is_of_means_and_spreads(tmp_path):
   assert full['seeds'] == [1, 2] and still['seeds'] == [] and still['data']['grid']['psnr']['std'] is None
   text = sweep_report.markdown(results)
   assert '| the full model | 2 | 7 | 0.15 | 21.00 ± 1.41 | 0.5000 ± 0.0000 | 0.250 ± 0.000 |' in text
-  assert '| still | — | — | — | 25.00 | 0.7500 | — |' in text
+  assert '| the example frame | — | — | — | 25.00 | 0.7500 | — |' in text
   lines = list(csv.reader(sweep_report.table_csv(results).splitlines()))
   assert lines[1] == ['full', 'the full model', 'vg', '1', '7', '0.1', 'grid', '3', '20.0', '0.5', '0.25']
   assert lines[3][-1] == ''
@@ -230,7 +230,9 @@ def test_a_perfect_video_and_a_still_one_have_their_scores():
   config.data.dirs = (str(drawn_clips.converted('lrw_ar')),)
   config.evaluation.window = 12
   answers = row_scores.references('vg')
-  (real,), (still,) = (row_scores.score(config, answers[name][1], 1).scores.values() for name in ('real', 'still'))
+  (real,), (still,) = (
+    row_scores.score(config, answers[name][1], 1).scores.values() for name in ('real', 'example_frame')
+  )
   assert real['psnr'] == 100 and real['lmd'] < 3 and real['opening_r'] > 0.9
   assert still['psnr'] < 60 and still['opening_range'] < 0.1 and still['jitter'] < real['jitter'] + 1e-6
   scored = row_scores.score(config, answers['real'][1], 1)
@@ -241,7 +243,7 @@ def test_a_perfect_video_and_a_still_one_have_their_scores():
 
 def test_hosts_share_the_rows():
   rows = [sweep.Row(name, title, task) for name, (title, task, _) in _ROWS.items()]
-  shares = [sweep._shard(rows, f'{i}/3') for i in (1, 2, 3)]
+  shares = [work_shards.parse(f'{i}/3').of(rows) for i in (1, 2, 3)]
   assert sorted(row.name for share in shares for row in share) == sorted(_ROWS)
 
 
@@ -286,3 +288,13 @@ def test_what_is_no_result_is_told(tmp_path):
   (tmp_path / 'result.json').write_text('{"row": "full"')
   with pytest.raises(InputError, match='delete it'):
     row_scores.load(str(tmp_path))
+
+
+def test_references_of_earlier_workdirs_load(tmp_path):
+  folder = tmp_path / 'references' / 'vg_still'
+  folder.mkdir(parents=True)
+  old = {'row': 'still', 'title': 'still: the example frame', 'task': 'vg', 'seed': None, 'clips': {}, 'scores': {}}
+  (folder / 'result.json').write_text(json.dumps(old))
+  (found,) = sweep.results([sweep.Row('full', 'the full model', 'vg')], str(tmp_path))
+  assert found['row'] == 'example_frame' and found['title'] == 'the example frame, repeated'
+  assert found['folder'] == str(tmp_path / 'references' / 'vg_example_frame')
