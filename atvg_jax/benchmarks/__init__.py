@@ -1,11 +1,11 @@
-"""`atvg benchmark WHAT`: figures of speed and memory on this machine. Each has its own options."""
+"""`atvg benchmark NAME`: speed and memory on this machine; each benchmark has options of its own."""
 
 import importlib
 from collections.abc import Sequence
 
 from data_pipelines.errors import InputError
 
-# What → the module whose `run(argv)` measures and prints it.
+# Name → the module whose `run(argv)` measures and prints it.
 BENCHMARKS = {
   'feed': 'atvg_jax.benchmarks.feed_benchmark',
   'generate': 'atvg_jax.benchmarks.generate_benchmark',

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import psutil
@@ -40,7 +41,9 @@ def run(argv: list[str]) -> None:
     print(f'{name:<34}{value:,.1f}')
 
 
-def measure(dirs: list[str], *, window: int, batch_size: int, seconds: float, augment=()) -> dict[str, float]:
+def measure(
+  dirs: Sequence[str], *, window: int, batch_size: int, seconds: float, augment: Sequence[str] = ()
+) -> dict[str, float]:
   """Reads for `seconds` after a first batch; name with unit → number.
 
   Frames are those of the windows; the example frame that each window brings along is decoded too, and not counted.
@@ -53,7 +56,8 @@ def measure(dirs: list[str], *, window: int, batch_size: int, seconds: float, au
   with feed.Feed(lambda: feed.train_batches(config, 0)) as batches:
     next(batches)
     started, busy = time.perf_counter(), sum(process.cpu_times()[:2])
-    count, memory = 0, []  # [(seconds, MB)]
+    count = 0
+    memory: list[tuple[float, float]] = []  # seconds, MB
     while (now := time.perf_counter() - started) < seconds:
       next(batches)
       count += 1

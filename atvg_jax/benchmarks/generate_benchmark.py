@@ -1,4 +1,4 @@
-"""Generation: frames a second, time to the first frame, peak memory, and how much of the machine's rate that is."""
+"""Generation: frames a second, time to the first frame, peak memory, and the share of the matrix-product rate."""
 
 import argparse
 import functools

@@ -34,7 +34,7 @@ def parse(text: str) -> list[int]:
   except ValueError:
     counts = []
   if not counts or min(counts) < 1 or len(set(counts)) < len(counts):
-    raise InputError(f'--scaling={text} is no list of numbers of devices: give one such as 1,2,4,8')
+    raise InputError(f'--scaling={text} is not a list of numbers of devices: give one such as 1,2,4,8')
   return counts
 
 

@@ -1,4 +1,4 @@
-"""Training of VG-net: frames a second, and how much of the machine's matrix-product rate that is."""
+"""Training of VG-net: frames a second, and the share of the machine's matrix-product rate."""
 
 import argparse
 

@@ -60,7 +60,7 @@ def measure(config: Any, steps: int) -> dict[str, float]:
       busy.append(time.process_time())
     waited = batches.wait_seconds - waited
   if not all(math.isfinite(value) for value in jax.device_get(metrics).values()):
-    raise InputError(f'after {steps + 1} steps a loss is not finite: these figures would mean nothing')
+    raise InputError(f'after {steps + 1} steps a loss is not finite: the figures are void')
   peak = max(peak, flops.matmul_peak(config.dtype))
   seconds = float(np.median(np.diff(times)))
   return {
