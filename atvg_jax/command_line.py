@@ -100,6 +100,8 @@ def _add_data(commands: _Commands) -> None:
     metavar='NAME=VALUE',
     help='option of the Beam pipeline, e.g. direct_num_workers=2; may be given often',
   )
+  for name, action in (('beam_runner', 'store'), ('beam_option', 'append')):  # as they were spelt before
+    sub.add_argument(f'--{name}', action=action, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
   sub = _add(commands, 'fit-landmarks', 'fit a mean face and its components to converted data, and draw them')
   sub.add_argument('--data', required=True, nargs='+', metavar='DIR', help='folders that prepare wrote')
@@ -187,6 +189,9 @@ def _add_look(sub: argparse.ArgumentParser) -> None:
     '--motion',
     metavar='gentle|VIDEO',
     help='move the head a little and blink: by itself, or as the face in a video does (default: hold head and eyes)',
+  )
+  sub.add_argument(  # how the default could be asked for before
+    '--still', dest='motion', action='store_const', const=None, default=argparse.SUPPRESS, help=argparse.SUPPRESS
   )
   sub.add_argument(
     '--save', default='', metavar='KINDS', help='keep more beside the video: any of landmarks,attention,motion'

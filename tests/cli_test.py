@@ -11,7 +11,7 @@ import random_nets
 from PIL import Image
 
 import atvg_jax
-from atvg_jax import cli
+from atvg_jax import cli, command_line
 from atvg_jax.generate import demo
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_writer
@@ -149,3 +149,12 @@ def test_interrupts_and_errors_have_their_statuses(monkeypatch, capsys):
   monkeypatch.setattr(demo, 'run', raising(InputError('no.')))
   assert cli.main(['demo']) == 2
   assert capsys.readouterr().err == 'atvg: no.\n'
+
+
+def test_options_as_they_were_spelt_before_are_taken():
+  def parsed(line):
+    return command_line.make_parser().parse_args(line.split())
+
+  hyphens = parsed('prepare grid --source a --out b --beam-runner R --beam-option x=1 --beam-option y=2')
+  assert parsed('prepare grid --source a --out b --beam_runner R --beam_option x=1 --beam_option y=2') == hyphens
+  assert parsed('generate --out a --still') == parsed('generate --out a')
