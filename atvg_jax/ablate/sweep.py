@@ -295,7 +295,7 @@ def results(rows: Sequence[Row], workdir: str) -> list[dict[str, Any]]:
     if os.path.isdir(references):
       folders += [
         os.path.join(references, name)
-        for name in sorted(os.listdir(references), reverse=True)
+        for name in sorted(os.listdir(references))
         if name.startswith(f'{task}_')
       ]
     found += [result | {'folder': folder} for folder in folders if (result := row_scores.load(folder)) is not None]
