@@ -45,12 +45,19 @@ def base(task: str) -> ConfigDict:
     config.d_steps = 1  # updates of the discriminator before one of the generator, on the same clips
     config.simultaneous = False  # one generated video for both updates; the published order generates twice
 
+  # What is done to finished coefficients and frames, in evaluation and generation. It can change while a run goes on.
+  config.generation = ConfigDict()
+  if task == 'at':
+    # The coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
+    config.generation.exaggeration = 1.0
+  else:
+    config.generation.darken = 0.0  # mouths that open where the example image shows them shut, see models/finishing.py
+    config.generation.sharpen = 0.0  # strength of an unsharp mask where frames were drawn or warped
+
   config.loss = ConfigDict()  # weights of the terms
   if task == 'at':
     config.loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
-    config.loss.distance = 0.0  # of the mouth's points from the true ones, in pixels: LMD
-    # At generation the coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
-    config.exaggeration = 1.0
+    config.loss.distance = 0.0  # how far off the mouth's points are, in pixels: what LMD measures
   else:
     config.loss.pixel = 10.0  # the paper's λ, of the dynamic pixel-wise loss
     config.loss.dynamic = True  # whether that is weighed by the attention; without, a plain L1

@@ -1,8 +1,8 @@
 """One training step of the published game, D then G, with the recipe's weights and inputs and dropout off."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
-from unittest import mock
 
 import golden_recipe as golden
 import jax
@@ -11,13 +11,15 @@ import numpy as np
 import optax
 
 from atvg_jax.convert import torch_weights
-from atvg_jax.models import layers
 from atvg_jax.models.discriminator import RegressionDiscriminator
+from atvg_jax.models.layers import LayerOptions
 from atvg_jax.models.vg_net import VgNet
 from atvg_jax.train import losses
 
-_G = VgNet(recurrence='batch', dropout_rate=0.0)
-_D = RegressionDiscriminator()
+# By direct convolutions: Adam's signs make the small rounding of the faster ones a large one.
+_LAYERS = LayerOptions(winograd=False)
+_G = VgNet(recurrence='batch', dropout_rate=0.0, layers=_LAYERS)
+_D = RegressionDiscriminator(layers=_LAYERS)
 
 
 class Step(NamedTuple):
@@ -39,7 +41,8 @@ class Game:
 
   def __init__(self, dtype: Any = jnp.float32):
     self._dtype = np.dtype(dtype)
-    nets = {'g': _G.clone(dtype=dtype), 'd': _D.clone(dtype=dtype)}
+    layers = dataclasses.replace(_LAYERS, dtype=dtype)
+    nets = {'g': _G.clone(layers=layers), 'd': _D.clone(layers=layers)}
     self._step = jax.jit(functools.partial(_step, nets['g'], nets['d']))
     self._variables = [
       torch_weights.convert(net, golden.state_dict(name)) for net, name in ((_G, 'vg_net'), (_D, 'discriminator'))
@@ -70,15 +73,7 @@ class Game:
 
 
 def _step(g_net, d_net, g, d, image, example_landmarks, video, landmarks):
-  """Both updates' losses and gradients, and the generator's batch statistics after its two passes.
-
-  By direct convolutions: Adam's signs make the small rounding of the faster ones a large one.
-  """
-  with mock.patch.object(layers, 'FAST_ON_CPU', False):
-    return _traced_step(g_net, d_net, g, d, image, example_landmarks, video, landmarks)
-
-
-def _traced_step(g_net, d_net, g, d, image, example_landmarks, video, landmarks):
+  """Both updates' losses and gradients, and the generator's batch statistics after its two passes."""
 
   def generate(params, batch_stats):
     outputs, updates = g_net.apply(

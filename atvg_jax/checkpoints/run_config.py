@@ -16,6 +16,9 @@ CONFIG_FILE, SUMMARY_FILE = 'config.json', 'summary.json'
 # What a checkpoint's arrays depend on: it cannot change while a run goes on.
 _FIXED = ('task', 'model', 'discriminator', 'landmarks')
 
+# By task: `generation` of configs that are older than that block, where nothing is said of it.
+_GENERATION: dict[str, dict[str, float]] = {'at': {'exaggeration': 1.0}, 'vg': {'darken': 0.0, 'sharpen': 0.0}}
+
 
 def plain(config: Any) -> dict[str, Any]:
   """A ConfigDict as a dict of plain values."""
@@ -75,6 +78,22 @@ def differences(left: Any, right: Any, name: str) -> list[str]:
       for difference in differences(left.get(key), right.get(key), f'{name}.{key}')
     ]
   return [] if left == right else [name]
+
+
+def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A config of any earlier version in today's fields: the one place that knows the old ones.
+
+  * `model.darken`, `model.sharpen` and `exaggeration` are `generation.darken`, `.sharpen` and `.exaggeration`;
+  * `model.members` is `model.ensemble_size`.
+  """
+  config, model = dict(config), dict(config['model'])
+  generation = dict(_GENERATION.get(config['task'], {}))
+  for place, name in ((model, 'darken'), (model, 'sharpen'), (config, 'exaggeration')):
+    if name in place:
+      generation[name] = place.pop(name)
+  if 'members' in model:
+    model['ensemble_size'] = model.pop('members')
+  return {**config, 'model': model, 'generation': generation | dict(config.get('generation', {}))}
 
 
 def load(workdir: str) -> dict[str, Any]:

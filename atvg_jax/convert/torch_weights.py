@@ -118,7 +118,7 @@ def _audio_encoder(net: AtNet | AtSingle) -> list[Rule]:
   rules, index, place = [], 0, 0
   for stage in net.audio_features:
     for _ in stage:
-      rules += _conv(f'audio_encoder/conv{index}', f'audio_eocder.{place}', norm=net.norm == 'batch')
+      rules += _conv(f'audio_encoder/conv{index}', f'audio_eocder.{place}', norm=net.layers.norm == 'batch')
       index, place = index + 1, place + 1
     place += 1  # the pooling
   cells = 12 * 2  # of the last picture: 28x12 after two poolings
@@ -214,7 +214,7 @@ _MFCC = (1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
 _IMAGE = (1, features.IMAGE_SIZE, features.IMAGE_SIZE, 3)
 _LAYOUTS = {
   AtNet: _Layout(_at_rules, ((1, 6), _MFCC)),
-  AtSingle: _Layout(_at_single_rules, (_MFCC,)),
+  AtSingle: _Layout(_at_single_rules, ((1, 6), _MFCC)),
   VgNet: _Layout(_vg_rules, (_IMAGE, _LANDMARKS, (1, *_LANDMARKS))),
   RegressionDiscriminator: _Layout(_discriminator_rules, ((1, *_IMAGE), _LANDMARKS), ('decoder.',)),
 }

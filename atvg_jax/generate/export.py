@@ -27,7 +27,7 @@ from atvg_jax import models
 from atvg_jax.checkpoints import weights
 from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.generate.generator import Generator
-from atvg_jax.models import at_net
+from atvg_jax.models import finishing
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
@@ -77,12 +77,9 @@ def at_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | 
   """AT-net as a program, and the shape of its carry."""
   net = models.make_net(bundle.config)
   variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
-  single = isinstance(net, at_net.AtSingle)
-  carry = [0, 0, 'batch', 0] if single else [*net.carry_shape('batch')]
+  carry = [*net.carry_shape('batch')]
 
   def apply(example_coefficients, mfcc, carry):
-    if single:
-      return net.apply(variables, mfcc, train=False)['coefficients'], carry
     outputs = net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
     return outputs['coefficients'], outputs['carry'].astype(jnp.float32)
 
@@ -99,6 +96,7 @@ def vg_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | 
 
   def apply(example_image, example_landmarks, landmarks, carry):
     outputs = net.apply(variables, example_image, example_landmarks, landmarks, train=False, carry=carry)
+    outputs = finishing.finish(outputs, example_landmarks, landmarks, **bundle.config['generation'])
     return outputs['video'], outputs['carry'].astype(jnp.float32)
 
   points = features.LANDMARK_SIZE

@@ -83,7 +83,7 @@ class Generator:
       )
     self.basis = at.basis
     self.exaggeration = (
-      published_weights.EXAGGERATION if self.published else np.float32(at.config.get('exaggeration', 1))
+      published_weights.EXAGGERATION if self.published else np.float32(at.config['generation']['exaggeration'])
     )
     self.at = streaming.AtStream(at)
     self.vg = streaming.VgStream(vg)

@@ -116,8 +116,8 @@ class _Maps:
     self._example = generator.conditions(portrait.landmarks[None]).example_landmarks
 
     @jax.jit
-    def step(prepared, still, landmarks, carry):
-      outputs = fast_vg.draw(generator.vg.net, prepared, still, landmarks, carry)
+    def step(prepared, shared, landmarks, carry):
+      outputs = generator.vg.draw(prepared, shared, landmarks, carry)
       attention = jnp.repeat(2 * outputs['attention'] - 1, 3, axis=-1)
       pictures = outputs['video'], attention, outputs['color']
       return tuple(streaming.to_bytes(values[0]) for values in pictures), outputs['carry']
@@ -126,10 +126,10 @@ class _Maps:
 
   def __call__(self, landmarks: Iterable[np.ndarray], window: int):
     vg = self._vg
-    still = vg.start(vg.prepared, self._image, self._example)
+    shared = vg.start(vg.prepared, self._image, self._example)
     carry = fast_vg.zero_carry(vg.net, *self._image.shape[:3])
     for piece in landmarks:
       padded = next(streaming.split(piece[None], window))
-      pictures, carry = self._step(vg.prepared, still, padded, carry)
+      pictures, carry = self._step(vg.prepared, shared, padded, carry)
       frames, attention, motion = map(np.asarray, pictures)
       yield piece, frames, {'attention': attention, 'motion': motion}

@@ -15,7 +15,7 @@ import numpy as np
 from atvg_jax import models
 from atvg_jax.audio import mfcc_frontend
 from atvg_jax.checkpoints import weights
-from atvg_jax.models import at_net, fast_vg
+from atvg_jax.models import fast_vg, finishing
 from atvg_jax.runtime import parallel, program_cache
 from data_pipelines import features
 from data_pipelines.media import audio_stream
@@ -32,8 +32,6 @@ class AtStream:
     self._variables = jax.device_put({'params': bundle.params, 'batch_stats': bundle.batch_stats})
 
     def step(variables, example_coefficients, mfcc, carry):
-      if isinstance(self._net, at_net.AtSingle):
-        return self._net.apply(variables, mfcc, train=False)['coefficients'], carry
       outputs = self._net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
       return outputs['coefficients'], outputs['carry']
 
@@ -46,15 +44,10 @@ class AtStream:
       example_coefficients: [B, K], of the example landmarks.
       windows: windows of one length that follow each other in time.
     """
-    carry = self._zero_carry(len(example_coefficients))
+    carry = jnp.zeros(self._net.carry_shape(len(example_coefficients)), self._net.layers.dtype)
     for mfcc in windows:
       coefficients, carry = self.step(self._variables, example_coefficients, mfcc, carry)
       yield np.asarray(coefficients)
-
-  def _zero_carry(self, batch_size: int) -> jax.Array | None:
-    if isinstance(self._net, at_net.AtSingle):
-      return None
-    return jnp.zeros(self._net.carry_shape(batch_size), self._net.dtype)
 
 
 class VgStream:
@@ -66,6 +59,7 @@ class VgStream:
   Attributes:
     net: the net.
     prepared: its weights for `fast_vg`, on the device.
+    draw: (prepared, shared features, landmarks, carry) → the net's outputs, their frames finished.
   """
 
   def __init__(self, bundle: weights.Bundle, dtype: str | None = None, backend: str | None = None):
@@ -82,20 +76,28 @@ class VgStream:
       fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend)
     )
 
+    finish = functools.partial(finishing.finish, **config['generation'])
+
+    def draw(prepared, shared, landmarks, carry, *, chained=False):
+      outputs = fast_vg.draw(net, prepared, shared, landmarks, carry, chained=chained)
+      return finish(outputs, shared['landmarks'], landmarks)
+
     def start(prepared, example_image, example_landmarks):
       return fast_vg.start(net, prepared, example_image.astype(jnp.float32) / 127.5 - 1, example_landmarks)
 
-    def step(prepared, still, landmarks, carry):
-      outputs = fast_vg.draw(net, prepared, still, landmarks, carry)
+    def step(prepared, shared, landmarks, carry):
+      outputs = draw(prepared, shared, landmarks, carry)
       return to_bytes(outputs['video']), outputs['carry']
 
-    def chained(prepared, still, landmarks, carry):
-      outputs = fast_vg.draw(net, prepared, still, landmarks[:, None], carry, chained=True)
+    def chained(prepared, shared, landmarks, carry):
+      outputs = draw(prepared, shared, landmarks[:, None], carry, chained=True)
       return to_bytes(outputs['video'][:, 0]), outputs['carry']
 
     self.start, self.step, self._chained = (
-      program_cache.Program(function, config['model'], config['dtype']) for function in (start, step, chained)
+      program_cache.Program(function, config['model'], config['generation'], config['dtype'])
+      for function in (start, step, chained)
     )
+    self.draw = draw
     self._on_all_devices = functools.cache(
       lambda: (parallel.replicate(self.prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3))
     )
@@ -119,10 +121,10 @@ class VgStream:
     if parallel.divisible(batch_size) and self.net.recurrence != 'batch':
       prepared, start, step = self._on_all_devices()
       cut = parallel.cut_clips
-    still, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
+    shared, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
     waiting = None
     for landmarks in windows:
-      frames, carry = step(prepared, still, cut(landmarks), carry)
+      frames, carry = step(prepared, shared, cut(landmarks), carry)
       if waiting is not None:
         yield _joined(waiting, batch_size)
       waiting = frames
@@ -140,8 +142,8 @@ class VgStream:
       if carry is None:
         carry = fast_vg.zero_carry(self.net, 1, *images.shape[1:3])
       # Two programs: as one, XLA's CPU backend takes a third longer.
-      still = self.start(self.prepared, images, image_landmarks)
-      frames, carry = self._chained(self.prepared, still, landmarks, carry)
+      shared = self.start(self.prepared, images, image_landmarks)
+      frames, carry = self._chained(self.prepared, shared, landmarks, carry)
       if waiting is not None:
         yield np.asarray(waiting)
       waiting = frames

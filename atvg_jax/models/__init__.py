@@ -1,18 +1,22 @@
-"""The nets, as Linen modules."""
+"""The nets, as Linen modules, and how a config describes one."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
-from atvg_jax.models import at_net, vg_net
+from atvg_jax.models import at_net, release_vg_net, sound_vg_net, vg_net
+from atvg_jax.models.layers import LayerOptions
 from data_pipelines.errors import InputError
 
-# By a config's `task`: the net, and others that its `model.name` may ask for.
-_NETS = {
-  'at': (at_net.AtNet, {'at_single': at_net.AtSingle}),
-  'vg': (vg_net.VgNet, {'sound_vg': vg_net.SoundVgNet}),
+# By a config's `task`: the nets that `model.name` may ask for. Without a name it is the first that has the config's fields.
+_NAMED: dict[str, dict[str, Any]] = {
+  'at': {'at_single': at_net.AtSingle},
+  'vg': {'sound_vg': sound_vg_net.SoundVgNet},
 }
+_UNNAMED: dict[str, tuple[Any, ...]] = {'at': (at_net.AtNet,), 'vg': (vg_net.VgNet, release_vg_net.ReleaseVgNet)}
+_LAYER_OPTIONS = frozenset(field.name for field in dataclasses.fields(LayerOptions))
 
 
 def make_net(config: Any, **options: Any) -> Any:
@@ -25,10 +29,13 @@ def make_net(config: Any, **options: Any) -> Any:
   Raises:
     InputError: there is no such net, or it has no such keyword.
   """
-  net, others = by_task(_NETS, config['task'])
-  return build(
-    others.get(config['model'].get('name'), net), config['model'], dtype=jnp.dtype(config['dtype']), **options
-  )
+  keywords = dict(config['model'])
+  name = keywords.pop('name', None)
+  named, unnamed = (by_task(table, config['task']) for table in (_NAMED, _UNNAMED))
+  if name is not None and name not in named:
+    raise InputError(f'config.model.name={name!r} is unknown: leave it out, or use one of {sorted(named)}')
+  net = named[name] if name else _first_that_fits(unnamed, keywords)
+  return build(net, keywords, dtype=jnp.dtype(config['dtype']), **options)
 
 
 def by_task(table: Mapping[str, Any], task: str) -> Any:
@@ -39,8 +46,22 @@ def by_task(table: Mapping[str, Any], task: str) -> Any:
 
 
 def build(net: Callable[..., Any], keywords: Mapping[str, Any], **more: Any) -> Any:
-  """A net from a config's keywords; raises InputError where it does not know one."""
+  """A net from a flat set of keywords, those of `LayerOptions` among them.
+
+  Raises:
+    InputError: the net does not know one of them.
+  """
+  everything = {**keywords, **more}
+  options = {name: everything.pop(name) for name in _LAYER_OPTIONS & everything.keys()}
   try:
-    return net(**keywords, **more)
+    made = net(**everything)
   except TypeError as error:
     raise InputError(f'config.model or config.discriminator does not fit the net: {error}') from error
+  return made.clone(layers=dataclasses.replace(made.layers, **options))
+
+
+def _first_that_fits(nets: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+  for net in nets:
+    if keywords.keys() - _LAYER_OPTIONS <= {field.name for field in dataclasses.fields(net)}:
+      return net
+  return nets[-1]

@@ -1,35 +1,43 @@
-"""AT-net: speech to landmark coefficients, and its frame-wise variant.
+"""AT-net: speech to landmark coefficients (Chen et al., CVPR 2019, arXiv 1905.03820, left half of figure 2).
 
-Widths are the published ones (Chen et al., CVPR 2019, arXiv 1905.03820) unless told otherwise.
+In the paper's symbols, of the sound a_t around every frame and the PCA coefficients h_p of an example frame's landmarks:
+
+  [h_t, c_t] = φ_lmark(LSTM(f_audio(a_t), f_lmark(h_p), c_{t-1}))
+  p_t        = h_t ⊙ ω * Uᵀ + M
+
+f_audio is `AudioEncoder`, f_lmark the layers `landmark_dense`, φ_lmark the layer `head`. The second line, from
+coefficients to landmarks, is `landmarks.from_coefficients`, and ω `config.generation.exaggeration`. Widths are the
+published ones by default.
 """
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from atvg_jax.models.layers import Array, ConvBlock, Dtype, ModuleDef, NormKind, make_norm, weight_init
+from atvg_jax.models.layers import Array, LayerOptions
 from atvg_jax.models.recurrent import Lstm
 
 
 class AudioEncoder(nn.Module):
-  """Each frame's MFCC window: convolutions, flatten, dense layers.
+  """f_audio: each frame's MFCC window through convolutions, flattening and dense layers.
 
-  The published one sees the window as a picture of one channel: 3x3 kernels, pooled after each of two stages. Cepstra have no
-  neighbours as pixels have, though; seen as a sequence of which they are the channels, speakers never heard are followed better.
+  The paper's takes the window as a picture of one channel: 3x3 kernels, pooled after each of two stages. Cepstra have no
+  neighbours as pixels have, though; taken as a sequence of which they are the channels, unseen speakers are followed
+  better.
 
   Attributes:
     features: channels of the convolutions of the first stage, and of the second.
     head_features: widths of the dense layers, with a ReLU after each.
-    sequence: see the window as a sequence: kernels of 5 steps, the last of each stage with stride 2, no pooling.
+    layers: what all layers have in common.
+    sequence: take the window as a sequence: kernels of 5 steps, the last of each stage with stride 2, no pooling.
     dropout_rate: of the flattened features and after each dense layer.
   """
 
   features: tuple[tuple[int, ...], tuple[int, ...]]
   head_features: tuple[int, ...]
-  conv: ModuleDef
-  dense: ModuleDef
+  layers: LayerOptions
   sequence: bool = False
   dropout_rate: float = 0.0
 
@@ -44,7 +52,7 @@ class AudioEncoder(nn.Module):
     dropout = functools.partial(nn.Dropout, self.dropout_rate, deterministic=not train)
     x = dropout()(x)
     for index, features in enumerate(self.head_features):
-      x = dropout()(nn.relu(self.dense(features, name=f'dense{index}')(x)))
+      x = dropout()(nn.relu(self.layers.dense(features, name=f'dense{index}')(x)))
     return x
 
   def _over_picture(self, mfcc: Array, train: bool) -> Array:
@@ -52,7 +60,7 @@ class AudioEncoder(nn.Module):
     index = 0
     for stage, stride in zip(self.features, ((1, 2), (2, 2)), strict=True):
       for features in stage:
-        x = self.conv(features, name=f'conv{index}')(x, train=train)
+        x = self.layers.conv(features, name=f'conv{index}')(x, train=train)
         index += 1
       x = nn.max_pool(x.reshape(-1, *x.shape[2:]), (3, 3), stride).reshape(
         *x.shape[:2], *_pooled(x.shape[2:4], stride), x.shape[-1]
@@ -65,7 +73,7 @@ class AudioEncoder(nn.Module):
     for stage in self.features:
       for place, features in enumerate(stage):
         stride = 2 if place == len(stage) - 1 else 1
-        x = self.conv(features, (5, 1), stride, name=f'conv{index}')(x, train=train)
+        x = self.layers.conv(features, (5, 1), stride, name=f'conv{index}')(x, train=train)
         index += 1
     return x
 
@@ -75,20 +83,19 @@ def _pooled(size: tuple[int, ...], stride: tuple[int, int]) -> tuple[int, ...]:
 
 
 class AtNet(nn.Module):
-  """Landmark coefficients of every frame from its sound, its past and the coefficients of an example frame.
+  """The paper's AT-net: landmark coefficients of every frame from its sound, its past and an example frame.
 
   Attributes:
-    num_coefficients: how many coefficients describe a mouth.
-    landmark_features: dense layers on the example's coefficients, a ReLU after each.
-    audio_features: channels of the audio encoder's convolutions, of its first and its second stage.
-    audio_head_features: dense layers after the convolutions.
+    num_coefficients: how many PCA coefficients h_t describe a mouth.
+    landmark_features: dense layers of f_lmark on the example's coefficients, a ReLU after each.
+    audio_features: channels of f_audio's convolutions, of its first and its second stage.
+    audio_head_features: f_audio's dense layers after the convolutions.
     audio_sequence: see `AudioEncoder.sequence`.
     recurrent_features, recurrent_layers: the LSTM's.
     dropout_rate: of the audio features.
-    members: so many such nets stand side by side, each learns by its own error, and the mean of their answers is the
-      answer: nearer to the truth than one net that is as large as all of them.
-    norm: of the convolutions. `norm_over`, `axis_name`: see `layers.BatchNorm`.
-    init_stddev: see `layers.weight_init`.
+    ensemble_size: so many such nets as an ensemble, outputs averaged. Each learns by its own error. The mean is nearer to
+      the truth than one net as large as all of them. The paper has one.
+    layers: what all layers have in common.
   """
 
   num_coefficients: int = 6
@@ -99,13 +106,8 @@ class AtNet(nn.Module):
   recurrent_features: int = 256
   recurrent_layers: int = 3
   dropout_rate: float = 0.0
-  members: int = 1
-  norm: NormKind = 'batch'
-  norm_over: Literal['frame', 'clip'] = 'frame'
-  axis_name: str | None = None
-  init_stddev: float | None = 0.02
-  dtype: Dtype = jnp.float32
-  param_dtype: Dtype = jnp.float32
+  ensemble_size: int = 1
+  layers: LayerOptions = LayerOptions()
 
   @nn.compact
   def __call__(
@@ -114,87 +116,81 @@ class AtNet(nn.Module):
     """Runs over a window.
 
     Args:
-      example_coefficients: [B, K], of the example frame.
-      mfcc: [B, T, 28, 12].
+      example_coefficients: h_p, [B, K].
+      mfcc: a_t, [B, T, 28, 12].
       train: dropout on, batch norm by the batch's statistics.
       carry: of the shape `carry_shape`, the LSTMs' after the frames before; None for a zero start.
 
     Returns:
-      'coefficients' [B, T, num_coefficients], float32; 'carry'; with several members 'by_member' [members, B, T,
+      'coefficients' h_t [B, T, num_coefficients], float32; 'carry'; of an ensemble also 'by_member' [ensemble_size, B, T,
       num_coefficients].
     """
-    if self.members > 1:
-      carries = [None] * self.members if carry is None else jnp.split(carry, self.members)
-      answers = [
-        self.clone(members=1, name=f'member{index}', parent=self)(example_coefficients, mfcc, train=train, carry=carry)
-        for index, carry in enumerate(carries)
-      ]
-      by_member = jnp.stack([answer['coefficients'] for answer in answers])
-      return {
-        'coefficients': jnp.mean(by_member, axis=0),
-        'carry': jnp.concatenate([answer['carry'] for answer in answers]),
-        'by_member': by_member,
-      }
-    conv, dense = net_parts(self)
+    if self.ensemble_size > 1:
+      return self._ensemble(example_coefficients, mfcc, train, carry)
+    layers = self.layers
     audio = AudioEncoder(
       self.audio_features,
       self.audio_head_features,
-      conv,
-      dense,
+      layers,
       self.audio_sequence,
       self.dropout_rate,
       name='audio_encoder',
     )(mfcc, train=train)
     example = example_coefficients
     for index, features in enumerate(self.landmark_features):
-      example = nn.relu(dense(features, name=f'landmark_dense{index}')(example))
+      example = nn.relu(layers.dense(features, name=f'landmark_dense{index}')(example))
     example = jnp.broadcast_to(example[:, None], (*audio.shape[:2], example.shape[-1]))
     x = jnp.concatenate([example, audio], axis=-1)
-    x, carry = Lstm(
-      self.recurrent_features,
-      self.recurrent_layers,
-      dtype=self.dtype,
-      param_dtype=self.param_dtype,
-      name='lstm',
-    )(x, carry)
-    coefficients = dense(self.num_coefficients, name='head')(x)
+    x, carry = Lstm(self.recurrent_features, self.recurrent_layers, **layers.dtypes, name='lstm')(x, carry)
+    coefficients = layers.dense(self.num_coefficients, name='head')(x)
     return {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
 
+  def _ensemble(self, example_coefficients: Array, mfcc: Array, train: bool, carry: Array | None) -> dict[str, Any]:
+    carries = [None] * self.ensemble_size if carry is None else jnp.split(carry, self.ensemble_size)
+    outputs = [
+      self.clone(ensemble_size=1, name=f'member{index}', parent=self)(
+        example_coefficients, mfcc, train=train, carry=carry
+      )
+      for index, carry in enumerate(carries)
+    ]
+    by_member = jnp.stack([output['coefficients'] for output in outputs])
+    return {
+      'coefficients': jnp.mean(by_member, axis=0),
+      'carry': jnp.concatenate([output['carry'] for output in outputs]),
+      'by_member': by_member,
+    }
+
   def carry_shape(self, batch_size: int | str) -> tuple[int | str, ...]:
-    """(layers of all members, 2, B, features): hidden states and cells of the LSTMs."""
-    return self.members * self.recurrent_layers, 2, batch_size, self.recurrent_features
+    """(layers of the whole ensemble, 2, B, features): hidden states and cells of the LSTMs."""
+    return self.ensemble_size * self.recurrent_layers, 2, batch_size, self.recurrent_features
 
 
 class AtSingle(nn.Module):
-  """The frame-wise variant: no norm, no example, no past. Attributes as in `AtNet`."""
+  """The frame-wise variant: no norm, no example, no past. Attributes as in `AtNet`, and so is the call."""
 
   num_coefficients: int = 6
   audio_features: tuple[tuple[int, ...], tuple[int, ...]] = ((64, 128), (256, 256, 512))
   audio_head_features: tuple[int, ...] = (2048, 256)
   dropout_rate: float = 0.0
-  norm: NormKind = 'none'
-  norm_over: Literal['frame', 'clip'] = 'frame'
-  axis_name: str | None = None
-  init_stddev: float | None = 0.02
-  dtype: Dtype = jnp.float32
-  param_dtype: Dtype = jnp.float32
+  layers: LayerOptions = LayerOptions(norm='none')
 
   @nn.compact
-  def __call__(self, mfcc: Array, *, train: bool) -> dict[str, Array]:
-    """'coefficients' [B, T, num_coefficients], float32, from mfcc [B, T, 28, 12]."""
-    conv, dense = net_parts(self)
+  def __call__(
+    self, example_coefficients: Array, mfcc: Array, *, train: bool, carry: Array | None = None
+  ) -> dict[str, Any]:
+    """As `AtNet`, from `mfcc` alone: the example is ignored, and the carry is empty."""
     x = AudioEncoder(
-      self.audio_features, self.audio_head_features, conv, dense, dropout_rate=self.dropout_rate, name='audio_encoder'
+      self.audio_features,
+      self.audio_head_features,
+      self.layers,
+      dropout_rate=self.dropout_rate,
+      name='audio_encoder',
     )(mfcc, train=train)
-    return {'coefficients': dense(self.num_coefficients, name='head')(x).astype(jnp.float32)}
+    coefficients = self.layers.dense(self.num_coefficients, name='head')(x)
+    if carry is None:
+      carry = jnp.zeros((0, 0, len(mfcc), 0), self.layers.dtype)
+    return {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
 
-
-def net_parts(net: Any) -> tuple[ModuleDef, ModuleDef]:
-  """The net's convolution and dense layer, with norm, start and dtypes filled in."""
-  dtypes = {'dtype': net.dtype, 'param_dtype': net.param_dtype}
-  norm = make_norm(net.norm, over=net.norm_over, axis_name=net.axis_name, **dtypes)
-  init = weight_init(net.init_stddev)
-  return (
-    functools.partial(ConvBlock, norm=norm, kernel_init=init, **dtypes),
-    functools.partial(nn.Dense, kernel_init=init, **dtypes),
-  )
+  def carry_shape(self, batch_size: int | str) -> tuple[int | str, ...]:
+    """As `AtNet.carry_shape`, of no layers."""
+    return 0, 0, batch_size, 0

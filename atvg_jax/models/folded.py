@@ -1,14 +1,19 @@
 """Layers for generation: batch norm folded into the weights, and the algorithm that is fastest where they run.
 
+The net's own code runs (`apply_net`); only its layers are replaced, by Flax's method interceptors. `fold_net` prepares the
+weights, once when they are loaded.
+
 XLA's CPU backend computes a convolution as patches times matrix. The same sums come cheaper by Winograd's
 algorithm where the kernel is 3x3 (or, of a transposed convolution, the phases' 2x2) and channels are many, and
 by rows where the outputs are few. Graphics cards and TPUs have good convolutions of their own.
 docs/performance.md has the measurements.
 """
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,12 +21,15 @@ from flax import linen as nn
 from flax import struct
 from jax import lax
 
-from atvg_jax.models import layers, winograd
+from atvg_jax.models import winograd
+from atvg_jax.models.convolutions import DIMENSIONS, depth_to_space, sub_pixel_kernel
+from atvg_jax.models.layers import ConvBlock, UpBlock, add_shared, fold_time
+from atvg_jax.models.norms import group_normalise
+from atvg_jax.models.recurrent import ConvGru
 
 Array = jax.Array
 Algorithm = Literal['direct', 'winograd', 'rows']
 
-_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 _TILE = 4  # outputs a side of Winograd's tiles
 
 
@@ -105,7 +113,7 @@ def _arranged(kernel: np.ndarray, algorithm: Algorithm, up: bool) -> Any:
   if up and algorithm == 'winograd':
     return winograd.transform_phases(kernel, _TILE)
   if up:
-    return layers.sub_pixel_kernel(kernel)
+    return sub_pixel_kernel(kernel)
   if algorithm == 'winograd':
     return winograd.transform_kernel(kernel, (_TILE, _TILE))
   if algorithm == 'rows':  # [k, k, C, F] → [1, k, C, k F]
@@ -128,40 +136,162 @@ def convolve(layer: Layer, x: Array) -> Array:
     x = jnp.pad(x, ((0, 0), *sides, (0, 0)), mode='reflect')
     sides = ((0, 0), (0, 0))
   return lax.conv_general_dilated(
-    x, layer.kernel, (layer.stride,) * 2, sides, rhs_dilation=(layer.dilation,) * 2, dimension_numbers=_DIMENSIONS
+    x, layer.kernel, (layer.stride,) * 2, sides, rhs_dilation=(layer.dilation,) * 2, dimension_numbers=DIMENSIONS
   )
 
 
 def _rows(layer: Layer, x: Array) -> Array:
   """Every row's share in the outputs of `size` rows, then their sum."""
   pad = layer.size // 2
-  rows = lax.conv_general_dilated(x, layer.kernel, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=_DIMENSIONS)
+  rows = lax.conv_general_dilated(x, layer.kernel, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=DIMENSIONS)
   features = rows.shape[-1] // layer.size
   return sum(rows[:, k : k + x.shape[1], :, k * features : (k + 1) * features] for k in range(layer.size))
 
 
 def _up(layer: Layer, x: Array) -> Array:
   if layer.algorithm == 'direct':
-    return layers.depth_to_space(
-      lax.conv_general_dilated(x, layer.kernel, (1, 1), ((0, 1), (0, 1)), dimension_numbers=_DIMENSIONS)
+    return depth_to_space(
+      lax.conv_general_dilated(x, layer.kernel, (1, 1), ((0, 1), (0, 1)), dimension_numbers=DIMENSIONS)
     )
   return winograd.up_convolve(x, layer.kernel, _TILE)
 
 
 def apply(
-  layer: Layer, x: Array, still: Array | None = None, *, activation: Callable[[Array], Array] | None = nn.relu
+  layer: Layer, x: Array, shared_sums: Array | None = None, *, activation: Callable[[Array], Array] | None = nn.relu
 ) -> Array:
   """Convolution, norm, activation.
 
   Args:
     layer: what to compute.
-    x: [N, H, W, C], of B clips of N / B frames.
-    still: [B, H', W', F], to be added to the sums of every frame of a clip.
+    x: [B, (T,) H, W, C].
+    shared_sums: [B, H', W', F], to be added to the sums of every frame of a clip.
     activation: after the norm.
   """
-  y = convolve(layer, x) + layer.bias
-  if still is not None:
-    y = (y.reshape(still.shape[0], -1, *y.shape[1:]) + still[:, None]).reshape(y.shape)
+  y = convolve(layer, fold_time(x)) + layer.bias
+  y = y.reshape(*x.shape[:-3], *y.shape[1:])
+  if shared_sums is not None:
+    y = add_shared(y, shared_sums)
   if layer.norm is not None:
-    y = layers.group_normalise(y, *layer.norm)
+    y = group_normalise(y, *layer.norm)
   return y if activation is None else activation(y)
+
+
+class FoldedBlock(NamedTuple):
+  """A `ConvBlock` or `UpBlock`: the layer, and its part for the channels that the frames of a clip share, if any."""
+
+  frames: Layer
+  shared: Layer | None
+
+
+class FoldedGru(NamedTuple):
+  """A `ConvGru`: the inputs' layer, and matrix and bias of the state's, see `ConvGru.scan`."""
+
+  inputs: Layer
+  hidden_matrix: Array
+  hidden_bias: Array
+
+
+class FoldedNet(NamedTuple):
+  """A net's weights for `apply_net`, as NumPy arrays: by path the folded layers, and the parameters of all others."""
+
+  layers: dict[str, FoldedBlock | FoldedGru]
+  params: dict[str, Any]
+
+
+def fold_net(net: nn.Module, variables: Mapping[str, Any], backend: str, *inputs: Any) -> FoldedNet:
+  """Folds all layers that a call of a net meets.
+
+  Args:
+    net: the net.
+    variables: its variables, 'params' and 'batch_stats'.
+    backend: 'cpu', 'gpu' or 'tpu', for which to choose the algorithms.
+    *inputs: shapes and types of the call's inputs.
+  """
+  params = flax.traverse_util.flatten_dict(variables['params'], sep='/')
+  stats = flax.traverse_util.flatten_dict(variables.get('batch_stats', {}), sep='/')
+  folded: dict[str, FoldedBlock | FoldedGru] = {}
+
+  def fold_one(next_call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    module = context.module
+    if context.method_name != '__call__' or not isinstance(module, (ConvBlock, UpBlock, ConvGru)):
+      return next_call(*args, **kwargs)
+    path = '/'.join(module.path)
+    if path not in folded:
+      own = (_below(path, params), _below(path, stats))
+      folded[path] = (
+        _fold_gru(module, own[0], backend)
+        if isinstance(module, ConvGru)
+        else _fold_block(module, *own, backend, args[0].shape[-1])
+      )
+    return _blank(module, args)
+
+  with nn.intercept_methods(fold_one):
+    jax.eval_shape(functools.partial(net.apply, variables, train=False), *inputs)
+  rest = {path: value for path, value in params.items() if not any(path.startswith(f'{name}/') for name in folded)}
+  return FoldedNet(folded, flax.traverse_util.unflatten_dict(rest, sep='/'))
+
+
+def apply_net(net: nn.Module, weights: FoldedNet, *args: Any, **kwargs: Any) -> Any:
+  """`net.apply` by folded layers, in evaluation mode; what clips share of a block's input are its sums, `shared_sums`."""
+
+  def replace(next_call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    module, layer = context.module, weights.layers.get('/'.join(context.module.path))
+    if context.method_name != '__call__' or layer is None:
+      return next_call(*args, **kwargs)
+    if isinstance(layer, FoldedGru):
+      x, carry = args
+      return module.scan(apply(layer.inputs, x, activation=None), layer.hidden_matrix, layer.hidden_bias, carry)
+    return apply(layer.frames, *args, activation=module.activation)
+
+  with nn.intercept_methods(replace):
+    return net.apply({'params': weights.params}, *args, train=False, **kwargs)
+
+
+def shared_sums(weights: FoldedNet, inputs: Mapping[str, Array]) -> dict[str, Array]:
+  """Name of a block -> its sums of the channels [B, H, W, C] that the frames of a clip share."""
+  return {name: convolve(weights.layers[name].shared, x) for name, x in inputs.items()}
+
+
+def _below(path: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+  own = {name.removeprefix(f'{path}/'): value for name, value in arrays.items() if name.startswith(f'{path}/')}
+  return flax.traverse_util.unflatten_dict(own, sep='/')
+
+
+def _fold_block(
+  module: ConvBlock | UpBlock, params: Mapping[str, Any], stats: Mapping[str, Any], backend: str, channels: int
+) -> FoldedBlock:
+  """Folds a block whose frames have so many channels of their own."""
+  options: dict[str, Any] = {'algorithm': functools.partial(choose, backend), 'dtype': np.dtype(module.dtype)}
+  if isinstance(module, UpBlock):
+    options['up'] = True
+  else:
+    options |= {'stride': module.stride, 'reflect': module.padding == 'reflect'}
+  frames, shared = fold(params, stats, channels=slice(channels), **options), None
+  if params['kernel'].shape[2] > channels:
+    shared = fold(params, stats, channels=slice(channels, None), **options)
+  return FoldedBlock(frames, shared)
+
+
+def _fold_gru(module: ConvGru, params: Mapping[str, Any], backend: str) -> FoldedGru:
+  dtype, hidden = np.dtype(module.dtype), np.asarray(params['hidden_kernel'])
+  inputs = fold(
+    {'kernel': params['input_kernel'], 'bias': params['input_bias']},
+    None,
+    functools.partial(choose, backend),
+    dtype=dtype,
+    dilation=module.dilation,
+  )
+  return FoldedGru(
+    inputs, hidden.reshape(-1, hidden.shape[-1]).astype(dtype), np.asarray(params['hidden_bias']).astype(dtype)
+  )
+
+
+def _blank(module: ConvBlock | UpBlock | ConvGru, args: Any) -> Any:
+  """Zeros of the shape that a layer returns: to fold a net its layers need not be traced."""
+  *lead, height, width, _ = args[0].shape
+  if isinstance(module, ConvGru):
+    states = jnp.zeros((*args[0].shape[:-1], module.features), module.dtype)
+    return states, states[:, -1]
+  if isinstance(module, UpBlock):
+    return jnp.zeros((*lead, 2 * height, 2 * width, module.features), module.dtype)
+  return jnp.zeros((*lead, -(-height // module.stride), -(-width // module.stride), module.features), module.dtype)

@@ -3,7 +3,6 @@
 What does not depend on the state is computed for all steps at once, before the scan.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -11,7 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from atvg_jax.models.layers import Array, Dtype, Initializer, convolve_3x3, weight_init
+from atvg_jax.models.convolutions import DIMENSIONS, convolve_3x3
+from atvg_jax.models.layers import Array, Dtype, Initializer, weight_init
 
 Recurrence = Literal['time', 'batch', 'none']
 
@@ -38,18 +38,21 @@ def gru_update(inputs: Array, hidden: Array, state: Array) -> Array:
 
 
 class ConvGru(nn.Module):
-  """Convolutional GRU (MMCRNN) with the same dilated kernel on inputs and state.
+  """Convolutional GRU with the same dilated kernel on inputs and state.
 
   Attributes:
     features: channels of the state.
+    kernel, dilation: of both convolutions.
     recurrence: 'time' runs over time; 'batch' runs over the batch with frames side by side, which is what the
       published code does to batch-first data; 'none' gives every frame a zero state.
+    winograd: see `layers.LayerOptions`.
   """
 
   features: int
   kernel: int = 3
   dilation: int = 2
   recurrence: Recurrence = 'time'
+  winograd: bool = True
   kernel_init: Initializer = weight_init(0.02)
   dtype: Dtype = None
   param_dtype: Dtype = jnp.float32
@@ -61,23 +64,22 @@ class ConvGru(nn.Module):
     Args:
       x: [B, T, H, W, C].
       carry: the state [B, H, W, features] after the frames before, None for a zero start. Only 'time' uses it.
-      train: see `layers.convolve_3x3`.
+      train: see `LayerOptions.winograd`.
 
     Returns:
       The states [B, T, H, W, features], and the last of them to carry on from (the carry as it came where
       the recurrence is not over time).
     """
-    batch, time, height, width, channels = x.shape
-    dtype = self.dtype or x.dtype
+    channels, dtype = x.shape[-1], self.dtype or x.dtype
     area, gates = (self.kernel, self.kernel), 3 * self.features
     zeros = nn.initializers.zeros
     input_kernel = self.param('input_kernel', self.kernel_init, (*area, channels, gates), self.param_dtype)
     hidden_kernel = self.param('hidden_kernel', self.kernel_init, (*area, self.features, gates), self.param_dtype)
     input_bias = self.param('input_bias', zeros, (gates,), self.param_dtype).astype(dtype)
     hidden_bias = self.param('hidden_bias', zeros, (gates,), self.param_dtype).astype(dtype)
-    pictures = x.reshape(-1, height, width, channels).astype(dtype)
+    pictures = x.reshape(-1, *x.shape[2:]).astype(dtype)
     if self.kernel == 3:
-      inputs = convolve_3x3(pictures, input_kernel.astype(dtype), self.dilation, train=train)
+      inputs = convolve_3x3(pictures, input_kernel.astype(dtype), self.dilation, fast=train and self.winograd)
     else:
       pad = self.dilation * (self.kernel // 2)
       inputs = lax.conv_general_dilated(
@@ -86,57 +88,46 @@ class ConvGru(nn.Module):
         (1, 1),
         ((pad, pad), (pad, pad)),
         rhs_dilation=(self.dilation, self.dilation),
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        dimension_numbers=DIMENSIONS,
       )
-    inputs = (inputs + input_bias).reshape(batch, time, height, width, gates)
-    # A convolution in a scan has a very slow gradient on XLA's CPU; patches and a matmul do not.
-    matrix = hidden_kernel.astype(dtype).reshape(-1, gates)
-
-    def hidden_sums(state: Array) -> Array:
-      return patches(state, self.kernel, self.dilation) @ matrix + hidden_bias
-
+    inputs = (inputs + input_bias).reshape(*x.shape[:-1], gates)
     if carry is None:
-      carry = jnp.zeros((batch, height, width, self.features), dtype)
-    return run_gru(inputs, hidden_sums, hidden_bias, carry.astype(dtype), self.recurrence)
+      carry = jnp.zeros((x.shape[0], *x.shape[2:4], self.features), dtype)
+    # A convolution in a scan has a very slow gradient on XLA's CPU; patches and a matmul do not.
+    return self.scan(inputs, hidden_kernel.astype(dtype).reshape(-1, gates), hidden_bias, carry.astype(dtype))
 
+  @nn.nowrap
+  def scan(self, inputs: Array, hidden_matrix: Array, hidden_bias: Array, carry: Array) -> tuple[Array, Array]:
+    """The steps of the recurrence, from what does not depend on the state.
 
-def run_gru(
-  inputs: Array,
-  hidden_sums: Callable[[Array], Array],
-  hidden_bias: Array,
-  carry: Array,
-  recurrence: Recurrence,
-) -> tuple[Array, Array]:
-  """Runs a GRU over a window.
+    Args:
+      inputs: the inputs' sums with their bias, [B, T, H, W, 3 F].
+      hidden_matrix: the state's kernel as a matrix [kernel * kernel * F, 3 F], see `patches`.
+      hidden_bias: [3 F].
+      carry: as `__call__`, but not None.
 
-  Args:
-    inputs: the inputs' sums with their bias, [B, T, H, W, 3 F].
-    hidden_sums: state [N, H, W, F] -> its sums with their bias [N, H, W, 3 F].
-    hidden_bias: [3 F], which is what `hidden_sums` gives of zeros.
-    carry: the state [B, H, W, F] after the frames before; only 'time' uses it.
-    recurrence: see `ConvGru`.
+    Returns:
+      As `__call__`.
+    """
 
-  Returns:
-    As `ConvGru`.
-  """
+    def step(state: Array, inputs: Array) -> tuple[Array, Array]:
+      hidden = patches(state, self.kernel, self.dilation) @ hidden_matrix + hidden_bias
+      state = gru_update(inputs, hidden, state)
+      return state, state
 
-  def step(state: Array, inputs: Array) -> tuple[Array, Array]:
-    state = gru_update(inputs, hidden_sums(state), state)
-    return state, state
-
-  if recurrence == 'time':
-    carry, states = lax.scan(step, carry, inputs.swapaxes(0, 1))
-    return states.swapaxes(0, 1), carry
-  if recurrence == 'batch':
-    _, states = lax.scan(step, jnp.zeros((inputs.shape[1], *carry.shape[1:]), carry.dtype), inputs)
-    return states, carry
-  if recurrence == 'none':
-    return gru_update(inputs, hidden_bias, jnp.zeros((*inputs.shape[:2], *carry.shape[1:]), carry.dtype)), carry
-  raise ValueError(f"recurrence must be 'time', 'batch' or 'none', not {recurrence!r}")
+    if self.recurrence == 'time':
+      carry, states = lax.scan(step, carry, inputs.swapaxes(0, 1))
+      return states.swapaxes(0, 1), carry
+    if self.recurrence == 'batch':
+      _, states = lax.scan(step, jnp.zeros((inputs.shape[1], *carry.shape[1:]), carry.dtype), inputs)
+      return states, carry
+    if self.recurrence == 'none':
+      return gru_update(inputs, hidden_bias, jnp.zeros((*inputs.shape[:2], *carry.shape[1:]), carry.dtype)), carry
+    raise ValueError(f"recurrence must be 'time', 'batch' or 'none', not {self.recurrence!r}")
 
 
 def _uniform(features: int) -> Initializer:
-  """PyTorch's start of an LSTM, which the published nets leave as it is: U(-1, 1) / sqrt(features)."""
+  """PyTorch's initialiser of an LSTM, which the published nets leave as it is: U(-1, 1) / sqrt(features)."""
   bound = features**-0.5
 
   def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -1,75 +1,187 @@
-"""VG-net: an example image and landmarks to video.
+"""VG-net: an example image and landmarks to video (Chen et al., CVPR 2019, arXiv 1905.03820, right half of figure 2).
 
-Widths are the published ones (Chen et al., CVPR 2019, arXiv 1905.03820) unless told otherwise.
+In the paper's symbols, of an example image i_p with landmarks p_p, and the landmarks p_t of every frame:
+
+  v''_t  = f_img(i_p) ⊕ (f_lmark(p_t) - f_lmark(p_p))          `ImageEncoder`, `LandmarkEncoder`
+  att_pt = σ(f_lmark(p_t) ⊕ f_lmark(p_p))                      `LandmarkAttention`
+  v'_t   = CRNN(v''_t) ⊙ att_pt + i'_p ⊙ (1 - att_pt)          `Mmcrnn`, `mix`
+  v̂_t   = α_t ⊙ m_t + (1 - α_t) ⊙ i_p                         `MotionHeads`, `compose`
+
+i'_p is the image encoder's feature at 1/4 of the image's size, α_t the attention map and m_t the motion map ("colour"
+in the published code); ⊕ concatenates channels. Widths are the published ones by default.
 """
 
-import functools
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from atvg_jax.models.at_net import AudioEncoder, net_parts
-from atvg_jax.models.landmark_maps import landmark_maps
-from atvg_jax.models.landmark_warp import unknown_mouth, warped
-from atvg_jax.models.layers import (
-  Array,
-  ConvBlock,
-  Dtype,
-  NormKind,
-  ResidualBlock,
-  UpBlock,
-  depth_to_space,
-  make_norm,
-  space_to_depth,
-  weight_init,
-)
+from atvg_jax.models.convolutions import depth_to_space
+from atvg_jax.models.layers import Array, LayerOptions, ResidualBlock, weight_init
 from atvg_jax.models.recurrent import ConvGru, Recurrence
-from atvg_jax.models.unsharp import sharpened
-from data_pipelines.errors import InputError
+from data_pipelines import features
 
-_SCALE = 16  # from the image to the recurrent state
-_DRAWN = 5.0  # a fifth of attention, or of a pixel's way, is enough for what is seen to count as drawn
+SCALE = 16  # from the image's size to the recurrent state's
+
+Shared = dict[str, Any]
+Details = Callable[[int], Array | None]
+
+
+class ImageEncoder(nn.Module):
+  """f_img: features of the example image at 1/2, 1/4 (i'_p) and 1/16 of its size."""
+
+  encoder_features: tuple[int, int, int]
+  deep_features: tuple[int, int]
+  stem_kernel: int
+  layers: LayerOptions
+
+  @nn.compact
+  def __call__(self, image: Array, *, train: bool) -> tuple[Array, Array, Array]:
+    """[B, H, W, 3] -> [B, H/2, W/2, C], [B, H/4, W/4, C'], [B, H/16, W/16, C'']."""
+    conv = self.layers.conv
+    x = conv(self.encoder_features[0], self.stem_kernel, padding='reflect', name='stem')(image, train=train)
+    half = conv(self.encoder_features[1], stride=2, name='encoder0')(x, train=train)
+    middle = conv(self.encoder_features[2], stride=2, name='encoder1')(half, train=train)
+    deep = conv(self.deep_features[0], stride=2, name='deep0')(middle, train=train)
+    deep = conv(self.deep_features[1], stride=2, name='deep1')(deep, train=train)
+    return half, middle, deep
+
+
+class LandmarkEncoder(nn.Module):
+  """f_lmark: landmarks as a map of the size of the deepest image feature, and the feature that is compared."""
+
+  features: tuple[int, int]
+  layers: LayerOptions
+
+  @nn.compact
+  def __call__(self, landmarks: Array, size: tuple[int, int], *, train: bool) -> tuple[Array, Array]:
+    """[B, (T,) 136] -> the map [B, (T,) *size, C] and the feature [B, (T,) *size, C']."""
+    cells = nn.relu(self.layers.dense(size[0] * size[1], name='landmark_dense')(landmarks))
+    cells = cells.reshape(*landmarks.shape[:-1], *size, 1)
+    landmark_map = self.layers.conv(self.features[0], name='landmark_conv')(cells, train=train)
+    return landmark_map, self.layers.conv(self.features[1], name='landmark_feature')(landmark_map, train=train)
+
+
+class LandmarkAttention(nn.Module):
+  """att_pt: where the frame's feature replaces the example image's."""
+
+  features: tuple[int, int]
+  layers: LayerOptions
+
+  @nn.compact
+  def __call__(self, frame_maps: Array, example_map: Array, *, train: bool) -> Array:
+    """Maps [B, T, H/16, W/16, C] and [B, H/16, W/16, C] -> [B, T, H/4, W/4, 1] in (0, 1)."""
+    layers = self.layers
+    x = layers.up(self.features[0], use_bias=True, name='landmark_attention0')(frame_maps, example_map, train=train)
+    x = layers.up(self.features[1], use_bias=True, name='landmark_attention1')(x, train=train)
+    return nn.sigmoid(layers.conv(1, norm=None, activation=None, name='landmark_attention2')(x, train=train))
+
+
+class Mmcrnn(nn.Module):
+  """CRNN: the multi-modal convolutional recurrent network, with its bottleneck before and its residual decoder after."""
+
+  bottleneck_features: int
+  recurrent_features: int
+  recurrent_dilation: int
+  recurrence: Recurrence
+  residual_blocks: int
+  dropout_rate: float
+  decoder_features: tuple[int, ...]
+  layers: LayerOptions
+
+  @nn.compact
+  def __call__(
+    self, difference: Array, deep: Array, carry: Array | None, *, train: bool, chained: bool = False
+  ) -> tuple[Array, Array]:
+    """Runs over a window.
+
+    Args:
+      difference: [B, T, H/16, W/16, C], the landmark features less the example's.
+      deep: [B, H/16, W/16, C'], the image feature.
+      carry, train, chained: see `VgNet.draw`.
+
+    Returns:
+      [B, T, H/4, W/4, decoder_features[-1]] and the carry.
+    """
+    layers = self.layers
+    x = layers.conv(self.bottleneck_features, name='bottleneck')(difference, deep, train=train)
+    gru = ConvGru(
+      self.recurrent_features,
+      dilation=self.recurrent_dilation,
+      recurrence=self.recurrence,
+      winograd=layers.winograd,
+      kernel_init=weight_init(layers.init_stddev),
+      **layers.dtypes,
+      name='gru',
+    )
+    x, carry = gru(x.swapaxes(0, 1) if chained else x, carry, train=train)
+    x = x.swapaxes(0, 1) if chained else x
+    for index in range(self.residual_blocks):
+      block = ResidualBlock(self.recurrent_features, layers, self.dropout_rate, name=f'residual{index}')
+      x = layers.run(block, x, train=train)
+    for index, width in enumerate(self.decoder_features):
+      x = layers.run(layers.up(width, name=f'decoder{index}'), x, train=train)
+    return x, carry
+
+
+class MotionHeads(nn.Module):
+  """From the mixed feature v'_t up to the image's size, and the heads of motion map m_t and attention map α_t."""
+
+  upsample_features: tuple[int, ...]
+  head_kernel: int
+  channels: int
+  layers: LayerOptions
+
+  @nn.compact
+  def __call__(self, x: Array, details: Details, shared: Mapping[str, Array], *, size: int, train: bool) -> Array:
+    """Runs over a window.
+
+    Args:
+      x: [B, T, H/4, W/4, C].
+      details: W of a layer's input -> more channels [B, T, H, W, C] of it, or None. The paper's net has none.
+      shared: name of a layer -> channels that its input has in all frames of a clip, see `VgNet.encode`.
+      size: W of the example image.
+      train: see `VgNet`.
+
+    Returns:
+      [B, T, H, W, channels], before tanh and sigmoid.
+    """
+
+    def detailed(x: Array) -> Array:
+      more = details(x.shape[-2])
+      return x if more is None else jnp.concatenate([x, more.astype(x.dtype)], axis=-1)
+
+    for index, width in enumerate(self.upsample_features):
+      name = f'upsample{index}'
+      x = self.layers.run(self.layers.up(width, name=name), detailed(x), shared.get(name), train=train)
+    factor = size // x.shape[-2]  # 1 in the paper's net; with fewer transposed convolutions the heads give sub-pixels
+    head = self.layers.conv(self.channels * factor**2, self.head_kernel, norm=None, activation=None, name='heads')
+    return depth_to_space(head(detailed(x), shared.get('heads'), train=train), factor).astype(jnp.float32)
 
 
 class VgNet(nn.Module):
-  """Frames that show the example image's person with the given landmarks.
-
-  The picture's two coarser stages are 1/4 ("middle") and 1/16 ("deep") of its size.
+  """The paper's VG-net: frames that show the example image's person with the given landmarks.
 
   Attributes:
-    encoder_features: channels of the stem (full size) and of two stride-2 convolutions, to the middle.
-    deep_features: channels of two more stride-2 convolutions, to the deep stage.
+    encoder_features: f_img's channels: of the stem (full size) and of two stride-2 convolutions, to i'_p.
+    deep_features: f_img's channels of two more stride-2 convolutions.
     stem_kernel: side of the stem's kernel.
-    landmark_features: channels of the landmark map and of the landmark feature.
-    landmark_attention_features: channels of the two transposed convolutions of the landmark attention.
+    landmark_features: f_lmark's channels: of the landmark map and of the landmark feature.
+    landmark_attention_features: channels of the two transposed convolutions of att_pt.
     bottleneck_features: channels into the recurrence.
-    recurrent_features, recurrent_kernel, recurrent_dilation, recurrence: see `recurrent.ConvGru`.
-    residual_blocks, dropout_rate: of the deep decoder.
-    decoder_features: channels of its two transposed convolutions, back to the middle; the last must be the
-      encoder's last where `attention` is on.
-    upsample_features: channels of the transposed convolutions from the middle up. Two reach full size; with
-      fewer, the heads give what is missing as sub-pixels (2x2 or 4x4 a cell), which is much faster.
-    head_kernel: side of the kernel of the colour and attention heads.
-    attention: whether the landmark attention mixes encoder and decoder at the middle stage; without it the
-      decoder stands alone and 'landmark_attention' is all ones.
-    composition: whether a frame is the colour laid over the example image by the attention; without it the colour
-      is the frame, and 'attention' is all ones.
-    landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels at 1/4 and at half
-      size: precise places of lips and jaw, for faces never seen too.
-    skip: add the encoder's half-size features as more channels at half size.
-    warp: bend the example image to each frame's landmarks (see `landmark_warp`), lay the colour over that, and show it to
-      the upsampling blocks and heads: a face's own skin and lips, for faces never seen too.
-    darken: how much of the brightness a mouth loses where it opens and the example image shows it shut
-      (`landmark_warp.unknown_mouth`), in evaluation and generation: what a net has learnt of open mouths that are half open
-      in the example leaves lips there.
-    sharpen: how much the frames are sharpened where they are drawn, in evaluation and generation: an unsharp mask
-      (`unsharp.sharpened`) that fades where the attention is below a fifth, and `warp` moved less than a fifth of a pixel.
-      What is learnt from pixels is softer than they were, and so is what was moved.
-    remat: keep only the inputs of the deep decoder's and the upsampling blocks for the gradient, and compute what is
-      inside again.
-    norm: of all convolutions but the heads. `norm_over`, `axis_name`: see `layers.BatchNorm`.
-    init_stddev: see `layers.weight_init`.
+    recurrent_features, recurrent_dilation, recurrence: see `recurrent.ConvGru`.
+    residual_blocks, dropout_rate: of the decoder after the recurrence.
+    decoder_features: channels of its two transposed convolutions, to i'_p's size; the last must be the encoder's last
+      where `attention` is on.
+    upsample_features: channels of the transposed convolutions from i'_p's size up. Two reach full size; with fewer, the
+      heads give what is missing as sub-pixels (2x2 or 4x4 a cell), which is much faster.
+    head_kernel: side of the heads' kernel.
+    attention: whether att_pt mixes CRNN and i'_p; without it v'_t is the CRNN's, and 'landmark_attention' is all ones.
+    composition: whether α_t composes a frame of motion map and example image; without it the frame is the motion map,
+      and 'attention' is all ones.
+    layers: what all layers have in common.
+    condition: the feature of a batch that every frame is drawn from, the third argument.
   """
 
   encoder_features: tuple[int, int, int] = (64, 64, 128)
@@ -79,7 +191,6 @@ class VgNet(nn.Module):
   landmark_attention_features: tuple[int, int] = (256, 128)
   bottleneck_features: int = 128
   recurrent_features: int = 512
-  recurrent_kernel: int = 3
   recurrent_dilation: int = 2
   recurrence: Recurrence = 'time'
   residual_blocks: int = 9
@@ -89,20 +200,36 @@ class VgNet(nn.Module):
   head_kernel: int = 7
   attention: bool = True
   composition: bool = True
-  landmark_maps: bool = False
-  skip: bool = False
-  warp: bool = False
-  darken: float = 0.0
-  sharpen: float = 0.0
-  remat: bool = False
-  norm: NormKind = 'batch'
-  norm_over: Literal['frame', 'clip'] = 'frame'
-  axis_name: str | None = None
-  init_stddev: float | None = 0.02
-  dtype: Dtype = jnp.float32
-  param_dtype: Dtype = jnp.float32
+  layers: LayerOptions = LayerOptions()
 
-  @nn.compact
+  condition: ClassVar[str] = features.LANDMARKS
+
+  def setup(self) -> None:
+    """Makes the parts; all of them keep their parameters in the net's own scope, as `params/<layer>`."""
+    layers = self.layers
+    self.image_encoder = ImageEncoder(self.encoder_features, self.deep_features, self.stem_kernel, layers)
+    self.landmark_encoder = LandmarkEncoder(self.landmark_features, layers)
+    self.mmcrnn = Mmcrnn(
+      self.bottleneck_features,
+      self.recurrent_features,
+      self.recurrent_dilation,
+      self.recurrence,
+      self.residual_blocks,
+      self.dropout_rate,
+      self.decoder_features,
+      layers,
+    )
+    self.landmark_attention = LandmarkAttention(self.landmark_attention_features, layers)
+    self.motion_heads = MotionHeads(self.upsample_features, self.head_kernel, 4 if self.composition else 3, layers)
+    for part in (
+      self.image_encoder,
+      self.landmark_encoder,
+      self.mmcrnn,
+      self.landmark_attention,
+      self.motion_heads,
+    ):
+      nn.share_scope(self, part)
+
   def __call__(
     self,
     example_image: Array,
@@ -115,160 +242,126 @@ class VgNet(nn.Module):
     """Draws a window of frames.
 
     Args:
-      example_image: [B, H, W, 3] in [-1, 1], sides divisible by 16.
-      example_landmarks: [B, 136], of the example image.
-      landmarks: [B, T, 136].
+      example_image: i_p, [B, H, W, 3] in [-1, 1], sides divisible by 16.
+      example_landmarks: p_p, [B, 136], of the example image.
+      landmarks: p_t, [B, T, 136]; of other nets whatever `condition` names.
       train: dropout on (needs a 'dropout' key), batch norm by the batch's statistics.
       carry: recurrent state [B, H/16, W/16, recurrent_features] after the frames before; None for zeros.
 
     Returns:
-      All float32 but the carry: 'video' [B, T, H, W, 3] = attention * color + (1 - attention) * example
-      image (warped by `warp`), sharpened by `sharpen`; 'attention' [B, T, H, W, 1]; 'color' [B, T, H, W, 3]; 'landmark_attention'
-      [B, T, H/4, W/4, 1]; 'carry'.
+      All float32 but the carry: 'video' v̂_t [B, T, H, W, 3] = attention * color + (1 - attention) * example image;
+      'attention' α_t [B, T, H, W, 1]; 'color' m_t [B, T, H, W, 3]; 'landmark_attention' att_pt [B, T, H/4, W/4, 1];
+      'carry'.
     """
-    dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-    init = weight_init(self.init_stddev)
-    norm = make_norm(self.norm, over=self.norm_over, axis_name=self.axis_name, **dtypes)
-    plain = functools.partial(ConvBlock, kernel_init=init, **dtypes)
-    conv = functools.partial(plain, norm=norm)
-    up = functools.partial(UpBlock, norm=norm, kernel_init=init, **dtypes)
-    dense = nn.Dense(
-      example_image.shape[1] * example_image.shape[2] // _SCALE**2,
-      kernel_init=init,
-      **dtypes,
-      name='landmark_dense',
-    )
+    return self.draw(self.encode(example_image, example_landmarks, train=train), landmarks, carry, train=train)
 
-    # The example image: [B, H/4, W/4, C] and [B, H/16, W/16, C].
-    x = conv(self.encoder_features[0], self.stem_kernel, padding='reflect', name='stem')(example_image, train=train)
-    half = conv(self.encoder_features[1], stride=2, name='encoder0')(x, train=train)
-    middle = conv(self.encoder_features[2], stride=2, name='encoder1')(half, train=train)
-    deep = conv(self.deep_features[0], stride=2, name='deep0')(middle, train=train)
-    deep = conv(self.deep_features[1], stride=2, name='deep1')(deep, train=train)
+  def encode(self, example_image: Array, example_landmarks: Array, *, train: bool) -> Shared:
+    """The features that all frames of a clip share.
 
-    # Landmarks, the example's first: as published, also in the order of running statistics.
-    landmark_conv = conv(self.landmark_features[0], name='landmark_conv')
-    feature_conv = conv(self.landmark_features[1], name='landmark_feature')
+    Args:
+      example_image, example_landmarks, train: see `__call__`.
 
-    def landmark_map(points: Array) -> Array:
-      cells = nn.relu(dense(points)).reshape(*points.shape[:-1], *deep.shape[1:3], 1)
-      return landmark_conv(cells, train=train)
-
-    example_map, frame_maps = landmark_map(example_landmarks), landmark_map(landmarks)
-    example_feature = feature_conv(example_map, train=train)
-    feature = feature_conv(frame_maps, train=train) - example_feature[:, None]
-
-    def run(block: nn.Module, *inputs: Array | None) -> Array:
-      def call(block: nn.Module, *inputs: Array | None) -> Array:
-        return block(*inputs, train=train)
-
-      return (nn.remat(call) if self.remat and train else call)(block, *inputs)
-
-    # The recurrence, [B, T, H/16, W/16, C], and back up to [B, T, H/4, W/4, C].
-    x = conv(self.bottleneck_features, name='bottleneck')(feature, deep, train=train)
-    x, carry = ConvGru(
-      self.recurrent_features,
-      self.recurrent_kernel,
-      self.recurrent_dilation,
-      self.recurrence,
-      kernel_init=init,
-      **dtypes,
-      name='gru',
-    )(x, carry, train=train)
-    for index in range(self.residual_blocks):
-      x = run(ResidualBlock(self.recurrent_features, conv, self.dropout_rate, name=f'residual{index}'), x)
-    for index, features in enumerate(self.decoder_features):
-      x = run(up(features, name=f'decoder{index}'), x)
-
-    # The mix of encoder and decoder.
+    Returns:
+      'image' and 'landmarks' as they are; 'middle' i'_p; 'landmark_feature' f_lmark(p_p); 'inputs': name of a layer ->
+      channels [B, H', W', C'] that its input has in all frames after the frames' own.
+    """
+    half, middle, deep = self.image_encoder(example_image, train=train)
+    example_map, example_feature = self.landmark_encoder(example_landmarks, deep.shape[1:3], train=train)
+    inputs = {'bottleneck': deep}
     if self.attention:
-      a = up(self.landmark_attention_features[0], use_bias=True, name='landmark_attention0')(
-        frame_maps, example_map, train=train
-      )
-      a = up(self.landmark_attention_features[1], use_bias=True, name='landmark_attention1')(a, train=train)
-      mix = nn.sigmoid(plain(1, activation=None, name='landmark_attention2')(a, train=train))
-      x = middle[:, None] * (1 - mix) + x * mix
-    else:
-      mix = jnp.ones((*x.shape[:-1], 1), x.dtype)
-
-    base, moved = example_image[:, None], 0.0
-    if self.warp:
-      base, moved = warped(example_image, example_landmarks, landmarks)
-
-    # Up to the heads' size. What every frame shares rides along as `still`.
-    def with_details(x: Array) -> tuple[Array, Array | None]:
-      size, still = x.shape[-2], []
-      if self.skip and size == half.shape[-2]:
-        still.append(half)
-      if self.landmark_maps:
-        x = jnp.concatenate([x, landmark_maps(landmarks, size).astype(x.dtype)], axis=-1)
-        still.append(landmark_maps(example_landmarks, size).astype(x.dtype))
-      if self.warp:
-        x = jnp.concatenate([x, space_to_depth(base, base.shape[-2] // size).astype(x.dtype)], axis=-1)
-      return x, jnp.concatenate(still, axis=-1) if still else None
-
-    for index, features in enumerate(self.upsample_features):
-      x = run(up(features, name=f'upsample{index}'), *with_details(x))
-    if len(self.upsample_features) < 2:
-      x, still = with_details(x)
-    else:
-      still = None
-    factor = example_image.shape[1] // x.shape[-3]
-    channels = 4 if self.composition else 3
-    heads = plain(channels * factor**2, self.head_kernel, activation=None, name='heads')(x, still, train=train)
-    heads = depth_to_space(heads, factor).astype(jnp.float32)
-    shade = 0.0
-    if self.darken and not train:
-      shade = self.darken * unknown_mouth(example_landmarks, landmarks, example_image.shape[1])
+      inputs['landmark_attention0'] = example_map
+    for name, size in self.detailed_layers(example_image.shape[2]):
+      details = self.shared_details(half, example_landmarks, size)
+      if details is not None:
+        inputs[name] = details
     return {
-      **compose(heads, base.astype(jnp.float32), moved, shade, 0.0 if train else self.sharpen),
-      'landmark_attention': mix.astype(jnp.float32),
-      'carry': carry,
+      'image': example_image.astype(jnp.float32),
+      'landmarks': example_landmarks,
+      'middle': middle,
+      'landmark_feature': example_feature,
+      'inputs': inputs,
     }
 
+  def draw(
+    self, shared: Shared, landmarks: Array, carry: Array | None, *, train: bool, chained: bool = False
+  ) -> dict[str, Any]:
+    """The frames of a window.
 
-def compose(heads: Array, base: Array, moved: Array | float, shade: Array | float, sharpen: float) -> dict[str, Array]:
-  """The heads' sums as frames: 'video', 'attention', 'color' of `VgNet`.
+    Args:
+      shared: of `encode`.
+      landmarks, carry, train: see `__call__`.
+      chained: the clips are the frames of a single one, each with its own example image: T is 1, and the state goes from
+        clip to clip, so that the carry's batch is 1.
+
+    Returns:
+      As `__call__`.
+    """
+    image, inputs = shared['image'], shared['inputs']
+    frame_maps, frame_features = self.landmark_encoder(landmarks, shared['landmark_feature'].shape[1:3], train=train)
+    difference = frame_features - shared['landmark_feature'][:, None]
+    x, carry = self.mmcrnn(difference, inputs['bottleneck'], carry, train=train, chained=chained)
+    if self.attention:
+      mask = self.landmark_attention(frame_maps, inputs['landmark_attention0'], train=train)
+      x = mix(x, shared['middle'], mask)
+    else:
+      mask = jnp.ones((*x.shape[:-1], 1), x.dtype)
+    background, displacement = self.background(shared, landmarks)
+    heads = self.motion_heads(
+      x,
+      lambda size: self.frame_details(landmarks, background, size),
+      inputs,
+      size=image.shape[2],
+      train=train,
+    )
+    outputs = {**compose(heads, background), 'landmark_attention': mask.astype(jnp.float32), 'carry': carry}
+    return outputs if displacement is None else {**outputs, 'displacement': displacement}
+
+  # What the paper's net does without, for `ReleaseVgNet`.
+
+  def detailed_layers(self, size: int) -> list[tuple[str, int]]:
+    """Layers above i'_p's size that can take details as input, with W of their input; `size` is the image's W."""
+    names = [*(f'upsample{index}' for index in range(len(self.upsample_features))), 'heads']
+    return [(name, size // 4 * 2**index) for index, name in enumerate(names) if index < 2]
+
+  def shared_details(self, half: Array, example_landmarks: Array, size: int) -> Array | None:
+    """More channels that a layer's input of W = `size` has in all frames of a clip, [B, H, W, C]."""
+    del half, example_landmarks, size
+    return None
+
+  def frame_details(self, landmarks: Array, background: Array, size: int) -> Array | None:
+    """More channels of every frame that a layer's input of W = `size` has, [B, T, H, W, C]."""
+    del landmarks, background, size
+    return None
+
+  def background(self, shared: Shared, landmarks: Array) -> tuple[Array, Array | None]:
+    """What frames are composed over, float32 [B, 1 or T, H, W, 3], and by how many pixels a warp moved it, if any."""
+    del landmarks
+    return shared['image'][:, None], None
+
+
+def mix(decoded: Array, middle: Array, mask: Array) -> Array:
+  """v'_t: the decoded [B, T, H, W, C] where the mask [B, T, H, W, 1] is 1, i'_p [B, H, W, C] where it is 0."""
+  return middle[:, None] * (1 - mask) + decoded * mask
+
+
+def compose(heads: Array, background: Array) -> dict[str, Array]:
+  """v̂_t: attention map and motion map as frames.
 
   Args:
-    heads: float32 [B, T, H, W, 4], colour and attention; of 3 channels, the colour alone, which is the frame then.
-    base: float32 [B, 1 or T, H, W, 3]: what the colour is laid over, the example image or what `warp` made of it.
-    moved: float32 [B, T, H, W, 1]: by how many pixels `warp` moved what is in `base`; 0 if not at all.
-    shade: float32 [B, T, H, W, 1]: what share of the brightness is taken away; 0 for none.
-    sharpen: see `VgNet`; 0 for not at all.
+    heads: float32 [B, T, H, W, 4], motion map and attention before tanh and sigmoid; of 3 channels, the motion map
+      alone, which is the frame then.
+    background: float32 [B, 1 or T, H, W, 3], the example image.
+
+  Returns:
+    'video', 'attention', 'color' of `VgNet`.
   """
   color = jnp.tanh(heads[..., :3])
   if heads.shape[-1] == 3:
-    video, attention = color, jnp.ones((*color.shape[:-1], 1), color.dtype)
-  else:
-    attention = nn.sigmoid(heads[..., 3:])
-    video = attention * color + (1 - attention) * base
-  video = (video + 1) * (1 - shade) - 1
-  if sharpen:
-    video = sharpened(video, sharpen * jnp.minimum(1, _DRAWN * jnp.maximum(attention, moved)))
-  return {'video': video, 'attention': attention, 'color': color}
+    return {'video': color, 'attention': jnp.ones((*color.shape[:-1], 1), color.dtype), 'color': color}
+  attention = nn.sigmoid(heads[..., 3:])
+  return {'video': attention * color + (1 - attention) * background, 'attention': attention, 'color': color}
 
 
-class SoundVgNet(VgNet):
-  """VG-net that hears each frame's sound in the place of its landmarks: audio → video directly.
-
-  Attributes: those of `VgNet`, without landmark maps, warp and darken, and those of the audio encoder (see `at_net.AtNet`), whose
-  features go where the landmarks went. The example frame has no sound: zeros.
-  """
-
-  audio_features: tuple[tuple[int, ...], tuple[int, ...]] = ((64, 128), (256, 256, 512))
-  audio_head_features: tuple[int, ...] = (2048, 256)
-
-  @nn.compact
-  def __call__(self, example_image: Array, mfcc: Array, *, train: bool, carry: Array | None = None) -> dict[str, Any]:
-    """As `VgNet`, of mfcc [B, T, 28, 12]."""
-    if self.landmark_maps or self.warp or self.darken:
-      raise InputError(
-        'model.landmark_maps, model.warp, model.darken: a net that hears sound in the place of landmarks has none'
-      )
-    conv, dense = net_parts(self)
-    heard = AudioEncoder(self.audio_features, self.audio_head_features, conv, dense, name='audio_encoder')(
-      mfcc, train=train
-    )
-    nothing = jnp.zeros((len(heard), heard.shape[-1]), heard.dtype)
-    return super().__call__(example_image, nothing, heard, train=train, carry=carry)
+def zero_carry(net: VgNet, batch_size: int, height: int, width: int) -> Array:
+  """The recurrent state before the first frame of a picture of this size."""
+  return jnp.zeros((batch_size, height // SCALE, width // SCALE, net.recurrent_features), net.layers.dtype)

@@ -128,8 +128,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   monkeypatch.setattr(
     robustness,
     'load_nets',
-    lambda weights: (
-      random_nets.bundle('at')._replace(config=random_nets.bundle('at').config | {'exaggeration': 2}),
+    lambda nets: (
+      random_nets.bundle('at')._replace(config=random_nets.bundle('at').config | {'generation': {'exaggeration': 2}}),
       random_nets.bundle('vg'),
     ),
   )

@@ -16,7 +16,7 @@ from data_pipelines.media import video_reader
 def generator(tmp_path_factory):
   at, vg = load_nets(random_nets.save(tmp_path_factory.mktemp('nets')))
   # Not sharpened, so that the frames are what their maps mix.
-  return Generator(at, vg._replace(config=vg.config | {'model': vg.config['model'] | {'sharpen': 0.0}}))
+  return Generator(at, vg._replace(config=vg.config | {'generation': vg.config['generation'] | {'sharpen': 0.0}}))
 
 
 def test_maps_mix_into_the_frames(generator):
@@ -35,5 +35,5 @@ def test_maps_mix_into_the_frames(generator):
     image, points = portrait.crop[None].astype(np.float32), np.asarray(piece)[None]
     bent, shade = warped(image, example, points)[0][0], unknown_mouth(example, points, features.IMAGE_SIZE)[0]
     mixed = attention * maps['motion'][:count] + (1 - attention) * bent
-    mixed = mixed * (1 - generator.vg.net.darken * shade)
+    mixed = mixed * (1 - generator.bundles['vg'].config['generation']['darken'] * shade)
     assert np.abs(mixed - plain).max() < 3  # all three are rounded

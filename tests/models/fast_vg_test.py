@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax.models import fast_vg, folded, layers, winograd
-from atvg_jax.models.vg_net import VgNet
+from atvg_jax import models
+from atvg_jax.models import fast_vg, folded, norms, winograd
 
 # Channels on both sides of every limit at which an algorithm is chosen.
 _NET = {
@@ -60,7 +60,6 @@ def _made(net, inputs):
       'skip': True,
       'upsample_features': (16,),
       'head_kernel': 3,
-      'sharpen': 0.5,
     },
     {'landmark_maps': True, 'skip': True},
     {
@@ -70,7 +69,6 @@ def _made(net, inputs):
       'upsample_features': (16,),
       'head_kernel': 3,
       'warp': True,
-      'darken': 0.5,
     },
     {'warp': True},
     {'norm': 'none', 'attention': False, 'skip': True, 'upsample_features': ()},
@@ -79,14 +77,14 @@ def _made(net, inputs):
   ],
 )
 def test_equals_the_net(backend, options):
-  net = VgNet(**(_NET | options))
+  net = models.make_net({'task': 'vg', 'model': _NET | options, 'dtype': 'float32'})
   image, example, landmarks = inputs = _inputs()
   variables = _made(net, inputs)
   want = jax.jit(functools.partial(net.apply, train=False))(variables, *inputs)
   prepared = fast_vg.prepare(net, variables, backend)
-  still = jax.jit(functools.partial(fast_vg.start, net))(prepared, image, example)
+  shared = jax.jit(functools.partial(fast_vg.start, net))(prepared, image, example)
   draw = jax.jit(functools.partial(fast_vg.draw, net))
-  got = draw(prepared, still, landmarks, fast_vg.zero_carry(net, 2, 32, 32))
+  got = draw(prepared, shared, landmarks, fast_vg.zero_carry(net, 2, 32, 32))
   assert got.keys() == want.keys()
   for name, value in want.items():
     np.testing.assert_allclose(got[name], value, atol=1e-4, err_msg=name)
@@ -94,7 +92,7 @@ def test_equals_the_net(backend, options):
   # Windows carry the state.
   carry, frames = fast_vg.zero_carry(net, 2, 32, 32), []
   for window in (landmarks[:, :2], landmarks[:, 2:]):
-    outputs = draw(prepared, still, window, carry)
+    outputs = draw(prepared, shared, window, carry)
     carry = outputs['carry']
     frames.append(outputs['video'])
   np.testing.assert_allclose(np.concatenate(frames, axis=1), want['video'], atol=1e-4)
@@ -102,13 +100,14 @@ def test_equals_the_net(backend, options):
 
 @pytest.mark.parametrize('recurrence', ['time', 'batch'])
 def test_frames_that_are_their_own_examples_are_one_clip(recurrence):
-  net = VgNet(**(_NET | {'landmark_maps': True, 'skip': True, 'warp': True, 'recurrence': recurrence}))
+  options = {'landmark_maps': True, 'skip': True, 'warp': True, 'recurrence': recurrence}
+  net = models.make_net({'task': 'vg', 'model': _NET | options, 'dtype': 'float32'})
   inputs = images, examples, landmarks = _inputs(batch=4, time=1)
   variables = _made(net, inputs)
   prepared = fast_vg.prepare(net, variables)
-  still = jax.jit(functools.partial(fast_vg.start, net))(prepared, images, examples)
+  shared = jax.jit(functools.partial(fast_vg.start, net))(prepared, images, examples)
   draw = jax.jit(functools.partial(fast_vg.draw, net, chained=True))
-  got = draw(prepared, still, landmarks, fast_vg.zero_carry(net, 1, 32, 32))
+  got = draw(prepared, shared, landmarks, fast_vg.zero_carry(net, 1, 32, 32))
   apply, carry = jax.jit(functools.partial(net.apply, train=False)), fast_vg.zero_carry(net, 1, 32, 32)
   for index in range(4):
     one = slice(index, index + 1)
@@ -146,7 +145,7 @@ def test_phases_come_together_again():
 
 def test_group_norm_is_that_of_the_layer():
   x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 4, 16)), jnp.float32)
-  norm = layers.GroupNorm()
+  norm = norms.GroupNorm()
   variables = norm.init(jax.random.key(0), x, train=False)
   scale, bias = (variables['params'][name] for name in ('scale', 'bias'))
-  np.testing.assert_array_equal(layers.group_normalise(x, scale, bias), norm.apply(variables, x, train=False))
+  np.testing.assert_array_equal(norms.group_normalise(x, scale, bias), norm.apply(variables, x, train=False))

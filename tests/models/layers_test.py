@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from atvg_jax.models import layers
+from atvg_jax.models import convolutions, layers, norms
 
 
 def _normal(*shape, seed=0):
@@ -30,17 +30,17 @@ def test_up_block_is_the_transposed_convolution():
 @pytest.mark.parametrize(
   'block', [layers.ConvBlock(4, stride=2), layers.ConvBlock(4, 7, padding='reflect'), layers.UpBlock(4)]
 )
-def test_what_is_still_equals_channels_repeated_in_every_frame(block):
-  x, still = _normal(2, 3, 8, 8, 5), _normal(2, 8, 8, 2, seed=1)
-  variables = block.init(jax.random.key(0), x, still, train=False)
-  repeated = jnp.broadcast_to(still[:, None], (2, 3, 8, 8, 2))
+def test_shared_channels_equal_channels_repeated_in_every_frame(block):
+  x, shared = _normal(2, 3, 8, 8, 5), _normal(2, 8, 8, 2, seed=1)
+  variables = block.init(jax.random.key(0), x, shared, train=False)
+  repeated = jnp.broadcast_to(shared[:, None], (2, 3, 8, 8, 2))
   expected = block.apply(variables, jnp.concatenate([x, repeated], -1), train=False)
-  np.testing.assert_allclose(block.apply(variables, x, still, train=False), expected, atol=1e-6)
+  np.testing.assert_allclose(block.apply(variables, x, shared, train=False), expected, atol=1e-6)
 
 
 def test_batch_norm_by_frame_is_batch_norm_called_frame_by_frame():
   x = 2 + 3 * _normal(2, 4, 3, 3, 5)
-  ours = layers.BatchNorm(over='frame')
+  ours = norms.BatchNorm(over='frame')
   variables = ours.init(jax.random.key(0), x, train=True)
   y, updates = ours.apply(variables, x, train=True, mutable=['batch_stats'])
   linen = nn.BatchNorm(use_running_average=False, momentum=0.9)
@@ -57,7 +57,7 @@ def test_batch_norm_by_frame_is_batch_norm_called_frame_by_frame():
 
 def test_batch_norm_over_the_clip_takes_time_as_batch():
   x = _normal(2, 4, 3, 3, 5)
-  clip, plain = layers.BatchNorm(over='clip'), layers.BatchNorm()
+  clip, plain = norms.BatchNorm(over='clip'), norms.BatchNorm()
   variables = clip.init(jax.random.key(0), x, train=True)
   apply = functools.partial(plain.apply, variables, train=True, mutable=['batch_stats'])
   y, updates = clip.apply(variables, x, train=True, mutable=['batch_stats'])
@@ -68,7 +68,7 @@ def test_batch_norm_over_the_clip_takes_time_as_batch():
 
 def test_batch_norm_over_an_axis_has_the_whole_batchs_statistics():
   x = 2 + _normal(4, 3, 3, 3, 5)
-  one, many = layers.BatchNorm(), layers.BatchNorm(axis_name='batch')
+  one, many = norms.BatchNorm(), norms.BatchNorm(axis_name='batch')
   variables = one.init(jax.random.key(0), x, train=True)
   expected, expected_updates = one.apply(variables, x, train=True, mutable=['batch_stats'])
   apply = jax.vmap(lambda x: many.apply(variables, x, train=True, mutable=['batch_stats']), axis_name='batch')
@@ -79,7 +79,7 @@ def test_batch_norm_over_an_axis_has_the_whole_batchs_statistics():
 
 def test_group_norm_is_linens():
   x = 3 + _normal(2, 4, 6, 6, 16)
-  ours = layers.GroupNorm(group_size=8)
+  ours = norms.GroupNorm(group_size=8)
   variables = ours.init(jax.random.key(0), x, train=False)
   linen = nn.GroupNorm(num_groups=2, epsilon=1e-5)
   expected = linen.apply(variables, x.reshape(8, 6, 6, 16)).reshape(x.shape)
@@ -88,11 +88,11 @@ def test_group_norm_is_linens():
 
 def test_depth_to_space_sets_phases_row_by_row():
   x = jnp.arange(2 * 3 * 8, dtype=jnp.float32).reshape(1, 2, 3, 8)
-  y = layers.depth_to_space(x)
+  y = convolutions.depth_to_space(x)
   assert y.shape == (1, 4, 6, 2)
   np.testing.assert_array_equal(y[0, 3, 4], x[0, 1, 2, 4:6])
-  np.testing.assert_array_equal(layers.depth_to_space(x, 1), x)
-  np.testing.assert_array_equal(layers.space_to_depth(y), x)
+  np.testing.assert_array_equal(convolutions.depth_to_space(x, 1), x)
+  np.testing.assert_array_equal(convolutions.space_to_depth(y), x)
 
 
 def test_reflect_padding_mirrors_the_picture():
@@ -104,19 +104,19 @@ def test_reflect_padding_mirrors_the_picture():
   np.testing.assert_allclose(block.apply(variables, x, train=False), middle, atol=1e-6)
 
 
-def test_starts():
+def test_initial_values():
   key = jax.random.key(0)
   weights = layers.weight_init(0.02)(key, (3, 3, 64, 64), jnp.float32)
   np.testing.assert_allclose(weights.std(), 0.02, rtol=0.02)
   np.testing.assert_allclose(
     layers.weight_init(None)(key, (3, 3, 64, 64), jnp.float32).std(), (2 / 576) ** 0.5, rtol=0.02
   )
-  np.testing.assert_allclose(layers.scale_init(key, (4096,)).mean(), 1, atol=1e-3)
+  np.testing.assert_allclose(norms.scale_init(key, (4096,)).mean(), 1, atol=1e-3)
 
 
 def test_unknown_norm_is_refused():
   with pytest.raises(ValueError, match="'layer'"):
-    layers.make_norm('layer')
+    norms.make_norm('layer')
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def test_the_backends_algorithm_is_the_convolution_there_and_back(kind, channels
     )
 
   fast = (
-    functools.partial(layers.up_convolve, train=True)
+    functools.partial(convolutions.up_convolve, fast=True)
     if kind == 'up'
-    else functools.partial(layers.convolve_3x3, dilation=rate, train=True)
+    else functools.partial(convolutions.convolve_3x3, dilation=rate, fast=True)
   )
 
   def there_and_back(function, x, weights):

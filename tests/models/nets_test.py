@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from atvg_jax.models import build, finishing
 from atvg_jax.models import landmark_maps as maps
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
+from atvg_jax.models.release_vg_net import ReleaseVgNet
 from atvg_jax.models.vg_net import VgNet
 from data_pipelines import features
 
@@ -70,7 +72,7 @@ def test_defaults_have_the_published_size(net, inputs, millions):
 @pytest.mark.parametrize('norm', ['batch', 'group'])
 def test_at_net_in_windows_equals_the_whole(norm):
   example, mfcc = _normal(2, 6), _normal(2, 5, 28, 12, seed=1)
-  _, apply = _made(AtNet(**_SMALL_AT, norm=norm), example, mfcc)
+  _, apply = _made(build(AtNet, _SMALL_AT, norm=norm), example, mfcc)
   whole = apply(example, mfcc)
   first = apply(example, mfcc[:, :3])
   second = apply(example, mfcc[:, 3:], carry=first['carry'])
@@ -82,7 +84,7 @@ def test_at_net_in_windows_equals_the_whole(norm):
 
 def test_at_net_sees_a_window_as_a_sequence_of_cepstra():
   example, mfcc = _normal(2, 6), _normal(2, 5, 28, 12, seed=1)
-  variables, apply = _made(AtNet(**_SMALL_AT, norm='group', audio_sequence=True, init_stddev=None), example, mfcc)
+  variables, apply = _made(build(AtNet, _SMALL_AT, norm='group', audio_sequence=True, init_stddev=None), example, mfcc)
   encoder = variables['params']['audio_encoder']
   shapes = [encoder[f'conv{index}']['kernel'].shape for index in range(5)]
   assert shapes == [(5, 1, 12, 4), (5, 1, 4, 4), (5, 1, 4, 8), (5, 1, 8, 8), (5, 1, 8, 8)]
@@ -92,12 +94,12 @@ def test_at_net_sees_a_window_as_a_sequence_of_cepstra():
   assert whole.shape == (2, 5, 6) and np.abs(whole - swapped).max() > 1e-3
 
 
-def test_members_of_at_net_answer_by_themselves_and_in_the_mean():
+def test_an_ensemble_answers_one_by_one_and_in_the_mean():
   example, mfcc = _normal(2, 6), _normal(2, 5, 28, 12, seed=1)
-  net = AtNet(**_SMALL_AT, norm='group', members=3, init_stddev=None)
+  net = build(AtNet, _SMALL_AT, norm='group', ensemble_size=3, init_stddev=None)
   variables, apply = _made(net, example, mfcc)
   whole = apply(example, mfcc)
-  alone = AtNet(**_SMALL_AT, norm='group', init_stddev=None)
+  alone = build(AtNet, _SMALL_AT, norm='group', init_stddev=None)
   answers = [
     alone.apply({'params': variables['params'][f'member{index}']}, example, mfcc, train=False)['coefficients']
     for index in range(3)
@@ -113,17 +115,20 @@ def test_members_of_at_net_answer_by_themselves_and_in_the_mean():
 
 
 def test_at_single_sees_each_frame_by_itself():
-  mfcc = _normal(2, 4, 28, 12)
+  example, mfcc = _normal(2, 6), _normal(2, 4, 28, 12)
   kwargs = {name: _SMALL_AT[name] for name in ('audio_features', 'audio_head_features')}
-  _, apply = _made(AtSingle(**kwargs, num_coefficients=3), mfcc)
-  whole = apply(mfcc)['coefficients']
+  net = AtSingle(**kwargs, num_coefficients=3)
+  _, apply = _made(net, example, mfcc)
+  whole = apply(example, mfcc)['coefficients']
   assert whole.shape == (2, 4, 3)
-  np.testing.assert_allclose(whole[:, 2:3], apply(mfcc[:, 2:3])['coefficients'], atol=1e-6)
+  np.testing.assert_allclose(whole[:, 2:3], apply(example, mfcc[:, 2:3])['coefficients'], atol=1e-6)
+  np.testing.assert_array_equal(whole, apply(example + 1, mfcc)['coefficients'])
+  assert apply(example, mfcc)['carry'].shape == net.carry_shape(2)
 
 
 def test_at_net_drops_out_audio_features_in_training_only():
   example, mfcc = _normal(2, 6), _normal(2, 5, 28, 12, seed=1)
-  net = AtNet(**_SMALL_AT, norm='none', dropout_rate=0.5, init_stddev=None)
+  net = build(AtNet, _SMALL_AT, norm='none', dropout_rate=0.5, init_stddev=None)
   variables, apply = _made(net, example, mfcc)
   np.testing.assert_array_equal(apply(example, mfcc)['coefficients'], apply(example, mfcc)['coefficients'])
   drawn = [
@@ -144,7 +149,7 @@ def test_at_net_drops_out_audio_features_in_training_only():
 )
 def test_vg_net_in_windows_equals_the_whole(options):
   inputs = image, example, landmarks = _vg_inputs(batch=2, time=4)
-  _, apply = _made(VgNet(**(_SMALL_VG | options)), *inputs)
+  _, apply = _made(build(ReleaseVgNet, _SMALL_VG | options), *inputs)
   whole = apply(*inputs)
   assert whole['video'].shape == whole['color'].shape == (2, 4, 32, 32, 3)
   assert whole['attention'].shape == (2, 4, 32, 32, 1)
@@ -158,24 +163,23 @@ def test_vg_net_in_windows_equals_the_whole(options):
   np.testing.assert_allclose(whole['video'], mixed, atol=1e-6)
 
 
-def test_frames_are_sharpened_outside_training_only():
-  inputs = _vg_inputs(time=2)
-  plain, sharp = VgNet(**_SMALL_VG), VgNet(**_SMALL_VG, sharpen=0.5)
-  variables, apply = _made(plain, *inputs)
-  drawn = apply(*inputs)['video']
-  assert np.abs(_made(sharp, *inputs)[1](*inputs)['video'] - drawn).mean() > 0.01
-  trained = [
-    jax.jit(functools.partial(net.apply, train=True, mutable=['batch_stats']))(variables, *inputs)[0]['video']
-    for net in (plain, sharp)
-  ]
-  np.testing.assert_array_equal(*trained)
+def test_frames_are_finished_after_the_net():
+  inputs = image, example, landmarks = _vg_inputs(time=2)
+  _, apply = _made(build(ReleaseVgNet, _SMALL_VG, warp=True), *inputs)
+  outputs = apply(*inputs)
+  assert outputs['displacement'].shape == (1, 2, 32, 32, 1)
+  sharp = finishing.finish(outputs, example, landmarks, sharpen=0.5)
+  assert np.abs(sharp['video'] - outputs['video']).mean() > 0.01
+  for name in outputs.keys() - {'video'}:
+    np.testing.assert_array_equal(sharp[name], outputs[name])
+  np.testing.assert_array_equal(finishing.finish(outputs, example, landmarks)['video'], outputs['video'])
 
 
 def test_frame_0_changes_every_later_frame_and_not_with_the_published_recurrence():
   image, example, landmarks = _vg_inputs(time=4)
   changed = landmarks.at[:, 0].add(1)
   for recurrence, reaches in (('time', True), ('batch', False), ('none', False)):
-    _, apply = _made(VgNet(**_SMALL_VG, recurrence=recurrence), image, example, landmarks)
+    _, apply = _made(build(VgNet, _SMALL_VG, recurrence=recurrence), image, example, landmarks)
     color = apply(image, example, landmarks)['color']
     difference = np.abs(apply(image, example, changed)['color'] - color).max(axis=(0, 2, 3, 4))
     assert difference[0] > 1e-6
@@ -186,7 +190,7 @@ def test_clips_of_a_batch_leak_with_the_published_recurrence_only():
   image, example, landmarks = _vg_inputs(batch=3, time=2)
   changed = landmarks.at[0].add(1)
   for recurrence, leaks in (('time', False), ('batch', True)):
-    _, apply = _made(VgNet(**_SMALL_VG, recurrence=recurrence), image, example, landmarks)
+    _, apply = _made(build(VgNet, _SMALL_VG, recurrence=recurrence), image, example, landmarks)
     color = apply(image, example, landmarks)['color']
     difference = np.abs(apply(image, example, changed)['color'] - color).max(axis=(1, 2, 3, 4))
     assert ((difference[1:] > 1e-7) == leaks).all(), recurrence

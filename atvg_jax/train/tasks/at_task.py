@@ -11,7 +11,6 @@ from flax import linen as nn
 from atvg_jax import landmarks as lm
 from atvg_jax import models
 from atvg_jax.metrics import landmark_metrics
-from atvg_jax.models import at_net
 from atvg_jax.runtime import rng
 from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train import losses, optimizers
@@ -22,9 +21,7 @@ from data_pipelines import features
 _EPSILON = 0.03  # pixels, of the distance term: see `landmark_metrics.lmd`
 
 
-def _inputs(net: Any, batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array, ...]:
-  if isinstance(net, at_net.AtSingle):
-    return (batch[features.MFCC],)
+def _inputs(batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array, ...]:
   example = lm.to_coefficients(batch[features.EXAMPLE_LANDMARKS], batch[features.REST_LANDMARKS], basis)
   return example, batch[features.MFCC]
 
@@ -60,8 +57,7 @@ class AtTask:
       features.EXAMPLE_LANDMARKS: landmarks,
       features.REST_LANDMARKS: landmarks,
     }
-    # Not `self.net`, whose batch norm may name the devices' axis: nothing is mapped over it here.
-    variables = models.make_net(self.config).init(key, *_inputs(self.net, batch, self.basis), train=False)
+    variables = models.make_net(config).init(key, *_inputs(batch, basis), train=False)
     params = variables['params']
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -85,7 +81,7 @@ class AtTask:
     """
     outputs, updates = self.net.apply(
       {'params': params, 'batch_stats': batch_stats},
-      *_inputs(self.net, batch, self.basis),
+      *_inputs(batch, basis),
       train=True,
       rngs={'dropout': key},
       mutable=['batch_stats'],
@@ -126,8 +122,14 @@ class AtTask:
       g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step),
     ), terms
 
-  def eval_step(self, state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Sums and counts of error, LMD (`lmd_still`: of the face at rest) and the mouth's opening."""
+  def predict(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    outputs = net.apply(
+      {'params': state.inference_params, 'batch_stats': state.g_batch_stats}, *_inputs(batch, basis), train=False
+    )
+    rest = batch[features.REST_LANDMARKS][:, None]
+    return outputs['coefficients'], lm.from_coefficients(outputs['coefficients'], rest, basis)
+
+  def eval_step(state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
     true = batch[features.LANDMARKS]
     coefficients, predicted = self._predict(state, batch)
     frames = frame_weights(batch, true.shape[1])

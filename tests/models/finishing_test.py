@@ -1,27 +1,33 @@
-"""The unsharp mask against SciPy's Gaussian, and what becomes of it at the edges of the range."""
+"""What is done to finished frames: the unsharp mask against SciPy's Gaussian, and darkened mouths."""
 
 import jax
 import numpy as np
 from scipy import ndimage
 
-from atvg_jax.models import unsharp
+from atvg_jax.models import finishing
 from atvg_jax.models.vg_net import compose
+
+
+def _finished(outputs):
+  """As they are, and sharpened."""
+  points = np.zeros((1, 136), np.float32)
+  return [jax.device_get(finishing.finish(outputs, points, points[:, None], sharpen=amount)) for amount in (0.0, 0.4)]
 
 
 def test_sharpened_is_an_unsharp_mask():
   video = np.random.default_rng(0).uniform(-0.4, 0.4, (2, 3, 20, 24, 3)).astype(np.float32)
   soft = ndimage.gaussian_filter(video, (0, 0, 1, 1, 0))
   inner = np.s_[:, :, 4:-4, 4:-4]  # beyond the border the two differ
-  np.testing.assert_allclose(unsharp.sharpened(video, 0.5)[inner], (video + 0.5 * (video - soft))[inner], atol=1e-5)
-  np.testing.assert_array_equal(unsharp.sharpened(video, 0), video)
-  np.testing.assert_allclose(unsharp.sharpened(np.full_like(video, 0.3), 2), 0.3, atol=1e-6)
-  assert np.abs(unsharp.sharpened(video, 9)).max() == 1  # what would be beyond white or black is not
+  np.testing.assert_allclose(finishing.sharpened(video, 0.5)[inner], (video + 0.5 * (video - soft))[inner], atol=1e-5)
+  np.testing.assert_array_equal(finishing.sharpened(video, 0), video)
+  np.testing.assert_allclose(finishing.sharpened(np.full_like(video, 0.3), 2), 0.3, atol=1e-6)
+  assert np.abs(finishing.sharpened(video, 9)).max() == 1  # what would be beyond white or black is not
   half = np.zeros((2, 3, 20, 24, 1), np.float32)
   half[..., 12:, :] = 0.5
   np.testing.assert_allclose(
-    unsharp.sharpened(video, half)[..., 12:, :], unsharp.sharpened(video, 0.5)[..., 12:, :], atol=1e-6
+    finishing.sharpened(video, half)[..., 12:, :], finishing.sharpened(video, 0.5)[..., 12:, :], atol=1e-6
   )
-  np.testing.assert_array_equal(unsharp.sharpened(video, half)[..., :12, :], video[..., :12, :])
+  np.testing.assert_array_equal(finishing.sharpened(video, half)[..., :12, :], video[..., :12, :])
 
 
 def test_frames_are_sharpened_where_they_are_drawn():
@@ -29,10 +35,10 @@ def test_frames_are_sharpened_where_they_are_drawn():
   heads = rng.normal(size=(1, 2, 32, 32, 4)).astype(np.float32)
   heads[..., 16:, 3] = -12  # the right half is the example's
   image = rng.uniform(-1, 1, (1, 1, 32, 32, 3)).astype(np.float32)
-  plain, sharp = (jax.device_get(compose(heads, image, 0.0, 0.0, amount)) for amount in (0.0, 0.4))
+  plain, sharp = _finished(compose(heads, image))
   mask = np.minimum(1, 5 * plain['attention'])
   assert 0.2 < np.mean(mask == 1) < 0.5
-  expected = unsharp.sharpened(plain['video'], 0.4 * mask)
+  expected = finishing.sharpened(plain['video'], 0.4 * mask)
   np.testing.assert_allclose(sharp['video'], expected, atol=1e-6)
   np.testing.assert_allclose(sharp['video'][..., 16:, :], plain['video'][..., 16:, :], atol=1e-3)
   assert np.abs(sharp['video'] - plain['video'])[..., :16, :].mean() > 0.02
@@ -45,8 +51,8 @@ def test_what_was_moved_is_sharpened_too():
   image = rng.uniform(-1, 1, (1, 1, 32, 32, 3)).astype(np.float32)
   moved = np.zeros((1, 1, 32, 32, 1), np.float32)
   moved[..., :8, :], moved[..., 8:16, :] = 3, 0.1
-  plain, sharp = (jax.device_get(compose(heads, image, moved, 0.0, amount))['video'] for amount in (0.0, 0.4))
-  expected = unsharp.sharpened(plain, 0.4 * np.minimum(1, 5 * moved))
+  plain, sharp = (outputs['video'] for outputs in _finished({**compose(heads, image), 'displacement': moved}))
+  expected = finishing.sharpened(plain, 0.4 * np.minimum(1, 5 * moved))
   np.testing.assert_allclose(sharp, expected, atol=1e-3)
 
 
@@ -55,5 +61,6 @@ def test_a_shade_takes_brightness_away():
   image = np.random.default_rng(1).uniform(-1, 1, (1, 1, 16, 16, 3)).astype(np.float32)
   shade = np.zeros((1, 2, 16, 16, 1), np.float32)
   shade[:, 1, 4:8] = 0.6
-  plain, dark = (jax.device_get(compose(heads, image, 0.0, amount, 0.0))['video'] for amount in (0.0, shade))
+  plain = jax.device_get(compose(heads, image)['video'])
+  dark = jax.device_get(finishing.darkened(plain, shade))
   np.testing.assert_allclose((dark + 1) / (plain + 1), np.broadcast_to(1 - shade, dark.shape), atol=1e-4)

@@ -1,0 +1,49 @@
+"""What the packaged VG-net has beyond the paper's: landmark maps, a skip connection, and a warped example image."""
+
+import jax.numpy as jnp
+
+from atvg_jax.models.convolutions import space_to_depth
+from atvg_jax.models.landmark_maps import landmark_maps
+from atvg_jax.models.landmark_warp import warped
+from atvg_jax.models.layers import Array
+from atvg_jax.models.vg_net import Shared, VgNet
+
+
+class ReleaseVgNet(VgNet):
+  """VG-net whose upsampling layers and heads take more details as input, at 1/4 and at half of the image's size.
+
+  Attributes (beside those of `VgNet`):
+    landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels: precise places of lips and jaw,
+      for faces never seen too.
+    skip: add the encoder's half-size features as more channels at half size.
+    warp: warp the example image to each frame's landmarks (see `landmark_warp`), compose the motion map over that, and
+      add it as more channels: a face's own skin and lips, for faces never seen too. The outputs then have 'displacement',
+      float32 [B, T, H, W, 1]: by how many pixels.
+  """
+
+  landmark_maps: bool = False
+  skip: bool = False
+  warp: bool = False
+
+  def shared_details(self, half: Array, example_landmarks: Array, size: int) -> Array | None:
+    """The encoder's half-size features and the example's landmark maps."""
+    details = [half] if self.skip and size == half.shape[2] else []
+    if self.landmark_maps:
+      details.append(landmark_maps(example_landmarks, size).astype(half.dtype))
+    return jnp.concatenate(details, axis=-1) if details else None
+
+  def frame_details(self, landmarks: Array, background: Array, size: int) -> Array | None:
+    """The frames' landmark maps and the warped example image."""
+    width = background.shape[-2]
+    if size > width // 2:
+      return None
+    details = [landmark_maps(landmarks, size)] if self.landmark_maps else []
+    if self.warp:
+      details.append(space_to_depth(background, width // size))
+    return jnp.concatenate(details, axis=-1) if details else None
+
+  def background(self, shared: Shared, landmarks: Array) -> tuple[Array, Array | None]:
+    """The example image, warped if asked for."""
+    if not self.warp:
+      return super().background(shared, landmarks)
+    return warped(shared['image'], shared['landmarks'], landmarks)
