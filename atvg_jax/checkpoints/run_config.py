@@ -16,7 +16,7 @@ CONFIG_FILE, SUMMARY_FILE = 'config.json', 'summary.json'
 # What a checkpoint's arrays depend on: it cannot change while a run goes on.
 _FIXED = ('task', 'model', 'discriminator', 'landmarks')
 
-# By task: `generation` of configs that are older than that block, where nothing is said of it.
+# By task: `generation` of configs that are older than that block and say nothing of it.
 _GENERATION: dict[str, dict[str, float]] = {'at': {'exaggeration': 1.0}, 'vg': {'darken': 0.0, 'sharpen': 0.0}}
 
 
@@ -80,22 +80,6 @@ def differences(left: Any, right: Any, name: str) -> list[str]:
   return [] if left == right else [name]
 
 
-def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
-  """A config of any earlier version in today's fields: the one place that knows the old ones.
-
-  * `model.darken`, `model.sharpen` and `exaggeration` are `generation.darken`, `.sharpen` and `.exaggeration`;
-  * `model.members` is `model.ensemble_size`.
-  """
-  config, model = dict(config), dict(config['model'])
-  generation = dict(_GENERATION.get(config['task'], {}))
-  for place, name in ((model, 'darken'), (model, 'sharpen'), (config, 'exaggeration')):
-    if name in place:
-      generation[name] = place.pop(name)
-  if 'members' in model:
-    model['ensemble_size'] = model.pop('members')
-  return {**config, 'model': model, 'generation': generation | dict(config.get('generation', {}))}
-
-
 def load(workdir: str) -> dict[str, Any]:
   """config.json of a workdir as `upgrade` returns it, lists as tuples; raises InputError where there is none."""
   path = os.path.join(workdir, CONFIG_FILE)
@@ -114,13 +98,23 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
   name is moved here, and nowhere else is an old name known; a field that is new gets the value with which the run goes
   on as it began. What is in today's form already comes back as it is.
 
+  Since 0.1.0, `model.darken`, `model.sharpen` and `exaggeration` have moved to `generation`, and `model.members` is
+  `model.ensemble_size`.
+
   Args:
     config: plain values (`plain`), lists as tuples (`tupled`); left unchanged.
 
   Returns:
     A new dict, likewise of plain values.
   """
-  return dict(config)
+  config, model = dict(config), dict(config['model'])
+  generation = dict(_GENERATION.get(config['task'], {}))
+  for place, name in ((model, 'darken'), (model, 'sharpen'), (config, 'exaggeration')):
+    if name in place:
+      generation[name] = place.pop(name)
+  if 'members' in model:
+    model['ensemble_size'] = model.pop('members')
+  return {**config, 'model': model, 'generation': generation | dict(config.get('generation', {}))}
 
 
 def tupled(value: Any) -> Any:

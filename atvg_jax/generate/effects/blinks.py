@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import scipy  # its parts are loaded when they are first used: a crop needs none
 
+from atvg_jax.generate.effects.interpolation import smoothstep
 from data_pipelines import features
 from data_pipelines.faces import face_alignment
 
@@ -53,7 +54,7 @@ def natural(seed: int = 0) -> Iterator[float]:
     time = frame / features.FPS - start
     closing = _CLOSING * length
     opening = length - closing - max(_SHUT, 0.2 * length)
-    yield float(_smoothstep(min(time / closing, (length - time) / opening)))
+    yield float(smoothstep(min(time / closing, (length - time) / opening)))
 
 
 def of_track(landmarks: np.ndarray) -> Iterator[float]:
@@ -73,7 +74,7 @@ def of_track(landmarks: np.ndarray) -> Iterator[float]:
 
 
 def blinking(frames: Iterable[np.ndarray], points: np.ndarray, closed: Iterable[float]) -> Iterator[np.ndarray]:
-  """Frames with their eyes closed as far as told; eyes of a face that is turned away or shut stay as they are.
+  """Frames with their eyes closed by the shares given; eyes of a face that is turned away or shut stay as they are.
 
   Args:
     frames: uint8 [H, W, 3].
@@ -186,15 +187,9 @@ def _edge(place: np.ndarray, along: np.ndarray, down: np.ndarray) -> np.ndarray:
 def _stretched(place: np.ndarray, rate: np.ndarray) -> np.ndarray:
   """A map of [0, 1] on itself whose slope is `rate` at both ends: there nothing is stretched, between them all is."""
   place = np.clip(place, 0, 1)
-  straight = place * place * (3 - 2 * place)
-  return straight + rate * (2 * place**3 - 3 * place**2 + place)
+  return smoothstep(place) + rate * (2 * place**3 - 3 * place**2 + place)
 
 
 def _over(ground: np.ndarray, layer: np.ndarray, inside: np.ndarray) -> np.ndarray:
   """A layer over another, where `inside` says by how many pixels a place is within it."""
   return ground + np.clip(inside + 0.5, 0, 1)[..., None] * (layer - ground)
-
-
-def _smoothstep(value: float) -> float:
-  value = min(max(value, 0.0), 1.0)
-  return value * value * (3 - 2 * value)

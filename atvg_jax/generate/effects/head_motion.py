@@ -9,8 +9,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from PIL import Image
 
+from atvg_jax.generate.effects.interpolation import MeshWarp, smoothstep
 from atvg_jax.generate.portrait import Portrait
 from data_pipelines import features
 from data_pipelines.faces import face_alignment
@@ -83,14 +83,14 @@ def moved_pictures(
   motion: Iterable[np.ndarray],
 ) -> Iterator[np.ndarray]:
   """Whole pictures uint8 [H, W, 3] with the head moved; far from it no pixel changes."""
-  mesh = None
+  mover = None
   for frame, matrix in zip(frames, motion):
-    mesh = mesh or _Mover(portrait.matrix, frame.shape)
-    yield mesh(frame, matrix)
+    mover = mover or _HeadMover(portrait.matrix, frame.shape)
+    yield mover(frame, matrix)
 
 
-class _Mover:
-  """The part of a picture that moves, in cells."""
+class _HeadMover:
+  """Moves the head in pictures of one shape, and less and less of what is around it."""
 
   def __init__(self, to_crop: np.ndarray, shape: tuple[int, ...]):
     corners = _CENTRE + _FADE * np.array([[x, y] for x in (-1, 1) for y in (-1, 1)])
@@ -98,33 +98,23 @@ class _Mover:
     limits = np.array([shape[1], shape[0]])
     self._low = np.clip(np.floor(corners.min(axis=0)), 0, limits).astype(int)
     self._high = np.clip(np.ceil(corners.max(axis=0)), 0, limits).astype(int)
-    cell = max(2, round(_CELL / np.hypot(*to_crop[:, 0])))
-    self._xs, self._ys = (np.append(np.arange(0, side, cell), side).tolist() for side in self._high - self._low)
-    nodes = np.stack(np.meshgrid(self._xs, self._ys), axis=-1).astype(np.float64) + self._low
-    self._places = face_alignment.apply(to_crop, nodes.reshape(-1, 2))
-    self._shape = nodes.shape
+    scale = np.hypot(*to_crop[:, 0])
+    self._mesh = MeshWarp(*(self._high - self._low).tolist(), max(2, round(_CELL / scale)))
+    nodes = (self._mesh.nodes + self._low).reshape(-1, 2)
+    self._places = face_alignment.apply(to_crop, nodes)
     distance = np.hypot(*(self._places - _CENTRE).T)
     weight = np.clip((_FADE - distance) / (_FADE - _HEAD), 0, 1)
     # The picture's own border stays where it is: there is nothing to draw beyond it.
-    edge = np.minimum(nodes, limits - nodes).min(axis=-1).reshape(-1) * np.hypot(*to_crop[:, 0])
-    weight = weight * np.clip(edge / (_FADE - _HEAD), 0, 1)
-    self._weight = (weight * weight * (3 - 2 * weight))[:, None]
+    edge = np.minimum(nodes, limits - nodes).min(axis=-1) * scale
+    self._weight = smoothstep(weight * np.clip(edge / (_FADE - _HEAD), 0, 1))[:, None]
     self._from_crop = face_alignment.invert(to_crop)
 
   def __call__(self, frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The frame, moved by a similarity of the crop."""
     back = face_alignment.apply(face_alignment.invert(matrix), self._places)
     places = self._places + self._weight * (back - self._places)
-    nodes = face_alignment.apply(self._from_crop, places).reshape(self._shape) - self._low
-    quads = np.concatenate([nodes[:-1, :-1], nodes[1:, :-1], nodes[1:, 1:], nodes[:-1, 1:]], axis=-1).tolist()
-    mesh = [
-      ((self._xs[j], self._ys[i], self._xs[j + 1], self._ys[i + 1]), quads[i][j])
-      for i in range(len(self._ys) - 1)
-      for j in range(len(self._xs) - 1)
-    ]
+    places = face_alignment.apply(self._from_crop, places).reshape(self._mesh.nodes.shape) - self._low
     (left, top), (right, bottom) = self._low, self._high
-    part = Image.fromarray(np.ascontiguousarray(frame[top:bottom, left:right]))
-    moved = np.asarray(part.transform(part.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC))
     out = frame.copy()
-    out[top:bottom, left:right] = moved
+    out[top:bottom, left:right] = self._mesh(frame[top:bottom, left:right], places)
     return out

@@ -15,13 +15,15 @@ import numpy as np
 import scipy  # its parts are loaded when they are first used: a crop needs none
 from PIL import Image, ImageDraw
 
+from atvg_jax.generate.effects.interpolation import MeshWarp, smoothstep
 from data_pipelines import features
 from data_pipelines.faces import face_alignment
 
 _SIZE = features.IMAGE_SIZE
 # All lengths are in pixels of the crop.
 _CELL = 4  # the warp is bilinear in cells of this side
-_SLACK = 0.05  # smoothing of the warp: more misses landmarks, less folds where lips close
+# Smoothing of the thin-plate spline: more misses landmarks, less folds where lips close.
+TPS_SMOOTHING = 0.05 * _SIZE
 _REACH = 8.0  # around jaw and mouth this much is drawn wholly,
 _FEATHER = 12.0  # and over this much more it fades into the picture,
 _MARGIN = 8.0  # and over this much towards the crop's edge
@@ -50,6 +52,8 @@ class Paster:
     self.box = left, top, right, bottom = _box_in_picture(mask, matrix, picture.shape)
     self._to_crop = matrix + np.concatenate([np.zeros((2, 2)), matrix[:, :2] @ [[left], [top]]], axis=1)
     self._patch = np.ascontiguousarray(picture[top:bottom, left:right])
+    cell = max(2, round(_CELL / np.hypot(*self._to_crop[:, 0])))
+    self._mesh = MeshWarp(right - left, bottom - top, cell)
     self._mask = np.clip(_lift(mask[..., None], self._to_crop, (0, 0, right - left, bottom - top)), 0, 1)
     self._crop = face_alignment.warp(picture, matrix).astype(np.float32)
 
@@ -78,19 +82,16 @@ class Paster:
     if not self._patch.size:
       return self._patch
     border = _border()
-    warp = _ThinPlate(np.concatenate([points, border]), np.concatenate([self._points, border]))
-    height, width = self._patch.shape[:2]
-    scale = np.hypot(*self._to_crop[:, 0])
-    cell = max(2, round(_CELL / scale))
-    xs, ys = (np.append(np.arange(0, side, cell), side) for side in (width, height))
-    nodes = np.stack(np.meshgrid(xs, ys), axis=-1).astype(np.float64)
-    places = warp(face_alignment.apply(self._to_crop, nodes.reshape(-1, 2)))
-    moved = face_alignment.apply(face_alignment.invert(self._to_crop), places).reshape(nodes.shape)
-    quads = np.concatenate([moved[:-1, :-1], moved[1:, :-1], moved[1:, 1:], moved[:-1, 1:]], axis=-1).tolist()
-    xs, ys = xs.tolist(), ys.tolist()
-    mesh = [((xs[j], ys[i], xs[j + 1], ys[i + 1]), quads[i][j]) for i in range(len(ys) - 1) for j in range(len(xs) - 1)]
-    picture = Image.fromarray(self._patch)
-    return np.asarray(picture.transform(picture.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC))
+    # Maps of the plane that bring some points to others and bend as little as they can (Bookstein 1989).
+    spline = scipy.interpolate.RBFInterpolator(
+      np.concatenate([points, border]),
+      np.concatenate([self._points, border]),
+      kernel='thin_plate_spline',
+      smoothing=TPS_SMOOTHING,
+    )
+    places = spline(face_alignment.apply(self._to_crop, self._mesh.nodes.reshape(-1, 2)))
+    places = face_alignment.apply(face_alignment.invert(self._to_crop), places)
+    return self._mesh(self._patch, places.reshape(self._mesh.nodes.shape))
 
   def _draw_mouth(self, new: np.ndarray, frame: np.ndarray, points: np.ndarray) -> None:
     """Lays the inside of the frame's mouth over `new`, float32 [h, w, 3] of the box's size."""
@@ -117,18 +118,15 @@ def face_mask(points: np.ndarray) -> np.ndarray:
   distance = scipy.ndimage.distance_transform_edt(shape < 0.5)
   edge = np.minimum(np.arange(_SIZE), np.arange(_SIZE)[::-1])
   ramp = np.minimum((_REACH + _FEATHER - distance) / _FEATHER, np.minimum(edge, edge[:, None]) / _MARGIN)
-  ramp = np.clip(ramp, 0, 1)
-  return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+  return smoothstep(ramp).astype(np.float32)
 
 
-def open_mouth(points: np.ndarray, still: np.ndarray) -> np.ndarray:
+def open_mouth(points: np.ndarray, picture_points: np.ndarray) -> np.ndarray:
   """float32 [128, 128] in [0, 1]: the inside of the mouth at `points` [68, 2].
 
-  Nothing where it is shut, here and in the picture with the points `still` [68, 2].
+  Nothing where it is shut, both here and in the picture, whose points are `picture_points` [68, 2].
   """
-  gap = max(
-    np.mean([at[lower, 1] - at[upper, 1] for upper, lower in features.INNER_LIP_PAIRS]) for at in (points, still)
-  )
+  gap = max(features.inner_lip_gaps(at).mean() for at in (points, picture_points))
   openness = np.clip((gap - _OPEN[0]) / (_OPEN[1] - _OPEN[0]), 0, 1)
   if not openness:
     return np.zeros((_SIZE, _SIZE), np.float32)
@@ -193,26 +191,3 @@ def _border() -> np.ndarray:
       )
     ]
   )
-
-
-class _ThinPlate:
-  """The smoothest map of the plane that brings points [N, 2] (nearly) to others (Bookstein 1989)."""
-
-  def __init__(self, points: np.ndarray, others: np.ndarray):
-    count = len(points)
-    self._points = points
-    affine = np.concatenate([np.ones((count, 1)), points], axis=1)
-    system = np.zeros((count + 3, count + 3))
-    system[:count, :count] = _kernel(points, points) + _SLACK * _SIZE * np.eye(count)
-    system[:count, count:], system[count:, :count] = affine, affine.T
-    self._weights = np.linalg.solve(system, np.concatenate([others - points, np.zeros((3, 2))]))
-
-  def __call__(self, places: np.ndarray) -> np.ndarray:
-    """[M, 2] → [M, 2]."""
-    return places + _kernel(places, self._points) @ self._weights[:-3] + self._weights[-3] + places @ self._weights[-2:]
-
-
-def _kernel(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-  """r² log r between all pairs."""
-  squares = ((points[:, None] - others[None]) ** 2).sum(axis=-1)
-  return squares * np.log(np.maximum(squares, 1e-12)) / 2

@@ -57,7 +57,8 @@ class AtTask:
       features.EXAMPLE_LANDMARKS: landmarks,
       features.REST_LANDMARKS: landmarks,
     }
-    variables = models.make_net(config).init(key, *_inputs(batch, basis), train=False)
+    # Not `self.net`, whose batch norm may name the devices' axis: nothing is mapped over it here.
+    variables = models.make_net(self.config).init(key, *_inputs(batch, self.basis), train=False)
     params = variables['params']
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -81,7 +82,7 @@ class AtTask:
     """
     outputs, updates = self.net.apply(
       {'params': params, 'batch_stats': batch_stats},
-      *_inputs(batch, basis),
+      *_inputs(batch, self.basis),
       train=True,
       rngs={'dropout': key},
       mutable=['batch_stats'],
@@ -122,14 +123,8 @@ class AtTask:
       g_ema_params=update_ema(state.g_ema_params, params, config.ema_decay, state.step),
     ), terms
 
-  def predict(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    outputs = net.apply(
-      {'params': state.inference_params, 'batch_stats': state.g_batch_stats}, *_inputs(batch, basis), train=False
-    )
-    rest = batch[features.REST_LANDMARKS][:, None]
-    return outputs['coefficients'], lm.from_coefficients(outputs['coefficients'], rest, basis)
-
-  def eval_step(state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+  def eval_step(self, state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Sums and counts of error, LMD (`lmd_still`: of the face at rest) and the mouth's opening."""
     true = batch[features.LANDMARKS]
     coefficients, predicted = self._predict(state, batch)
     frames = frame_weights(batch, true.shape[1])
@@ -158,7 +153,7 @@ class AtTask:
   def _predict(self, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Coefficients [B, T, K] and landmarks [B, T, 136], in evaluation mode."""
     variables = {'params': state.inference_params, 'batch_stats': state.g_batch_stats}
-    outputs: Any = self.net.apply(variables, *_inputs(self.net, batch, self.basis), train=False)
+    outputs: Any = self.net.apply(variables, *_inputs(batch, self.basis), train=False)
     rest = batch[features.REST_LANDMARKS][:, None]
     return outputs['coefficients'], lm.from_coefficients(outputs['coefficients'], rest, self.basis)
 

@@ -29,11 +29,9 @@ from data_pipelines.errors import InputError
 Metrics = dict[str, jax.Array]
 
 
-def _inputs(net: vg_net.VgNet | vg_net.SoundVgNet, batch: Batch) -> tuple[jax.Array, ...]:
+def _inputs(net: vg_net.VgNet, batch: Batch) -> tuple[jax.Array, ...]:
   image = features.to_float(batch[features.EXAMPLE_IMAGE])
-  if isinstance(net, vg_net.SoundVgNet):
-    return image, batch[features.MFCC]
-  return image, batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS]
+  return image, batch[features.EXAMPLE_LANDMARKS], batch[net.condition]
 
 
 def make(config: Any, basis: Any = None) -> Task:
@@ -41,6 +39,8 @@ def make(config: Any, basis: Any = None) -> Task:
   del basis
   axis_name = AXIS if config.sync_batch_norm else None
   net = models.make_net(config, axis_name=axis_name, remat=config.remat)
+  if config.generation.darken and net.condition != features.LANDMARKS:
+    raise InputError('generation.darken: a net that takes sound in the place of landmarks has none')
   d_net = None if config.discriminator is None else _make_discriminator(config, axis_name)
   task = VgTask(config, net, d_net, optimizers.make(config.optimizer, config.num_steps))
   return Task(task.init, task.train_step, task.eval_step, task.sample_step)
@@ -59,8 +59,8 @@ class Statistics(NamedTuple):
   d: Any
 
 
-def _inputs(net: vg_net.VgNet, batch: Batch) -> tuple[jax.Array, ...]:
-  return _to_float(batch[features.EXAMPLE_IMAGE]), batch[features.EXAMPLE_LANDMARKS], batch[net.condition]
+# (state, name of the dropout's stream, statistics, part of the batch, its index) → (statistics, (gradients, metrics)).
+Phase = Callable[[TrainState, str, Statistics, Batch, jax.Array], tuple[Statistics, tuple[Any, Metrics]]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,19 +74,10 @@ class VgTask:
     optimizer: of either network, each with a state of its own.
   """
 
-def make(config: Any, basis: Any = None) -> Task:
-  """The task; the landmarks it learns from are the true ones, so it needs no `basis`."""
-  del basis
-  axis_name = AXIS if config.sync_batch_norm else None
-  net = models.make_net(config, axis_name=axis_name, remat=config.remat)
-  adversarial = config.discriminator is not None
-  d_net = _make_discriminator(config, axis_name) if adversarial else None
-  g_optimizer = optimizers.make(config.optimizer, config.num_steps)
-  d_optimizer = optimizers.make(config.optimizer, config.num_steps)
-  weights = config.loss
-  finish = partial(finishing.finish, **config.generation)
-  if config.generation.darken and net.condition != features.LANDMARKS:
-    raise InputError('generation.darken: a net that takes sound in the place of landmarks has none')
+  config: Any
+  net: Any
+  d_net: discriminator.RegressionDiscriminator | None
+  optimizer: optax.GradientTransformation
 
   # The functions of `Task`.
 
@@ -119,111 +110,12 @@ def make(config: Any, basis: Any = None) -> Task:
       d_opt_state=self.optimizer.init(d_variables['params']),
     )
 
-  def generate(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Any]:
-    """Frames in training mode → (outputs, batch-norm statistics)."""
-    outputs, updates = net.apply(
-      _variables(params, batch_stats), *_inputs(net, batch), train=True, rngs={'dropout': key}, mutable=['batch_stats']
-    )
-    return outputs, updates.get('batch_stats', {})
-
-  def discriminate(params: Any, batch_stats: Any, video: jax.Array, batch: Batch) -> tuple[dict[str, jax.Array], Any]:
-    outputs, updates = d_net.apply(
-      _variables(params, batch_stats), video, batch[features.EXAMPLE_LANDMARKS], train=True, mutable=['batch_stats']
-    )
-    return outputs, updates.get('batch_stats', {})
-
-  def d_loss_fn(d_params: Any, batch_stats: Any, batch: Batch, fake: jax.Array) -> tuple[jax.Array, Any]:
-    real_out, batch_stats = discriminate(d_params, batch_stats, _to_float(batch[features.VIDEO]), batch)
-    fake_out, batch_stats = discriminate(d_params, batch_stats, fake, batch)
-    true = batch[features.LANDMARKS]
-    terms = {
-      'd_real_loss': losses.bce_with_logits(real_out['logits'], 1.0),
-      'd_fake_loss': losses.bce_with_logits(fake_out['logits'], 0.0),
-    }
-    total = weights.adversarial * (terms['d_real_loss'] + terms['d_fake_loss'])
-    if d_net.regression:
-      terms['d_landmark_real_loss'] = losses.landmark_loss(real_out['landmarks'], true)
-      terms['d_landmark_fake_loss'] = losses.landmark_loss(fake_out['landmarks'], true)
-      total += weights.landmark * (terms['d_landmark_real_loss'] + terms['d_landmark_fake_loss'])
-    return total, (batch_stats, terms | {'d_loss': total})
-
-  def g_loss_fn(outputs: Any, d_params: Any, d_batch_stats: Any, batch: Batch) -> tuple[jax.Array, Any]:
-    """What G has to answer for of its own `outputs` → (loss, (D's statistics, terms))."""
-    fake, real = outputs['video'].astype(jnp.float32), _to_float(batch[features.VIDEO])
-    weight = None
-    if weights.sharpened_mouth:
-      nearness = losses.mouth_nearness(batch[features.LANDMARKS], real.shape[2])
-      real = finishing.sharpened(real, weights.sharpened_mouth * nearness)
-    if weights.mouth_weight != 1:
-      weight = losses.mouth_weight(batch[features.LANDMARKS], real.shape[2], weights.mouth_weight)
-    attention = outputs['attention'] if weights.dynamic else None
-    terms = {'g_pixel_loss': losses.dynamic_pixel_loss(fake, real, attention, weight)}
-    total = weights.pixel * terms['g_pixel_loss']
-    if weights.gradient:
-      terms['g_gradient_loss'] = losses.gradient_loss(fake, real, weight)
-      total += weights.gradient * terms['g_gradient_loss']
-    if weights.ssim:
-      box = image_metrics.mouth_box(real.shape[2])
-      terms['g_ssim_loss'] = losses.ssim_loss(fake[:, :, *box], real[:, :, *box])
-      total += weights.ssim * terms['g_ssim_loss']
-    if adversarial:
-      d_out, d_batch_stats = discriminate(d_params, d_batch_stats, fake, batch)
-      terms['g_adversarial_loss'] = losses.bce_with_logits(d_out['logits'], 1.0)
-      total += weights.adversarial * terms['g_adversarial_loss']
-      if d_net.regression:
-        terms['g_landmark_loss'] = losses.landmark_loss(d_out['landmarks'], batch[features.LANDMARKS])
-        total += weights.landmark * terms['g_landmark_loss']
-    return total, (d_batch_stats, terms | {'g_loss': total})
-
-  # Phases of a step: (state, dropout's stream, (G's, D's statistics), batch, part) → (statistics, (gradients, terms)).
-
-  def dropout_key(state: TrainState, stream: str, part: jax.Array) -> jax.Array:
-    return rng.stream_key(config.seed, stream, state.step, jax.lax.axis_index(AXIS) * config.accumulate + part)
-
-  def d_phase(state: TrainState, stream: str, stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
-    outputs, g_stats = generate(state.g_params, stats[0], batch, dropout_key(state, stream, part))
-    fake = outputs['video'].astype(jnp.float32)
-    grads, (d_stats, terms) = jax.grad(d_loss_fn, has_aux=True)(state.d_params, stats[1], batch, fake)
-    return (g_stats, d_stats), (grads, terms)
-
-  def g_phase(state: TrainState, stream: str, stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
-    def loss(g_params: Any) -> tuple[jax.Array, Any]:
-      outputs, g_stats = generate(g_params, stats[0], batch, dropout_key(state, stream, part))
-      total, (d_stats, terms) = g_loss_fn(outputs, state.d_params, stats[1], batch)
-      return total, ((g_stats, d_stats), terms)
-
-    grads, (stats, terms) = jax.grad(loss, has_aux=True)(state.g_params)
-    return stats, (grads, terms)
-
-  def both_phase(state: TrainState, stream: str, stats: Any, batch: Batch, part: jax.Array) -> tuple[Any, Any]:
-    def loss(d_params: Any, g_params: Any) -> tuple[jax.Array, Any]:
-      outputs, g_stats = generate(g_params, stats[0], batch, dropout_key(state, stream, part))
-      fake = jax.lax.stop_gradient(outputs['video'].astype(jnp.float32))
-      d_total, (d_stats, d_terms) = d_loss_fn(d_params, stats[1], batch, fake)
-      # D judges the same frames twice, for its own loss and for G's: the compiler sees one pass in that.
-      g_total, (_, g_terms) = g_loss_fn(outputs, jax.lax.stop_gradient(d_params), stats[1], batch)
-      return d_total + g_total, ((g_stats, d_stats), d_terms | g_terms)
-
-    grads, (stats, terms) = jax.grad(loss, (0, 1), has_aux=True)(state.d_params, state.g_params)
-    return stats, (grads, terms)
-
-  def play(phase: Any, state: TrainState, stream: str, batch: Batch) -> tuple[TrainState, Any, dict[str, jax.Array]]:
-    """Runs a phase on all devices → (state with the new statistics, gradients, terms)."""
-    stats, (grads, terms) = jax.lax.pmean(
-      accumulate(partial(phase, state, stream), config.accumulate, (state.g_batch_stats, state.d_batch_stats), batch),
-      AXIS,
-    )
-    return state.replace(g_batch_stats=stats[0], d_batch_stats=stats[1]), grads, terms
-
-  def update_d(state: TrainState, grads: Any) -> TrainState:
-    params, opt_state = optimizers.update(d_optimizer, grads, state.d_opt_state, state.d_params)
-    return state.replace(d_params=params, d_opt_state=opt_state)
-
-  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-    reported = {}
-    if adversarial and config.simultaneous:
-      state, (d_grads, grads), terms = play(both_phase, state, 'g_dropout', batch)
-      state, reported = update_d(state, d_grads), {'d_grad_norm': optax.tree.norm(d_grads)}
+  def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One update of the generator, and what the discriminator gets: see the module's docstring."""
+    metrics: Metrics = {}
+    if self.d_net is not None and self.config.simultaneous:
+      state, (d_grads, grads), metrics = self._accumulate_grads(self.simultaneous_phase, state, 'g_dropout', batch)
+      state, metrics = self._update_discriminator(state, d_grads, metrics)
     else:
       for index in range(0 if self.d_net is None else self.config.d_steps):
         stream = f'd_dropout{index or ""}'
@@ -233,15 +125,12 @@ def make(config: Any, basis: Any = None) -> Task:
       metrics = metrics | g_metrics
     return self._update_generator(state, grads), metrics | {'g_grad_norm': optax.tree.norm(grads)}
 
-  def predict(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-    """Finished frames, with the moving average of the parameters where there is one."""
-    outputs = net.apply(_variables(state.inference_params, state.g_batch_stats), *_inputs(net, batch), train=False)
-    return finish(outputs, batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS])
-
-  def eval_step(state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
-    real = batch[features.VIDEO].astype(jnp.float32) / 255
-    fake = predict(state, batch)['video'].astype(jnp.float32) / 2 + 0.5
-    still = jnp.broadcast_to(batch[features.EXAMPLE_IMAGE][:, None].astype(jnp.float32) / 255, real.shape)
+  def eval_step(self, state: TrainState, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Sums and counts of L1, PSNR and SSIM, of frames and mouths; '..._still' are the example image's, repeated."""
+    real = batch[features.VIDEO].astype(jnp.float32) / 255  # metrics take [0, 1]
+    fake = self._predict(state, batch)['video'].astype(jnp.float32) / 2 + 0.5
+    example = batch[features.EXAMPLE_IMAGE].astype(jnp.float32) / 255
+    repeated = jnp.broadcast_to(example[:, None], real.shape)
     frames = frame_weights(batch, real.shape[1])
     sums = {'pixel_l1': masked_sums(jnp.abs(fake - real).mean(axis=(2, 3, 4)), frames)}
     whole, mouth = (slice(None), slice(None)), image_metrics.mouth_box(real.shape[2])
@@ -332,7 +221,7 @@ def make(config: Any, basis: Any = None) -> Task:
     fake, real = outputs['video'].astype(jnp.float32), features.to_float(batch[features.VIDEO])
     size, pixel_weight = real.shape[2], None
     if weights.sharpened_mouth:
-      real = unsharp.sharpened(real, weights.sharpened_mouth * losses.mouth_nearness(landmarks, size))
+      real = finishing.sharpened(real, weights.sharpened_mouth * losses.mouth_nearness(landmarks, size))
     if weights.mouth_weight != 1:
       pixel_weight = losses.mouth_weight(landmarks, size, weights.mouth_weight)
     attention = outputs['attention'] if weights.dynamic else None
@@ -372,9 +261,12 @@ def make(config: Any, basis: Any = None) -> Task:
     return outputs, updates.get('batch_stats', {})
 
   def _predict(self, state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-    """VG-net's outputs in evaluation mode."""
+    """VG-net's outputs in evaluation mode, their frames finished as `config.generation` says."""
     variables = {'params': state.inference_params, 'batch_stats': state.g_batch_stats}
-    return self.net.apply(variables, *_inputs(self.net, batch), train=False)
+    outputs = self.net.apply(variables, *_inputs(self.net, batch), train=False)
+    return finishing.finish(
+      outputs, batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], **self.config.generation
+    )
 
   # Updates.
 
