@@ -61,7 +61,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     batch.make_all(
       batch.from_manifest(arguments.manifest, arguments.out, **options),
       arguments.out,
-      nets=arguments.weights,
+      weights=arguments.weights,
       shard=arguments.shard,
     )
     return
@@ -78,7 +78,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     batch.make_all(
       batch.from_folders(arguments.image, arguments.audio, arguments.out, **options),
       arguments.out,
-      nets=arguments.weights,
+      weights=arguments.weights,
       shard=arguments.shard,
     )
     return
@@ -89,7 +89,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     arguments.out,
     audio=arguments.audio,
     driving=arguments.driving,
-    nets=arguments.weights,
+    weights=arguments.weights,
     stream=arguments.stream,
     raw=arguments.raw,
     **options,
@@ -107,7 +107,7 @@ def _say(arguments: argparse.Namespace) -> None:
     arguments.out,
     voice=arguments.voice,
     speed=arguments.speed,
-    nets=arguments.weights,
+    weights=arguments.weights,
     **_look(arguments),
   )
   if arguments.out != video_maker.PIPE:

@@ -9,31 +9,42 @@ import importlib
 import pytest
 
 _STATEMENTS = (
-    'from atvg_jax.generate import Generator',  # README.md, docs/generation.md
-    'import json, pathlib',  # docs/generation.md, of exported programs
-    'import jax, jax.export, numpy as np',
+  'from atvg_jax.generate import Generator',  # README.md, docs/generation.md
+  'import json, pathlib',  # docs/generation.md, of exported programs
+  'import jax, jax.export, numpy as np',
 )
 
 # Module, and the names in it.
 _ATTRIBUTES = (
-    ('atvg_jax', '__version__'),
-    ('atvg_jax.generate', 'Generator'),
-    ('atvg_jax.generate', 'Generator.from_pretrained'),
-    ('atvg_jax.generate', 'Generator.__call__'),
-    ('atvg_jax.batch', 'run'),
-    ('atvg_jax.batch', 'from_folders'),
-    ('atvg_jax.cli', 'main'),  # the command `atvg`
-    ('data_pipelines.errors', 'InputError'),
-    ('data_pipelines', 'faces'),
-    ('data_pipelines', 'audio'),
-    ('data_pipelines.faces', '__name__'),
-    ('data_pipelines.audio', '__name__'),
-    ('jax.export', 'deserialize'),
+  ('atvg_jax', '__version__'),
+  ('atvg_jax.generate', 'Generator'),
+  ('atvg_jax.generate', 'Generator.from_pretrained'),
+  ('atvg_jax.generate', 'Generator.__call__'),
+  ('atvg_jax.batch', 'run'),
+  ('atvg_jax.batch', 'from_folders'),
+  ('atvg_jax.cli', 'main'),  # the command `atvg`
+  ('data_pipelines.errors', 'InputError'),
+  ('data_pipelines', 'faces'),
+  ('data_pipelines', 'audio'),
+  ('data_pipelines.faces', '__name__'),
+  ('data_pipelines.audio', '__name__'),
+  ('jax.export', 'deserialize'),
 )
 
 _CONFIGS = (
-    'ablations', 'at_grid', 'at_lrw', 'at_lrw_ar', 'at_union', 'common', 'release_at', 'release_vg', 'vg_grid', 'vg_lrw',
-    'vg_lrw_ar', 'vg_union')
+  'ablations',
+  'at_grid',
+  'at_lrw',
+  'at_lrw_ar',
+  'at_union',
+  'common',
+  'release_at',
+  'release_vg',
+  'vg_grid',
+  'vg_lrw',
+  'vg_lrw_ar',
+  'vg_union',
+)
 
 
 @pytest.mark.parametrize('statement', _STATEMENTS)
@@ -57,11 +68,13 @@ def test_a_config_of_the_documents_is_there(name):
 
 def test_bad_input_raises_what_the_documents_say():
   from data_pipelines.errors import InputError
+
   assert issubclass(InputError, ValueError)
 
 
 def test_the_package_and_its_module_are_one():
   """`from atvg_jax import batch` and `import atvg_jax.batch` give the same, and so does the generator's class."""
   from atvg_jax import batch, generate
+
   assert batch is importlib.import_module('atvg_jax.batch')
   assert generate.Generator is importlib.import_module('atvg_jax.generate').Generator

@@ -35,7 +35,7 @@ _EVERY = np.s_[::5]
 def speech(folder: pathlib.Path, seconds: float = _SECONDS) -> str:
   """Writes the beginning of the packaged speech into `folder` as a WAV file, 16 kHz; returns its path."""
   path = folder / f'speech_{seconds}.wav'
-  samples = audio.read_audio(demo.speech())[:round(seconds * features.SAMPLE_RATE)]
+  samples = audio.read_audio(demo.speech())[: round(seconds * features.SAMPLE_RATE)]
   with wave.open(str(path), 'wb') as file:
     file.setparams((1, 2, features.SAMPLE_RATE, 0, 'NONE', ''))
     file.writeframes(np.round(samples * 32767).astype('<i2').tobytes())
@@ -95,8 +95,10 @@ def answer(way: str, folder: pathlib.Path) -> np.ndarray:
 def load() -> dict[str, np.ndarray]:
   """What version 0.1.0 answered, by way."""
   with np.load(FOLDER / 'frames.npz') as file:
-    return {way: file[way] if way == 'landmarks' else np.cumsum(file[way], axis=0, dtype=np.uint8) + _known(way)
-            for way in WAYS}
+    return {
+      way: file[way] if way == 'landmarks' else np.cumsum(file[way], axis=0, dtype=np.uint8) + _known(way)
+      for way in WAYS
+    }
 
 
 def _known(way: str) -> np.ndarray:

@@ -30,6 +30,7 @@ def test_landmarks_are_those_of_version_0_1(wanted, tmp_path):
 
 def test_the_kept_frames_show_what_they_are_for(wanted):
   """A mouth that moves, eyes that shut, and a film that says something else."""
+
   def changed(way, first, second, rows, columns=np.s_[:]):
     frames = wanted[way][:, rows, columns].astype(int)
     return np.abs(frames[second] - frames[first]).max()

@@ -32,13 +32,29 @@ FOLDER = pathlib.Path(__file__).parent / 'golden' / 'version_0_1'
 NETS = ('at', 'vg')
 SAVED_STEP = 4  # where the workdirs stand
 # Smaller still than `:smoke`, for small files.
-_AT_MODEL = {'audio_features': ((2, 4), (4,)), 'audio_head_features': (8,), 'landmark_features': (4, 4),
-             'recurrent_features': 4}
-_VG_MODEL = {'encoder_features': (2, 2, 4), 'deep_features': (4, 4), 'landmark_features': (4, 4),
-             'landmark_attention_features': (4, 4), 'bottleneck_features': 4, 'recurrent_features': 4,
-             'decoder_features': (4, 4), 'upsample_features': (4,)}
-_DISCRIMINATOR = {'features': (4, 4, 4, 4), 'image_head_features': 4, 'landmark_features': (4, 4),
-                  'recurrent_features': 4, 'recurrent_layers': 1}
+_AT_MODEL = {
+  'audio_features': ((2, 4), (4,)),
+  'audio_head_features': (8,),
+  'landmark_features': (4, 4),
+  'recurrent_features': 4,
+}
+_VG_MODEL = {
+  'encoder_features': (2, 2, 4),
+  'deep_features': (4, 4),
+  'landmark_features': (4, 4),
+  'landmark_attention_features': (4, 4),
+  'bottleneck_features': 4,
+  'recurrent_features': 4,
+  'decoder_features': (4, 4),
+  'upsample_features': (4,),
+}
+_DISCRIMINATOR = {
+  'features': (4, 4, 4, 4),
+  'image_head_features': 4,
+  'landmark_features': (4, 4),
+  'recurrent_features': 4,
+  'recurrent_layers': 1,
+}
 _TREES = ('g_params', 'g_ema_params', 'd_params')
 
 
@@ -63,12 +79,16 @@ def run(net: str, workdir: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
 
 def digest(state: Any) -> dict[str, list[float]]:
   """What a state's parameters are: 'g_params/dense/kernel' → [mean, norm] for every array of every net."""
+
   def short(value: float) -> float:
     return float(f'{value:.9g}')
 
-  return {f'{name}/{path}': [short(np.mean(leaf, dtype=np.float64)), short(np.linalg.norm(np.float64(leaf)))]
-          for name in _TREES if getattr(state, name) is not None
-          for path, leaf in leaves(jax.device_get(getattr(state, name)))}
+  return {
+    f'{name}/{path}': [short(np.mean(leaf, dtype=np.float64)), short(np.linalg.norm(np.float64(leaf)))]
+    for name in _TREES
+    if getattr(state, name) is not None
+    for path, leaf in leaves(jax.device_get(getattr(state, name)))
+  }
 
 
 def leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
@@ -83,8 +103,10 @@ def leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
 def curve(workdir: str | os.PathLike) -> dict[int, dict[str, float]]:
   """The 'train/...' numbers of a workdir's metrics.jsonl by step."""
   lines = pathlib.Path(workdir, 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
-  return {row['step']: {name: value for name, value in row.items() if name.startswith('train/')}
-          for row in map(json.loads, lines)}
+  return {
+    row['step']: {name: value for name, value in row.items() if name.startswith('train/')}
+    for row in map(json.loads, lines)
+  }
 
 
 def unpack(net: str, folder: pathlib.Path) -> pathlib.Path:
@@ -97,12 +119,13 @@ def unpack(net: str, folder: pathlib.Path) -> pathlib.Path:
 def draw(workdirs: dict[str, pathlib.Path]) -> np.ndarray:
   """uint8 [64, 64, 3]: every second pixel of the fifth frame that the nets of both workdirs make of the demo."""
   generator = Generator.from_pretrained(at=workdirs['at'], vg=workdirs['vg'])
-  samples = audio.read_audio(demo.speech())[:5 * features.SAMPLES_PER_FRAME]
+  samples = audio.read_audio(demo.speech())[: 5 * features.SAMPLES_PER_FRAME]
   return generator(media.read_image(demo.portrait()), samples)[4, ::2, ::2]
 
 
 def _pack(workdir: pathlib.Path, path: pathlib.Path) -> None:
   """Packs what resuming and generating need, as it was at SAVED_STEP, without times and owners."""
+
   def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, '', ''
     return entry
@@ -119,8 +142,14 @@ def _pack(workdir: pathlib.Path, path: pathlib.Path) -> None:
 def _one_row_each(answers: dict[str, Any]) -> str:
   """JSON with a line for each array of parameters and each step."""
   text = json.dumps(answers, indent=1)
-  return re.sub(r'([\[{])([^\[\]{}]*)([\]}])', lambda found: ''.join(
-      (found[1], re.sub(r'\n *', ' ', found[2]).strip(), found[3])), text) + '\n'
+  return (
+    re.sub(
+      r'([\[{])([^\[\]{}]*)([\]}])',
+      lambda found: ''.join((found[1], re.sub(r'\n *', ' ', found[2]).strip(), found[3])),
+      text,
+    )
+    + '\n'
+  )
 
 
 def make() -> None:

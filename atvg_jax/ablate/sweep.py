@@ -25,7 +25,7 @@ from atvg_jax.ablate import row_scores, sweep_report
 from atvg_jax.checkpoints import run_config
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.runtime import parallel
-from atvg_jax.train import command_flags, command_logging, fit_landmarks, loop
+from atvg_jax.train import command_flags, fit_landmarks, loop
 from atvg_jax.train.step_log import NonFiniteLossError
 from data_pipelines import work_shards
 from data_pipelines.errors import InputError
@@ -294,9 +294,7 @@ def results(rows: Sequence[Row], workdir: str) -> list[dict[str, Any]]:
     references = _references_folder(workdir)
     if os.path.isdir(references):
       folders += [
-        os.path.join(references, name)
-        for name in sorted(os.listdir(references))
-        if name.startswith(f'{task}_')
+        os.path.join(references, name) for name in sorted(os.listdir(references)) if name.startswith(f'{task}_')
       ]
     found += [result | {'folder': folder} for folder in folders if (result := row_scores.load(folder)) is not None]
   return found

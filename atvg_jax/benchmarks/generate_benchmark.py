@@ -172,7 +172,7 @@ def measure_files(nets: list[str] | None) -> dict[str, float]:
     speech = os.path.join(folder, 'speech.wav')
     _write_wav(speech, samples)
     begun = time.perf_counter()
-    result = video_maker.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, nets=nets)
+    result = video_maker.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, weights=nets)
     took = time.perf_counter() - begun
   return {
     'from files to file, frames/s': result.num_frames / took,

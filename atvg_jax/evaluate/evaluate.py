@@ -34,7 +34,6 @@ from atvg_jax.evaluate.metric_networks import networks
 from atvg_jax.evaluate.score_rows import Scored
 from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator
-from atvg_jax.generate.portrait import Portrait
 from atvg_jax.train import feed
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -163,7 +162,7 @@ class Evaluation:
     """uint8 [B, T, H, W, 3] for each row."""
     image, true, real = (batch[key] for key in (features.EXAMPLE_IMAGE, features.LANDMARKS, features.VIDEO))
     examples = batch[features.EXAMPLE_LANDMARKS]
-    conditions, length = self.generator.conditions(examples), real.shape[1]
+    conditions, length = self.generator.normalisation.conditions(examples), real.shape[1]
 
     def draw(landmarks: Iterable[np.ndarray]) -> np.ndarray:
       frames = list(self.generator.vg(image, conditions.example_landmarks, landmarks))
@@ -174,17 +173,14 @@ class Evaluation:
 
     if self.protocol == 'cross-speaker':  # the motion on this face, not the other's face
       driving = np.stack(
-        [
-          self.generator.transferred_landmarks(Portrait(picture, landmarks, np.eye(2, 3), 1), clip)
-          for picture, landmarks, clip in zip(image, examples, true, strict=True)
-        ]
+        [self.generator.normalisation.transfer(landmarks, clip) for landmarks, clip in zip(examples, true, strict=True)]
       )
     else:
-      driving = self.generator.normalise(true)
+      driving = self.generator.normalisation.normalise(true)
     return {
       'baseline': np.broadcast_to(image[:, None], real.shape),
       'true landmarks': draw(split(driving)),
-      'sound': draw(self.generator.spoken(conditions, split(batch[features.MFCC]))),
+      'sound': draw(self.generator.predict_landmarks(conditions, split(batch[features.MFCC]))),
       'real': real,
     }
 
@@ -223,8 +219,8 @@ def run(
   score_files.make_folder(out)
   metric_networks = metric_networks or networks.MetricNetworks()
   evaluation = Evaluation(Generator(*load_nets(weights)), protocol, metric_networks)
-  if evaluation.generator.published:
-    batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
+  if evaluation.generator.vg.couples_clips:
+    batch_size = 1  # clips would leak into each other
   warming = evaluation.threads.submit(evaluation.warm_up, batch_size)
   tables, set_scores = {}, {}
   for directory in dirs:

@@ -97,8 +97,8 @@ def run(
   if len(set(names)) < len(names):
     raise InputError(f'two of {", ".join(dirs)} have one name, by which the tables name them: rename one')
   evaluation = evaluate.Evaluation(Generator(*load_nets(weights)))
-  if evaluation.generator.published:
-    batch_size = 1  # their recurrence runs over the batch: clips would leak into each other
+  if evaluation.generator.vg.couples_clips:
+    batch_size = 1  # clips would leak into each other
   data_sets = _open(dirs, names, split, out, _fingerprint(evaluation.generator), max_clips)
   babble = all(data_set.voices_from for data_set in data_sets)
   levels = [point for name, points in EXPERIMENTS.items() for point in points if name != 'babble' or babble]
@@ -255,14 +255,14 @@ def _video(generator: Generator, batch: Batch, inputs: _Inputs, point: Point, le
     return inputs.video
   if point == BASELINE:
     return np.broadcast_to(inputs.image[:, None], inputs.video.shape)
-  conditions = generator.conditions(inputs.image_landmarks)
+  conditions = generator.normalisation.conditions(inputs.image_landmarks)
   if point.experiment == 'landmark noise':
-    driving = generator.normalise(inputs.landmarks)
+    driving = generator.normalisation.normalise(inputs.landmarks)
     noise = np.stack([_rng(name, point).normal(size=driving.shape[1:]) for name in batch[features.CLIP_ID]])
     windows = streaming.split((driving + point.amount * noise).astype(np.float32), clip_scores.WINDOW)
   else:
     mfcc = streaming.split(_mfcc_windows(batch, point, lengths), clip_scores.WINDOW)
-    windows = generator.spoken(conditions, mfcc)
+    windows = generator.predict_landmarks(conditions, mfcc)
   drawn = generator.vg(inputs.image, conditions.example_landmarks, windows)
   return np.concatenate(list(drawn), axis=1)[:, : inputs.video.shape[1]]
 

@@ -1,24 +1,25 @@
 """Many videos: a manifest, or every picture with every recording; killed and started again it goes on.
 
-A video that is there is finished, since it gets its name when it is whole: it is skipped. What fails is told, and the
-rest goes on. `--shard i/n` takes every n-th item, so that n hosts share the work and none makes what another does.
+A video that is there is finished, since it gets its name when it is whole: it is skipped. What fails is reported,
+and the rest goes on. `--shard i/n` takes every n-th item, so that n hosts share the work and none makes what another does.
 """
 
 import csv
+import functools
 import glob
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from atvg_jax.generate import side_outputs
 from atvg_jax.generate.effects import head_motion
-from atvg_jax.generate.video_maker import PIPE, Job, Maker
-from data_pipelines import atomic_files
+from atvg_jax.generate.video_maker import PIPE, Job, VideoMaker
+from data_pipelines import atomic_files, work_shards
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_writer
 
@@ -56,7 +57,9 @@ def make_all(items: Sequence[Item], out: str, **options: Any) -> None:
     raise InputError(f'{failed} of {len(rows)} videos could not be made: the table says why')
 
 
-def run(items: Sequence[Item], out: str, *, nets: Sequence[str] | None = None, shard: str | None = None) -> list[Row]:
+def run(
+  items: Sequence[Item], out: str, *, weights: Sequence[str] | None = None, shard: str | None = None
+) -> list[Row]:
   """Makes every video that is not there yet.
 
   Beside the videos lies `summary.json` (`summary-i-of-n.json` of a shard): a list of `Row`s as objects.
@@ -64,49 +67,49 @@ def run(items: Sequence[Item], out: str, *, nets: Sequence[str] | None = None, s
   Args:
     items: what to make; see `from_manifest` and `from_folders`.
     out: folder for the videos; made where there is none.
-    nets: weights, see `generator.load_nets`.
+    weights: see `generate_video`.
     shard: 'i/n', 1 <= i <= n: only the items i, i + n, ...
 
   Returns:
     A row for each item of the shard.
   """
-  number, count = _shard(shard)
+  share = work_shards.parse(shard)
   if out == PIPE:
     raise InputError('many videos cannot go to standard output: give --out a folder')
   try:
     os.makedirs(out, exist_ok=True)
   except (OSError, ValueError) as error:
     raise InputError(f'{out} cannot be the folder of the videos ({getattr(error, "strerror", error)})') from error
-  items = items[number - 1 :: count]
+  maker = functools.cache(lambda: VideoMaker(weights))  # not before there is work: a finished batch is done at once
+  name = 'summary.json' if share == work_shards.WHOLE else f'summary-{share.number}-of-{share.total}.json'
   rows: list[Row] = []
-  maker = None
-  name = 'summary.json' if count == 1 else f'summary-{number}-of-{count}.json'
   try:
-    with tqdm(items, unit='video', dynamic_ncols=True) as progress:
+    with tqdm(share.of(items), unit='video', dynamic_ncols=True) as progress:
       for item in progress:
         progress.set_description(item.output[-40:])
-        if item.job is not None and os.path.exists(item.job.out):
-          rows.append(Row(item.output, 'skipped'))
-          continue
-        try:
-          maker = maker or Maker(nets)  # not before there is work: a finished batch is done at once
-          rows.append(_make(maker, item))
-        except InputError as error:
-          if maker is None:  # the weights are wrong: so it would be for every item
-            raise
-          rows.append(Row(item.output, 'failed', reason=str(error)))
-        except Exception as error:  # an unforeseen failure of one video must not end the others
-          if maker is None:
-            raise
-          rows.append(Row(item.output, 'failed', reason=f'{type(error).__name__}: {error}'))
+        rows.append(_row(maker, item))
         if rows[-1].status == 'failed':
           tqdm.write(f'atvg: {item.output}: {rows[-1].reason}', file=sys.stderr)
   finally:
-    _write(os.path.join(out, name), json.dumps([row._asdict() for row in rows], indent=1) + '\n')
+    with atomic_files.atomic_write(os.path.join(out, name)) as file:
+      file.write(json.dumps([row._asdict() for row in rows], indent=1) + '\n')
   return rows
 
 
-def _make(maker: Maker, item: Item) -> Row:
+def _row(maker: Callable[[], VideoMaker], item: Item) -> Row:
+  """Makes an item's video unless it is there; what fails is a row too, but for weights that cannot be loaded."""
+  if item.job is not None and os.path.exists(item.job.out):
+    return Row(item.output, 'skipped')
+  video_maker = maker()
+  try:
+    return _make(video_maker, item)
+  except InputError as error:
+    return Row(item.output, 'failed', reason=str(error))
+  except Exception as error:  # an unforeseen failure of one video must not end the others
+    return Row(item.output, 'failed', reason=f'{type(error).__name__}: {error}')
+
+
+def _make(maker: VideoMaker, item: Item) -> Row:
   if item.job is None:
     raise InputError(item.reason)
   try:
@@ -132,7 +135,8 @@ def from_manifest(path: str, out: str, **defaults: Any) -> list[Item]:
     InputError: it cannot be read, or is neither. One bad line is a bad item only.
   """
   folder = os.path.dirname(os.path.abspath(path))
-  items, taken = [], {}
+  items: list[Item] = []
+  taken: dict[str, int] = {}
   for number, entry in _entries(path):
     name = f'line {number}'
     try:
@@ -228,12 +232,12 @@ def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any])
   if missing := [key for key in _LEAST if not entry.get(key)]:
     raise InputError(f'{missing[0]} is missing')
   sources = {key: os.path.join(folder, entry[key]) for key in ('image', 'audio', 'driving') if entry.get(key)}
-  options = {key: entry[key] for key in ('frame', 'motion') if entry.get(key)}
+  options: dict[str, Any] = {key: entry[key] for key in ('frame', 'motion') if entry.get(key)}
   if options.get('motion') not in (None, head_motion.GENTLE):
     options['motion'] = os.path.join(folder, options['motion'])
   if entry.get('save'):
     options['save'] = tuple(entry['save'].split('+'))
-  job = Job(out=_inside(out, entry['output']), **{**defaults, **options}, **sources)
+  job = Job(out=_inside(out, entry['output']), **{**defaults, **options, **sources})
   if not job.out.lower().endswith(video_writer.VIDEO_SUFFIXES):
     raise InputError(f'output {entry["output"]!r} must end in {", ".join(video_writer.VIDEO_SUFFIXES)}')
   side_outputs.check(job.save)  # before their names are made of them
@@ -268,18 +272,3 @@ def _files(path: str, suffixes: tuple[str, ...], what: str) -> list[str]:
 
 def _stem(path: str) -> str:
   return os.path.splitext(os.path.basename(path))[0]
-
-
-def _shard(text: str | None) -> tuple[int, int]:
-  if text is None:
-    return 1, 1
-  number, _, count = text.partition('/')
-  if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
-    return int(number), int(count)
-  raise InputError(f'--shard {text} is none: use i/n with i from 1 to n, e.g. 1/4')
-
-
-def _write(path: str, text: str) -> None:
-  with open(path + '.partial', 'w', encoding='utf-8') as file:
-    file.write(text)
-  os.replace(path + '.partial', path)

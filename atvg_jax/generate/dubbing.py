@@ -1,24 +1,26 @@
 """Another sound for a video: every frame is its own example, and keeps all but its mouth.
 
-What the face does beside speaking, turning and frowning, stays; of each frame's landmarks, the movement that the
-landmark basis knows (mouth and jaw) is taken away, and what the sound says is put in its place. VG-net draws each frame
-from that frame's own picture, its recurrent state carried from frame to frame, and the frame's own pixels are moved
-as in `paste`.
+What the face does beside speaking, turning and frowning, stays. Of each frame's landmarks, the movement that the
+landmark basis spans (mouth and jaw) is taken away, and what AT-net predicts from the sound is put in its place. VG-net
+draws each frame from that frame's own picture, its recurrent state carried from frame to frame, and the frame's own
+pixels are moved as in `paste`.
 """
 
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from atvg_jax import landmarks as lm
 from atvg_jax.generate import streaming
 from atvg_jax.generate.effects import paste
-from atvg_jax.generate.generator import Conditions, Generator
+from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.normalisation import Conditions
+from atvg_jax.generate.pieces import Piece, lookahead
 from data_pipelines import features
-from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines.media import video_reader
 
@@ -28,7 +30,7 @@ _WINDOW = 8
 SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.avi', '.webm', '.mpg', '.mpeg', '.ts', '.wmv')
 
 
-class Followed(NamedTuple):
+class AlignedTrack(NamedTuple):
   """The face of a video, frame by frame."""
 
   matrices: np.ndarray  # [T, 2, 3]: picture to crop
@@ -41,7 +43,7 @@ def is_video(path: str) -> bool:
   return path.lower().endswith(SUFFIXES)
 
 
-def follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> Followed:
+def follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> AlignedTrack:
   """Finds the largest face of a video in every frame; shows progress on standard error.
 
   Raises:
@@ -50,56 +52,79 @@ def follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> Followed:
   frames = tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
   track = landmarker.track(frames)
   matrices = face_alignment.align_track(track.landmarks)
-  return Followed(matrices, face_alignment.normalise(face_alignment.apply(matrices, track.landmarks)), track.faces_seen)
+  return AlignedTrack(
+    matrices, face_alignment.normalise(face_alignment.apply(matrices, track.landmarks)), track.faces_seen
+  )
 
 
-def spoken(generator: Generator, followed: Followed, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-  """Landmarks [136] of every frame of the video with the mouth saying `sound`, silence where it is over."""
-  if generator.published:
-    raise InputError(
-      'the published weights know one mean face only, and cannot dub a video: use weights that were trained here'
-    )
-  landmarks, basis = followed.landmarks, generator.basis
+def predict_landmarks(generator: Generator, track: AlignedTrack, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+  """Landmarks [136] of every frame of the video with the mouth speaking `sound`, and at rest where it is over.
+
+  Raises:
+    InputError: the weights cannot do this.
+  """
+  generator.normalisation.check_use('dubbing')
+  landmarks, basis = track.landmarks, generator.basis
   rest = face_alignment.rest_landmarks(landmarks)
   coefficients = lm.to_coefficients(landmarks, rest, basis)
-  silent = landmarks - (lm.from_coefficients(coefficients, rest, basis) - rest)
+  mouth = lm.from_coefficients(coefficients, rest, basis) - rest  # how each frame's mouth moves in the video
   conditions = Conditions(rest[None], landmarks[:1], coefficients[:1].astype(np.float32))
   silence = itertools.repeat(np.zeros(features.SAMPLES_PER_FRAME, np.float32))
-  windows = streaming.heard(itertools.chain(sound, silence))
-  pieces = generator.spoken(conditions, (mfcc for mfcc, _ in windows))
-  said = itertools.chain.from_iterable(piece[0] for piece in pieces)
-  for still, speaking in zip(silent, said):
-    yield (still + speaking - rest).astype(np.float32)
+  mfcc = streaming.mfcc_windows(itertools.chain(sound, silence))
+  pieces = generator.predict_landmarks(conditions, mfcc)
+  predicted = itertools.chain.from_iterable(piece[0] for piece in pieces)
+  for without_mouth, speaking in zip(landmarks - mouth, predicted):
+    yield (without_mouth + speaking - rest).astype(np.float32)
 
 
-def frames(
-  generator: Generator, path: str, followed: Followed, landmarks: Iterable[np.ndarray], whole: bool
-) -> Iterator[np.ndarray]:
+def redraw(
+  generator: Generator, path: str, track: AlignedTrack, landmarks: Iterable[np.ndarray], whole: bool
+) -> Iterator[Piece]:
   """The video's frames, dubbed.
 
   Args:
     generator: the nets.
     path: the video.
-    followed: its face.
-    landmarks: [136] for every frame, as `spoken` gives them.
+    track: its face.
+    landmarks: [136] for every frame, as `predict_landmarks` gives them.
     whole: give the whole frames, else the face alone.
 
   Yields:
-    uint8 [H, W, 3], or [128, 128, 3].
+    Pieces of one frame, [1, H, W, 3] or [1, 128, 128, 3].
   """
-  shown = zip(video_reader.iter_video(path), followed.matrices, followed.landmarks, landmarks)
-  windows, kept = itertools.tee(iter(lambda: list(itertools.islice(shown, _WINDOW)), []))
-  for window, drawn in zip(kept, generator.vg.redrawn(map(_arrays, windows)), strict=True):
-    for (picture, matrix, still, speaking), frame in zip(window, drawn):  # what filled the last window up is left
+  for window, frames in lookahead(_redrawn(generator, _windows(path, track, landmarks))):
+    for shown, frame in zip(window, np.asarray(frames)):  # what filled the last window up is left
       if whole:
-        frame = paste.Paster(picture, matrix, face_alignment.denormalise(still))(
-          frame, face_alignment.denormalise(speaking)
-        )
-      yield frame
+        paster = paste.Paster(shown.picture, shown.matrix, face_alignment.denormalise(shown.landmarks))
+        frame = paster(frame, face_alignment.denormalise(shown.speaking))
+      yield Piece(shown.speaking[None], frame[None])
 
 
-def _arrays(window: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Faces uint8 [W, 128, 128, 3], their landmarks, and those to draw; a short window is filled up with its last."""
-  window = window + window[-1:] * (_WINDOW - len(window))
-  crops = np.stack([face_alignment.warp(picture, matrix) for picture, matrix, _, _ in window])
-  return crops, *(np.stack([entry[index] for entry in window]) for index in (2, 3))
+class _Shown(NamedTuple):
+  """A frame of the video."""
+
+  picture: np.ndarray  # uint8 [H, W, 3]
+  matrix: np.ndarray  # [2, 3]: picture to crop
+  landmarks: np.ndarray  # float32 [136], aligned
+  speaking: np.ndarray  # float32 [136]: what is to be drawn
+
+
+def _windows(path: str, track: AlignedTrack, landmarks: Iterable[np.ndarray]) -> Iterator[list[_Shown]]:
+  """The video's frames, some at a time."""
+  shown = map(_Shown._make, zip(video_reader.iter_video(path), track.matrices, track.landmarks, landmarks))
+  while window := list(itertools.islice(shown, _WINDOW)):
+    yield window
+
+
+def _redrawn(generator: Generator, windows: Iterable[list[_Shown]]) -> Iterator[tuple[list[_Shown], jax.Array]]:
+  """Windows with their frames, which are still being computed: uint8 [_WINDOW, 128, 128, 3]."""
+  carry = None
+  for window in windows:
+    full = window + window[-1:] * (_WINDOW - len(window))
+    frames, carry = generator.vg.redraw(
+      np.stack([face_alignment.warp(shown.picture, shown.matrix) for shown in full]),
+      np.stack([shown.landmarks for shown in full]),
+      np.stack([shown.speaking for shown in full]),
+      carry,
+    )
+    yield window, frames

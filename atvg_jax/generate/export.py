@@ -12,7 +12,6 @@ Weights are constants of the programs. docs/generation.md has a loader of 20 lin
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -24,75 +23,73 @@ from jax import export as jax_export
 
 import atvg_jax
 from atvg_jax import models
-from atvg_jax.checkpoints import weights
-from atvg_jax.checkpoints.weights import load_nets
+from atvg_jax.checkpoints.weights import Bundle, describe, load_nets
 from atvg_jax.generate.generator import Generator
 from atvg_jax.models import finishing
-from data_pipelines import features
+from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
-def run(out: str, nets: Sequence[str] | None = None) -> None:
+def run(out: str, weights: Sequence[str] | None = None) -> None:
   """The command `atvg export`: writes the folder `out` and says what it holds.
 
   Raises:
     InputError: the weights will not do, or `out` cannot be written.
   """
   folder = pathlib.Path(out)
-  generator = Generator(*load_nets(nets))
-  if generator.published:
-    raise InputError(
-      'the published weights need steps around the nets that a program cannot hold: export weights that '
-      'were trained here'
-    )
+  generator = Generator(*load_nets(weights))
+  generator.normalisation.check_use('export')
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise InputError(f'--out {out} cannot be the folder of the programs ({error.strerror})') from error
   at, vg = (generator.bundles[kind] for kind in ('at', 'vg'))
+  carries: dict[str, list[int | str]] = {}
   options = {
     'made_by': f'atvg_jax {atvg_jax.__version__}',
     'platforms': PLATFORMS,
     'fps': features.FPS,
     'sample_rate': features.SAMPLE_RATE,
     'image_size': features.IMAGE_SIZE,
-    'exaggeration': float(generator.exaggeration),
-    'carry': {},
-    'weights': {kind: weights.describe(bundle) for kind, bundle in generator.bundles.items()},
+    'exaggeration': float(generator.normalisation.exaggeration),
+    'carry': carries,
+    'weights': {kind: describe(bundle) for kind, bundle in generator.bundles.items()},
   }
   for kind, (program, carry) in (('at', at_program(at)), ('vg', vg_program(vg))):
     content = program.serialize()
-    _write(folder / f'{kind}.stablehlo', content)
-    options['carry'][kind] = carry
+    with atomic_files.atomic_write(folder / f'{kind}.stablehlo', 'wb') as file:
+      file.write(content)
+    carries[kind] = carry
     print(f'{folder / f"{kind}.stablehlo"}: {len(content) / 1e6:.1f} MB')
-  with open(folder / 'basis.npz.partial', 'wb') as file:
+  with atomic_files.atomic_write(folder / 'basis.npz', 'wb') as file:
     np.savez(file, **generator.basis._asdict())
-  os.replace(folder / 'basis.npz.partial', folder / 'basis.npz')
-  _write(folder / 'options.json', (json.dumps(options, indent=1) + '\n').encode())  # the last: now it is whole
+  with atomic_files.atomic_write(folder / 'options.json') as file:  # the last: now the folder is whole
+    file.write(json.dumps(options, indent=1) + '\n')
 
 
-def at_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | str]]:
+def at_program(bundle: Bundle) -> tuple[jax_export.Exported, list[int | str]]:
   """AT-net as a program, and the shape of its carry."""
   net = models.make_net(bundle.config)
   variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
-  carry = [*net.carry_shape('batch')]
+  carry: list[int | str] = [*net.carry_shape('batch')]
 
   def apply(example_coefficients, mfcc, carry):
     outputs = net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
     return outputs['coefficients'], outputs['carry'].astype(jnp.float32)
 
+  assert bundle.basis is not None, "AT-net's weights hold its landmark basis"
   mfcc = ('batch', 'time', features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
   return _export(apply, ('batch', len(bundle.basis.components)), mfcc, carry), carry
 
 
-def vg_program(bundle: weights.Bundle) -> tuple[jax_export.Exported, list[int | str]]:
+def vg_program(bundle: Bundle) -> tuple[jax_export.Exported, list[int | str]]:
   """VG-net as a program, and the shape of its carry."""
   net = models.make_net(bundle.config)
   variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
   size = features.IMAGE_SIZE
-  carry = ['batch', size // 16, size // 16, net.recurrent_features]
+  carry: list[int | str] = ['batch', size // 16, size // 16, net.recurrent_features]
 
   def apply(example_image, example_landmarks, landmarks, carry):
     outputs = net.apply(variables, example_image, example_landmarks, landmarks, train=False, carry=carry)
@@ -111,9 +108,3 @@ def _export(function: Any, *shapes: Sequence[int | str]) -> jax_export.Exported:
     for shape in shapes
   ]
   return jax_export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-  partial = path.with_name(path.name + '.partial')
-  partial.write_bytes(content)
-  os.replace(partial, path)

@@ -7,10 +7,8 @@ The picture gives the example frame and its landmarks; the sound gives landmarks
 gives them); VG-net draws. TensorFlow is not needed, and not imported.
 """
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,28 +16,17 @@ from atvg_jax import landmarks as lm
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate import published_weights, streaming
 from atvg_jax.generate.effects import paste
+from atvg_jax.generate.normalisation import Conditions, Normalisation, OwnFaceNormalisation
+from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait, find_face
 from atvg_jax.runtime import parallel
-from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_landmarker
 
 # Quieter than this (-60 dB of full scale) there is no speech to follow.
 _SILENCE = 1e-3
 
-
 FRAMES = ('crop', 'full')
-
-# How much wider or narrower than a driving mouth this one may be for the movement to follow.
-_PROPORTIONS = (0.6, 1.6)
-
-
-class Conditions(NamedTuple):
-  """What the nets are told of a face."""
-
-  rest: np.ndarray  # float32 [..., 136]: its landmarks with the mouth at rest
-  example_landmarks: np.ndarray  # float32 [..., 136]
-  example_coefficients: np.ndarray  # float32 [..., K]
 
 
 def check_speech(samples: np.ndarray, name: str = 'the sound') -> None:
@@ -62,29 +49,22 @@ def check_loudness(peak: float, name: str) -> None:
 
 
 class Generator:
-  """Both nets, ready to run; made by `from_pretrained`."""
+  """Both nets, ready to run; made by `from_pretrained`.
+
+  Attributes:
+    bundles: the weights, 'at' and 'vg'.
+    basis: AT-net's landmark basis.
+    normalisation: the steps around the nets that these weights take.
+    at, vg: the nets as programs.
+  """
 
   def __init__(self, at: weights.Bundle, vg: weights.Bundle):
     """Takes the weights of AT-net and of VG-net."""
     parallel.use_compilation_cache()
+    assert at.basis is not None, "AT-net's weights hold its landmark basis"
     self.bundles = {'at': at, 'vg': vg}
-    self.published = None
-    if at.config.get('published') and vg.config.get('published'):
-      if 'basics' not in at.config:
-        raise InputError(
-          "AT-net's weights say that they are the published ones, but lack the arrays that came with "
-          'those: convert them by atvg import-torch with --basics'
-        )
-      self.published = published_weights.Published(at.config['basics'])
-    elif at.config.get('published') or vg.config.get('published'):
-      raise InputError(
-        "one net's weights are the published ones, the other's are not, and they do not understand "
-        'each other: give --weights that belong together'
-      )
     self.basis = at.basis
-    self.exaggeration = (
-      published_weights.EXAGGERATION if self.published else np.float32(at.config['generation']['exaggeration'])
-    )
+    self.normalisation = _normalisation(at, vg, at.basis)
     self.at = streaming.AtStream(at)
     self.vg = streaming.VgStream(vg)
 
@@ -117,66 +97,21 @@ class Generator:
       raise InputError(f'frame={frame!r} is unknown: use one of {FRAMES}')
     check_speech(samples)
     portrait = self.find_face(image)
-    pieces, moved = itertools.tee(self.speech_landmarks(portrait, samples))
-    frames = self.frames(portrait, pieces)
+    pieces = self.draw(portrait, self.speech_landmarks(portrait, samples))
     if frame == 'full':
-      frames = self.pasted(image, portrait, zip(frames, moved, strict=True))
-    return np.concatenate(list(frames))
-
-  def pasted(
-    self, picture: np.ndarray, portrait: Portrait, drawn: Iterable[tuple[np.ndarray, np.ndarray]]
-  ) -> Iterator[np.ndarray]:
-    """The whole picture with each frame in it.
-
-    Args:
-      picture: uint8 [H, W, 3], that the portrait was found in.
-      portrait: the face.
-      drawn: pieces of frames [n, 128, 128, 3] with the landmarks [n, 136] that they were drawn from.
-
-    Yields:
-      uint8 [1, H, W, 3], one frame at a time: photographs are large.
-    """
-    paster = paste.Paster(picture, portrait.matrix, face_alignment.denormalise(portrait.landmarks))
-    for frames, landmarks in drawn:
-      for frame, points in zip(frames, self.points(portrait, landmarks), strict=True):
-        yield paster(frame, points)[None]
-
-  def points(self, portrait: Portrait, landmarks: np.ndarray) -> np.ndarray:
-    """Where landmarks [T, 136] that VG-net draws from are in the portrait's crop: [T, 68, 2] pixels.
-
-    The published weights know one mean face only; its movement is brought to this face's size.
-    """
-    example = self.conditions(portrait.landmarks).example_landmarks
-    scale = _mouth_width(portrait.landmarks) / max(_mouth_width(example), 1e-3)
-    return face_alignment.denormalise(portrait.landmarks + scale * (landmarks - example))
+      pieces = self.paste(image, portrait, pieces)
+    return np.concatenate([piece.frames for piece in pieces])
 
   def find_face(self, image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | None = None) -> Portrait:
-    """`find_face` with the alignment that these weights are used to."""
-    return find_face(image, landmarker, self.published.alignment if self.published else face_alignment.alignment)
+    """`portrait.find_face` with the alignment that these weights take."""
+    return find_face(image, landmarker, self.normalisation.alignment)
 
-  def conditions(self, landmarks: np.ndarray) -> Conditions:
-    """What the nets are told of faces of which one picture's landmarks are known, [..., 136]."""
-    if self.published:
-      lead = landmarks.shape[:-1]
-      return Conditions(
-        *(
-          np.broadcast_to(value, (*lead, value.shape[-1]))
-          for value in (self.published.rest, self.published.example_landmarks, self.published.example_coefficients)
-        )
-      )
-    rest = np.asarray(lm.rest_from_example(landmarks, self.basis), np.float32)
-    return Conditions(rest, landmarks, np.asarray(lm.to_coefficients(landmarks, rest, self.basis), np.float32))
-
-  def normalise(self, landmarks: np.ndarray) -> np.ndarray:
-    """Clips' aligned landmarks [B, T, 136] as VG-net wants them."""
-    if not self.published:
-      return landmarks
-    return np.stack([self.published.normalise(face_alignment.denormalise(clip)) for clip in landmarks])
-
-  def spoken(self, conditions: Conditions, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Landmarks [B, W, 136] of B faces, for every window of MFCC [B, W, 28, 12]."""
-    for coefficients in self.at(conditions.example_coefficients, windows):
-      coefficients = coefficients * self.exaggeration
+  def predict_landmarks(
+    self, conditions: Conditions, mfcc: Iterable[np.ndarray], window: int = 0
+  ) -> Iterator[np.ndarray]:
+    """Landmarks [B, n, 136] of B faces, for every piece of MFCC [B, n, 28, 12]; `window` as in `AtStream`."""
+    for coefficients in self.at(conditions.example_coefficients, mfcc, window):
+      coefficients = coefficients * self.normalisation.exaggeration
       yield lm.from_coefficients(coefficients, conditions.rest[:, None], self.basis).astype(np.float32)
 
   def speech_landmarks(
@@ -189,47 +124,59 @@ class Generator:
       sound: float32 [n], or pieces of it, of which no more is read than a window needs.
       window: frames in a piece; all but the last have them.
     """
-    pieces = [sound] if isinstance(sound, np.ndarray) else sound
-    windows, lengths = itertools.tee(streaming.heard(pieces, window))
-    spoken = self.spoken(self.conditions(portrait.landmarks[None]), (mfcc for mfcc, _ in windows))
-    for landmarks, (_, length) in zip(spoken, lengths, strict=True):
-      yield landmarks[0, :length]
+    mfcc = streaming.mfcc_windows([sound] if isinstance(sound, np.ndarray) else sound, window)
+    conditions = self.normalisation.conditions(portrait.landmarks[None])
+    for landmarks in self.predict_landmarks(conditions, mfcc, window):
+      yield landmarks[0]
 
-  def transferred_landmarks(self, portrait: Portrait, driving: np.ndarray) -> np.ndarray:
-    """Another face's mouth movement on this face.
-
-    What moves is the driving face's deviation from its own rest shape, seen through the landmark basis (mouth
-    and jaw, alike on both sides, so that a turning head does not bend this face), in proportion to the mouths' widths.
-
-    Args:
-      portrait: whose face it shall be.
-      driving: [T, 136] aligned landmarks of the driving face.
-
-    Returns:
-      float32 [T, 136].
-    """
-    if self.published:  # the published normalisation takes whose face it is out of the landmarks
-      return self.normalise(driving[None])[0]
-    rest, driving_rest = self.conditions(portrait.landmarks).rest, face_alignment.rest_landmarks(driving)
-    coefficients = lm.to_coefficients(driving, driving_rest, self.basis)
-    proportion = np.clip(_mouth_width(rest) / max(_mouth_width(driving_rest), 1e-3), *_PROPORTIONS)
-    return lm.from_coefficients(proportion * coefficients, rest, self.basis).astype(np.float32)
-
-  def frames(
-    self, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int = streaming.WINDOW
-  ) -> Iterator[np.ndarray]:
+  def draw(
+    self,
+    portrait: Portrait,
+    landmarks: Iterable[np.ndarray],
+    window: int = streaming.WINDOW,
+    maps: bool = False,
+  ) -> Iterator[Piece]:
     """Frames uint8 [<= window, 128, 128, 3] of the portrait, for pieces of landmarks [<= window, 136].
 
-    All pieces but the last have the full length. No more than two are in memory at a time.
+    All pieces but the last have the full length. No more than two are in memory at a time. `maps` asks for the pieces'
+    maps.
     """
-    lengths, pieces = itertools.tee(landmarks)
-    windows = (next(streaming.split(piece[None], window)) for piece in pieces)
-    drawn = self.vg(portrait.crop[None], self.conditions(portrait.landmarks[None]).example_landmarks, windows)
-    for piece, frames in zip(lengths, drawn, strict=True):
-      yield frames[0, : len(piece)]
+    example = self.normalisation.conditions(portrait.landmarks[None]).example_landmarks
+    batches = (piece[None] for piece in landmarks)
+    for piece in self.vg.draw(portrait.crop[None], example, batches, window, maps):
+      yield piece.clip(0)
+
+  def paste(self, picture: np.ndarray, portrait: Portrait, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The whole picture with each frame in it.
+
+    Args:
+      picture: uint8 [H, W, 3], that the portrait was found in.
+      portrait: the face.
+      pieces: as `draw` gives them.
+
+    Yields:
+      Pieces of one frame [1, H, W, 3], without maps: photographs are large.
+    """
+    paster = paste.Paster(picture, portrait.matrix, face_alignment.denormalise(portrait.landmarks))
+    for piece in pieces:
+      points = self.normalisation.points(portrait.landmarks, piece.landmarks)
+      for index, frame in enumerate(piece.frames):
+        yield Piece(piece.landmarks[index : index + 1], paster(frame, points[index])[None])
 
 
-def _mouth_width(landmarks: np.ndarray) -> float:
-  left, right = features.MOUTH.start, features.MOUTH.start + 6  # the corners
-  points = landmarks.reshape(features.NUM_LANDMARKS, 2)
-  return float(np.hypot(*(points[right] - points[left])))
+def _normalisation(at: weights.Bundle, vg: weights.Bundle, basis: lm.LandmarkBasis) -> Normalisation:
+  """The one that both nets' weights take."""
+  published = [bool(bundle.config.get('published')) for bundle in (at, vg)]
+  if not any(published):
+    return OwnFaceNormalisation(basis, at.config['generation']['exaggeration'])
+  if not all(published):
+    raise InputError(
+      "one net's weights are the published ones, the other's are not, and they do not understand "
+      'each other: give --weights that belong together'
+    )
+  if 'basics' not in at.config:
+    raise InputError(
+      "AT-net's weights say that they are the published ones, but lack the arrays that came with "
+      'those: convert them by atvg import-torch with --basics'
+    )
+  return published_weights.PublishedNormalisation(at.config['basics'])

@@ -14,11 +14,12 @@ Formulas: code published with Chen et al., CVPR 2019 (MIT licence).
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from atvg_jax import landmarks as lm
+from atvg_jax.generate.normalisation import Conditions, Normalisation, mouth_width
 from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment
@@ -82,21 +83,23 @@ def read_basics(folder: str) -> tuple[dict[str, Any], lm.LandmarkBasis]:
   return {name: array.tolist() for name, array in arrays.items()}, basis
 
 
-class Published:
-  """The published steps around the nets."""
+class PublishedNormalisation(Normalisation):
+  """That of the published weights: one mean face for everybody."""
+
+  exaggeration = EXAGGERATION
 
   def __init__(self, basics: Mapping[str, Any]):
     """Takes `basics` as `read_basics` gives them."""
     self._basics = {name: np.asarray(values, np.float64) for name, values in basics.items()}
     mean, components = (self._basics[name] for name in ('pca_mean', 'pca_components'))
-    constant = self.normalise(self._basics['mean_image'][None])[0]
+    constant = self.normalise_clip(self._basics['mean_image'][None])[0]
     self.example_coefficients = ((constant - mean) @ components.T).astype(np.float32)  # [6]
     # VG-net gets the constant as AT-net's coefficients describe it.
     self.example_landmarks = (mean + self.example_coefficients @ components).astype(np.float32)  # [136]
     self.rest = mean.astype(np.float32)  # [136]: where coefficients of zero are
 
   def alignment(self, points: np.ndarray) -> np.ndarray:
-    """[68, 2] pixels → [2, 3]: picture to the published 128x128 crop."""
+    """To one of two templates, by whether the eyes are open."""
     matrix = self._to_template(points, 'template_closed')
     aligned = face_alignment.apply(matrix, points.astype(np.float64))
     if np.sum(aligned[40:42, 1] - aligned[37:39, 1]) > _OPEN_EYES:
@@ -106,15 +109,48 @@ class Published:
   def _to_template(self, points: np.ndarray, name: str) -> np.ndarray:
     return face_alignment.similarity(points[_ALIGNED], self._basics[name][_ALIGNED] + _CROP_SHIFT)
 
+  def conditions(self, landmarks: np.ndarray) -> Conditions:
+    """The same for every face."""
+    return Conditions(
+      *(
+        np.broadcast_to(value, (*landmarks.shape[:-1], value.shape[-1]))
+        for value in (self.rest, self.example_landmarks, self.example_coefficients)
+      )
+    )
+
   def normalise(self, landmarks: np.ndarray) -> np.ndarray:
+    """Each clip by `normalise_clip`."""
+    return np.stack([self.normalise_clip(face_alignment.denormalise(clip)) for clip in landmarks])
+
+  def points(self, face: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """The mean face's movement, brought to this face's size."""
+    scale = mouth_width(face) / max(mouth_width(self.example_landmarks), 1e-3)
+    return face_alignment.denormalise(face + scale * (landmarks - self.example_landmarks))
+
+  def transfer(self, face: np.ndarray, driving: np.ndarray) -> np.ndarray:
+    """The normalisation takes whose face it is out of the landmarks."""
+    return self.normalise(driving[None])[0]
+
+  def check_use(self, use: Literal['dubbing', 'export']) -> None:
+    """Neither is possible."""
+    raise InputError(
+      {
+        'dubbing': 'the published weights know one mean face only, and cannot dub a video: use weights that were '
+        'trained here',
+        'export': 'the published weights need steps around the nets that a program cannot hold: export weights that '
+        'were trained here',
+      }[use]
+    )
+
+  def normalise_clip(self, points: np.ndarray) -> np.ndarray:
     """The published normalisation of one clip's landmarks: [T, 68, 2] pixels → [T, 136].
 
     The mean face, moved by each frame's deviation (after Procrustes) from the frame whose mouth is the least
     open, within the shape basis, less a constant opening of the mouth; times 5. Of one frame that is a constant.
     """
     shapes, mean_face = self._basics['shapes'], self._basics['mean_face']
-    aligned = np.stack([_procrustes(self._basics['mean_image'], frame) for frame in landmarks]).reshape(-1, 136)
-    gaps = [np.mean(frame[[65, 66, 67], 1] - frame[[63, 62, 61], 1]) for frame in landmarks]
+    aligned = np.stack([_procrustes(self._basics['mean_image'], frame) for frame in points]).reshape(-1, 136)
+    gaps = [np.mean(frame[[65, 66, 67], 1] - frame[[63, 62, 61], 1]) for frame in points]
     reference = aligned[int(np.argmin(gaps))]
     opening = np.zeros(features.LANDMARK_SIZE)
     opening[2 * features.MOUTH.start :] = _MOUTH_OPENING * shapes[1, 2 * features.MOUTH.start :]

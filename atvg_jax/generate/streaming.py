@@ -7,6 +7,7 @@ memory at any time is one window, not the video.
 
 import functools
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 from atvg_jax import models
 from atvg_jax.audio import mfcc_frontend
 from atvg_jax.checkpoints import weights
+from atvg_jax.generate.pieces import Piece, lookahead
 from atvg_jax.models import fast_vg, finishing
 from atvg_jax.runtime import parallel, program_cache
 from data_pipelines import features
@@ -32,22 +34,25 @@ class AtStream:
     self._variables = jax.device_put({'params': bundle.params, 'batch_stats': bundle.batch_stats})
 
     def step(variables, example_coefficients, mfcc, carry):
-      outputs = self._net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
+      outputs: Any = self._net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
       return outputs['coefficients'], outputs['carry']
 
     self.step = program_cache.Program(step, bundle.config['model'], bundle.config['dtype'])
 
-  def __call__(self, example_coefficients: np.ndarray, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yields coefficients [B, W, K] for every window of MFCC [B, W, 28, 12].
+  def __call__(
+    self, example_coefficients: np.ndarray, mfcc: Iterable[np.ndarray], window: int = 0
+  ) -> Iterator[np.ndarray]:
+    """Yields coefficients [B, n, K] for every piece of MFCC [B, n, 28, 12].
 
     Args:
       example_coefficients: [B, K], of the example landmarks.
-      windows: windows of one length that follow each other in time.
+      mfcc: pieces that follow each other in time; all but the last have one length.
+      window: that length, if the last piece may be shorter.
     """
     carry = jnp.zeros(self._net.carry_shape(len(example_coefficients)), self._net.layers.dtype)
-    for mfcc in windows:
-      coefficients, carry = self.step(self._variables, example_coefficients, mfcc, carry)
-      yield np.asarray(coefficients)
+    for piece in mfcc:
+      coefficients, carry = self.step(self._variables, example_coefficients, filled_up(piece, window), carry)
+      yield np.asarray(coefficients)[:, : piece.shape[1]]
 
 
 class VgStream:
@@ -59,7 +64,7 @@ class VgStream:
   Attributes:
     net: the net.
     prepared: its weights for `fast_vg`, on the device.
-    draw: (prepared, shared features, landmarks, carry) → the net's outputs, their frames finished.
+    couples_clips: whether the clips of a batch change one another, by the published recurrence over the batch.
   """
 
   def __init__(self, bundle: weights.Bundle, dtype: str | None = None, backend: str | None = None):
@@ -72,6 +77,7 @@ class VgStream:
     """
     config = bundle.config | ({'dtype': dtype} if dtype else {})
     self.net = net = models.make_net(config)
+    self.couples_clips = net.recurrence == 'batch'
     self.prepared = jax.device_put(
       fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend)
     )
@@ -83,109 +89,137 @@ class VgStream:
       return finish(outputs, shared['landmarks'], landmarks)
 
     def start(prepared, example_image, example_landmarks):
-      return fast_vg.start(net, prepared, example_image.astype(jnp.float32) / 127.5 - 1, example_landmarks)
+      return fast_vg.start(net, prepared, features.to_float(example_image), example_landmarks)
 
     def step(prepared, shared, landmarks, carry):
       outputs = draw(prepared, shared, landmarks, carry)
-      return to_bytes(outputs['video']), outputs['carry']
+      return features.to_bytes(outputs['video']), {}, outputs['carry']
+
+    def step_with_maps(prepared, shared, landmarks, carry):
+      outputs = draw(prepared, shared, landmarks, carry)
+      maps = {'attention': jnp.repeat(2 * outputs['attention'] - 1, 3, axis=-1), 'motion': outputs['color']}
+      return features.to_bytes(outputs['video']), jax.tree.map(features.to_bytes, maps), outputs['carry']
 
     def chained(prepared, shared, landmarks, carry):
       outputs = draw(prepared, shared, landmarks[:, None], carry, chained=True)
-      return to_bytes(outputs['video'][:, 0]), outputs['carry']
+      return features.to_bytes(outputs['video'][:, 0]), outputs['carry']
 
-    self.start, self.step, self._chained = (
+    self.start, self.step, self._step_with_maps, self._chained = (
       program_cache.Program(function, config['model'], config['generation'], config['dtype'])
-      for function in (start, step, chained)
+      for function in (start, step, step_with_maps, chained)
     )
-    self.draw = draw
     self._on_all_devices = functools.cache(
-      lambda: (parallel.replicate(self.prepared), parallel.pmap_clips(start, 2), parallel.pmap_clips(step, 3))
+      lambda maps: (
+        parallel.replicate(self.prepared),
+        parallel.pmap_clips(start, 2),
+        parallel.pmap_clips(step_with_maps if maps else step, 3),
+      )
     )
 
   def __call__(
     self, example_image: np.ndarray, example_landmarks: np.ndarray, windows: Iterable[np.ndarray]
   ) -> Iterator[np.ndarray]:
-    """Yields frames uint8 [B, W, H, W, 3] for every window of landmarks [B, W, 136].
+    """Yields frames uint8 [B, W, H, W, 3] for every window of landmarks [B, W, 136]; arguments are those of `draw`."""
+    for piece in self.draw(example_image, example_landmarks, windows):
+      yield piece.frames
 
-    The next window is computed while the caller works on the one it was given.
+  def draw(
+    self,
+    example_image: np.ndarray,
+    example_landmarks: np.ndarray,
+    landmarks: Iterable[np.ndarray],
+    window: int = 0,
+    maps: bool = False,
+  ) -> Iterator[Piece]:
+    """Yields a batch's frames for every piece of landmarks [B, n, 136].
+
+    The next piece is computed while the caller works on the one it was given: two are in memory at a time.
 
     Args:
       example_image: uint8 [B, H, W, 3].
       example_landmarks: [B, 136], of the example image.
-      windows: windows of one length that follow each other in time.
+      landmarks: pieces that follow each other in time; all but the last have one length.
+      window: that length, if the last piece may be shorter.
+      maps: give the pieces' maps too.
     """
+    batch_size = len(example_image)
+
+    def joined(values: jax.Array, length: int) -> np.ndarray:
+      """[(devices,) B, W, ...] → [B, length, ...] on the host."""
+      return np.asarray(values).reshape(batch_size, *values.shape[-4:])[:, :length]
+
+    for piece, frames, maps_ in lookahead(self._steps(example_image, example_landmarks, landmarks, window, maps)):
+      length = piece.shape[1]
+      yield Piece(piece, joined(frames, length), {name: joined(values, length) for name, values in maps_.items()})
+
+  def _steps(
+    self,
+    example_image: np.ndarray,
+    example_landmarks: np.ndarray,
+    landmarks: Iterable[np.ndarray],
+    window: int,
+    maps: bool,
+  ) -> Iterator[tuple[np.ndarray, jax.Array, dict[str, jax.Array]]]:
+    """Pieces of landmarks with frames and maps that are still being computed, of whole windows, on the devices."""
     batch_size, height, width = example_image.shape[:3]
     carry = fast_vg.zero_carry(self.net, batch_size, height, width)
-    prepared, start, step, cut = self.prepared, self.start, self.step, lambda clips: clips
-    # The published recurrence over the batch couples the clips: they stay together.
-    if parallel.divisible(batch_size) and self.net.recurrence != 'batch':
-      prepared, start, step = self._on_all_devices()
-      cut = parallel.cut_clips
-    shared, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
-    waiting = None
-    for landmarks in windows:
-      frames, carry = step(prepared, shared, cut(landmarks), carry)
-      if waiting is not None:
-        yield _joined(waiting, batch_size)
-      waiting = frames
-    if waiting is not None:
-      yield _joined(waiting, batch_size)
+    divided = parallel.divisible(batch_size) and not self.couples_clips
 
-  def redrawn(self, windows: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
-    """Yields a video's frames uint8 [W, H, W, 3], each of which is its own example, for windows of one length.
+    def cut(clips: Any) -> Any:
+      return parallel.cut_clips(clips) if divided else clips
+
+    if divided:
+      prepared, start, step = self._on_all_devices(maps)
+    else:
+      prepared, start, step = self.prepared, self.start, self._step_with_maps if maps else self.step
+    shared, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
+    for piece in landmarks:
+      frames, maps_, carry = step(prepared, shared, cut(filled_up(piece, window)), carry)
+      yield piece, frames, maps_
+
+  def redraw(
+    self, images: np.ndarray, image_landmarks: np.ndarray, landmarks: np.ndarray, carry: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """A window of a video's frames, each of which is its own example: frames uint8 [W, H, W, 3], and the next carry.
 
     Args:
-      windows: images uint8 [W, H, W, 3], their landmarks [W, 136], and the landmarks to draw [W, 136].
+      images: uint8 [W, H, W, 3].
+      image_landmarks: [W, 136], of the images.
+      landmarks: [W, 136], to draw.
+      carry: as the window before gave it; None at the start.
     """
-    carry = waiting = None
-    for images, image_landmarks, landmarks in windows:
-      if carry is None:
-        carry = fast_vg.zero_carry(self.net, 1, *images.shape[1:3])
-      # Two programs: as one, XLA's CPU backend takes a third longer.
-      shared = self.start(self.prepared, images, image_landmarks)
-      frames, carry = self._chained(self.prepared, shared, landmarks, carry)
-      if waiting is not None:
-        yield np.asarray(waiting)
-      waiting = frames
-    if waiting is not None:
-      yield np.asarray(waiting)
-
-
-def to_bytes(values: jax.Array) -> jax.Array:
-  """[-1, 1] → uint8."""
-  return jnp.clip(jnp.round((values + 1) * 127.5), 0, 255).astype(jnp.uint8)
-
-
-def _joined(frames: jax.Array, batch_size: int) -> np.ndarray:
-  """Frames [(devices,) B, W, ...] → [B, W, ...] on the host."""
-  return np.asarray(frames).reshape(batch_size, *frames.shape[-4:])
+    if carry is None:
+      carry = fast_vg.zero_carry(self.net, 1, *images.shape[1:3])
+    # Two programs: as one, XLA's CPU backend takes a third longer.
+    shared = self.start(self.prepared, images, image_landmarks)
+    return self._chained(self.prepared, shared, landmarks, carry)
 
 
 def split(values: np.ndarray, window: int = WINDOW) -> Iterator[np.ndarray]:
   """Windows [B, W, ...] of values [B, T, ...]; the last is filled up with its last frame."""
   for start in range(0, values.shape[1], window):
-    part = values[:, start : start + window]
-    missing = window - part.shape[1]
-    yield np.concatenate([part, np.repeat(part[:, -1:], missing, axis=1)], axis=1) if missing else part
+    yield filled_up(values[:, start : start + window], window)
 
 
-def heard(pieces: Iterable[np.ndarray], window: int = WINDOW) -> Iterator[tuple[np.ndarray, int]]:
-  """`audio_stream.mfcc_windows`, its cepstra by JAX: importing librosa for them would take 1.5 seconds."""
-  return audio_stream.mfcc_windows(pieces, window, lambda samples: np.asarray(mfcc_frontend.mfcc(samples)))
+def filled_up(values: np.ndarray, window: int) -> np.ndarray:
+  """[B, n, ...] → [B, max(n, W), ...], the last frame repeated."""
+  missing = window - values.shape[1]
+  return np.concatenate([values, np.repeat(values[:, -1:], missing, axis=1)], axis=1) if missing > 0 else values
 
 
-def mfcc_windows(samples: np.ndarray, num_frames: int, window: int = WINDOW) -> Iterator[np.ndarray]:
-  """MFCC windows [1, W, 28, 12] of sound of any length, computed as they are asked for.
+def mfcc_windows(sound: Iterable[np.ndarray], window: int = WINDOW) -> Iterator[np.ndarray]:
+  """MFCC windows [1, n, 28, 12] of sound, each piece as soon as its sound is there; all but the last have W frames.
 
-  The numbers are those of `audio.windows(audio.frame_rows(samples, num_frames))`, the last window filled up
-  with silence.
+  The numbers are those of `audio.windows(audio.frame_rows(samples, num_frames))`, by JAX: to import librosa for them
+  would take 1.5 seconds.
 
   Args:
-    samples: [n] at 16 kHz; cut or filled with silence to `num_frames` frames.
-    num_frames: T.
+    sound: pieces [n] of samples at 16 kHz, of which no more is read than a window needs.
     window: W.
   """
-  samples = np.asarray(samples, np.float32)[: num_frames * features.SAMPLES_PER_FRAME]
-  silence = num_frames * features.SAMPLES_PER_FRAME - len(samples)
-  for mfcc, _ in heard([samples, np.zeros(silence, np.float32)], window):
-    yield mfcc
+
+  def mfcc(samples: np.ndarray) -> np.ndarray:
+    return np.asarray(mfcc_frontend.mfcc(samples))
+
+  for windows, length in audio_stream.mfcc_windows(sound, window, mfcc):
+    yield windows[:, :length]

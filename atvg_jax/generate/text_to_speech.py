@@ -1,4 +1,4 @@
-"""Text in, a video out: speech by eSpeak NG (extra `tts`), then the way of every recording."""
+"""Text in, a video out: speech by eSpeak NG (extra `tts`), then as with any recording."""
 
 import ctypes
 import difflib
@@ -26,7 +26,7 @@ _SPEEDS = (80, 450)
 # About 20 minutes: all of it is in memory at once.
 _LONGEST = 20_000  # characters
 
-# Of the full 100: some vowels clip there. The nets hear the same: loudness is the cepstrum that they are not given.
+# Of the full 100: some vowels clip there. The nets' input is the same: it leaves out the MFCC of loudness.
 _AMPLITUDE = 80
 
 # Numbers of eSpeak NG's speak_lib.h.
@@ -46,10 +46,10 @@ class _Voice(ctypes.Structure):
 def run(
   text: str, image: str, out: str, *, voice: str = VOICE, speed: int = SPEED, **options: Any
 ) -> video_maker.Result:
-  """Speaks the text and makes the face say it; `options` are those of `generate.generate_video`.
+  """Makes a video of a face that speaks the text; `options` are those of `generate_video`.
 
   Raises:
-    InputError: as `speak` and `generate.generate_video` do.
+    InputError: as `speak` and `generate_video` do.
   """
   with tempfile.TemporaryDirectory(prefix='atvg-say-') as folder:
     path = os.path.join(folder, 'speech.wav')
@@ -155,7 +155,8 @@ def _loader() -> ModuleType:
 @functools.cache
 def _voices() -> dict[str, str]:
   """Language → what eSpeak NG knows the voice by."""
-  listed, found = _library()[0].espeak_ListVoices(None), {}
+  listed = _library()[0].espeak_ListVoices(None)
+  found: dict[str, str] = {}
   for pointer in itertools.takewhile(bool, map(listed.__getitem__, itertools.count())):  # a null ends the list
     voice = pointer.contents
     language = ctypes.string_at(voice.languages + 1).decode()  # behind a byte of priority

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +15,11 @@ from PIL import Image
 from tqdm import tqdm
 
 import atvg_jax
-from atvg_jax.checkpoints import weights
-from atvg_jax.checkpoints.weights import load_nets
+from atvg_jax.checkpoints.weights import describe, load_nets
 from atvg_jax.generate import dubbing, side_outputs, streaming
 from atvg_jax.generate.effects import blinks, head_motion
 from atvg_jax.generate.generator import FRAMES, Generator, check_loudness
+from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -27,7 +27,7 @@ from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines.media import audio as audio_io
 from data_pipelines.media import audio_stream, video_reader, video_writer
 
-__all__ = ['Generator', 'Job', 'Maker', 'Result', 'generate_video']
+__all__ = ['Generator', 'Job', 'Result', 'VideoMaker', 'generate_video']
 
 PIPE = '-'  # as the name of a file: standard input, or standard output
 
@@ -42,13 +42,13 @@ class Job(NamedTuple):
   """One video to make.
 
   Attributes:
-    image: picture of a face, or a video of one, which then says `audio` instead of what it said.
+    image: picture of a face, or a video of one, whose speech is then replaced by `audio`.
     out: the video to write; it gets its name when it is whole. '-' streams to standard output.
     audio: speech; '-' reads standard input. With `driving`, the sound of the video only.
     driving: video whose face's mouth is followed instead of the sound; its sound is used where `audio` is None.
     frame: 'crop' for the face alone (128x128), 'full' for the whole picture.
-    motion: 'gentle', or a video whose face's small movements and blinks the head follows; None for a head that is
-      still and does not blink.
+    motion: 'gentle', or a video whose face's small movements and blinks the head follows; None for a static head
+      that does not blink.
     save: side outputs, of `side_outputs.KINDS`.
     stream: write the video while it is made.
     raw: standard input is 16-bit samples at 16 kHz mono.
@@ -73,13 +73,13 @@ class Result(NamedTuple):
   seconds: float  # that it took, from the first window on
 
 
-def generate_video(image: str, out: str, *, nets: Sequence[str] | None = None, **options: Any) -> Result:
+def generate_video(image: str, out: str, *, weights: Sequence[str] | None = None, **options: Any) -> Result:
   """Reads the files, makes the face speak and writes the video; shows progress on standard error.
 
   Args:
     image: picture of a face.
     out: the video to write.
-    nets: weights, see `load_nets`.
+    weights: of AT-net and of VG-net, see `load_nets`; None stands for the packaged ones.
     **options: other fields of `Job`.
 
   Raises:
@@ -89,7 +89,7 @@ def generate_video(image: str, out: str, *, nets: Sequence[str] | None = None, *
   check(job)
   if not dubbing.is_video(image):
     video_reader.read_image(image)  # before the nets are loaded: people should not wait for a misspelt name
-  return Maker(nets).make(job)
+  return VideoMaker(weights).make(job)
 
 
 def check(job: Job) -> None:
@@ -109,20 +109,19 @@ def check(job: Job) -> None:
         'a video that goes to standard output has no place for what --save writes beside it: give --out a file name'
       )
     return
-  for source in (job.image, job.audio, job.driving, job.motion):
-    known = source not in (None, PIPE) and os.path.exists(job.out) and os.path.exists(source)
-    if known and os.path.samefile(source, job.out):
+  for source in filter(None, (job.image, job.audio, job.driving, job.motion)):
+    if os.path.exists(job.out) and os.path.exists(source) and os.path.samefile(source, job.out):
       raise InputError(f'--out {job.out} would overwrite what is read: choose another name')
   video_writer.check_name(job.out)
   _check_writable(job.out)
 
 
-class Maker:
+class VideoMaker:
   """Makes videos one after the other, with the nets loaded and compiled once."""
 
-  def __init__(self, nets: Sequence[str] | None = None):
+  def __init__(self, weights: Sequence[str] | None = None):
     """Loads the weights, see `load_nets`."""
-    self.generator = Generator(*load_nets(nets))
+    self.generator = Generator(*load_nets(weights))
     self.landmarker = face_landmarker.FaceLandmarker()
     self._portrait = functools.lru_cache(maxsize=4)(self._find_face)
 
@@ -140,74 +139,90 @@ class Maker:
     Args:
       job: what to make.
       progress: show a bar on standard error.
-      watch: is told after every frame how many there are (of a picture, not of a video); what it raises ends the work.
+      watch: called after every frame with the number of frames so far; what it raises ends the work.
 
     Raises:
       InputError: any of the files will not do, in one sentence.
     """
     check(job)
     if dubbing.is_video(job.image):
-      return self._dub(job, progress)
+      return self._dub(job, progress, watch)
     portrait, picture = self.face(job.image)
-    heard, sound, num_frames = self._sound(job)
+    sound, num_frames = _sound(job)
     live = job.stream or PIPE in (job.audio, job.out)
     window = _LIVE_WINDOW if live else streaming.WINDOW
     if live:
       self._warm_up(portrait, window)
+    landmarks: Iterable[np.ndarray]
     if job.driving is None:
-      landmarks = self.generator.speech_landmarks(portrait, heard, window)
+      speech, sound = _fork(sound)
+      landmarks = self.generator.speech_landmarks(portrait, speech, window)
     else:
-      moved = self.generator.transferred_landmarks(portrait, _followed(job.driving, self.landmarker).landmarks)
-      num_frames = len(moved)
-      landmarks = (moved[start : start + window] for start in range(0, len(moved), window))
-    moves, closed = self._motion(job)
+      transferred = self._transferred_landmarks(job.driving, portrait)
+      num_frames = len(transferred)
+      landmarks = (transferred[start : start + window] for start in range(0, num_frames, window))
+    animate = self._animation(job, portrait)
     size = picture.shape[:2] if job.frame == 'full' else (features.IMAGE_SIZE, features.IMAGE_SIZE)
-    out = sys.stdout.buffer if job.out == PIPE else job.out
     with contextlib.ExitStack() as stack:
-      writer = stack.enter_context(video_writer.VideoWriter(out, size, sound, comment=self.comment, stream=live))
-      if job.save:
-        saver = stack.enter_context(side_outputs.Saver(job.out, job.save, portrait))
-        drawn = saver.tap(self.generator, portrait, landmarks, window)
-      else:
-        pieces, shown = itertools.tee(landmarks)
-        drawn = zip(self.generator.frames(portrait, pieces, window), shown, strict=True)
+      writer = stack.enter_context(self._writer(job, size, sound, live))
+      pieces = self._draw(job, portrait, landmarks, window, stack)
       if job.frame == 'full':
-        pieces = self.generator.pasted(picture, portrait, drawn)
-      else:
-        pieces = (frames for frames, _ in drawn)
-      frames = itertools.chain.from_iterable(pieces)
-      if job.motion:
-        points = face_alignment.denormalise(portrait.landmarks)
-        if job.frame == 'full':
-          frames = blinks.blinking(frames, face_alignment.apply(face_alignment.invert(portrait.matrix), points), closed)
-          frames = head_motion.moved_pictures(frames, portrait, moves)
-        else:
-          frames = head_motion.moved_crops(blinks.blinking(frames, points, closed), moves)
-      seconds = _write(writer, frames, num_frames, progress, watch)
+        pieces = self.generator.paste(picture, portrait, pieces)
+      seconds = _write(writer, animate(_frames(pieces)), num_frames, progress, watch)
     return Result(job.out, writer.num_frames, seconds)
 
-  def _motion(self, job: Job) -> tuple[Iterator[np.ndarray], Iterator[float]]:
-    """How the head moves, a similarity of the crop for every frame, and how far the eyes are closed."""
-    if job.motion in (None, head_motion.GENTLE):
-      return head_motion.gentle(), blinks.natural()
-    followed = _followed(job.motion, self.landmarker)
-    return head_motion.of_track(followed.matrices), blinks.of_track(followed.landmarks)
+  def _draw(
+    self, job: Job, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int, stack: contextlib.ExitStack
+  ) -> Iterator[Piece]:
+    """Pieces of crops; what is to be saved of them is, and is kept where the stack ends well."""
+    if not job.save:
+      return self.generator.draw(portrait, landmarks, window)
+    normalisation = self.generator.normalisation
+    saver = stack.enter_context(side_outputs.Saver(job.out, job.save, portrait, normalisation))
+    return saver.keep(self.generator.draw(portrait, landmarks, window, saver.needs_maps))
 
-  def _dub(self, job: Job, progress: bool) -> Result:
+  def _animation(self, job: Job, portrait: Portrait) -> Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]]:
+    """Frames → frames with a head that moves and blinks, where the job wants it."""
+    if job.motion is None:
+      return lambda frames: frames
+    if job.motion == head_motion.GENTLE:
+      motion, closed = head_motion.gentle(), blinks.natural()
+    else:
+      track = _follow(job.motion, self.landmarker)
+      motion, closed = head_motion.of_track(track.matrices), blinks.of_track(track.landmarks)
+    points = face_alignment.denormalise(portrait.landmarks)
+    if job.frame == 'full':
+      points = face_alignment.apply(face_alignment.invert(portrait.matrix), points)
+      return lambda frames: head_motion.moved_pictures(blinks.blinking(frames, points, closed), portrait, motion)
+    return lambda frames: head_motion.moved_crops(blinks.blinking(frames, points, closed), motion)
+
+  def _transferred_landmarks(self, driving: str, portrait: Portrait) -> np.ndarray:
+    """[T, 136]: the movement of the mouth in a video on this face."""
+    track = _follow(driving, self.landmarker)
+    return self.generator.normalisation.transfer(portrait.landmarks, track.landmarks)
+
+  def _dub(self, job: Job, progress: bool, watch: Callable[[int], None] | None) -> Result:
     """A video with another sound, as long as the video."""
-    heard, sound, num_frames = self._sound(job)
-    followed = _followed(job.image, self.landmarker)
-    length = len(followed.landmarks)
+    sound, num_frames = _sound(job)
+    speech, sound = _fork(sound)
+    track = _follow(job.image, self.landmarker)
+    length = len(track.landmarks)
     if num_frames is not None and num_frames > length:
       seconds = (num_frames - length) / features.FPS
-      _say(f'{job.audio} is {seconds:.1f} seconds longer than {job.image}: the rest is cut')
-    landmarks = dubbing.spoken(self.generator, followed, heard)
-    frames = dubbing.frames(self.generator, job.image, followed, landmarks, job.frame == 'full')
+      _notify(f'{job.audio} is {seconds:.1f} seconds longer than {job.image}: the rest is cut')
+    landmarks = dubbing.predict_landmarks(self.generator, track, speech)
+    frames = _frames(dubbing.redraw(self.generator, job.image, track, landmarks, job.frame == 'full'))
     first = next(frames)
-    out = sys.stdout.buffer if job.out == PIPE else job.out
-    with video_writer.VideoWriter(out, first.shape[:2], sound, comment=self.comment, stream=job.stream) as writer:
-      seconds = _write(writer, itertools.chain([first], frames), length, progress)
+    with self._writer(job, first.shape[:2], sound, job.stream) as writer:
+      seconds = _write(writer, itertools.chain([first], frames), length, progress, watch)
     return Result(job.out, writer.num_frames, seconds)
+
+  def _writer(
+    self, job: Job, size: tuple[int, ...], sound: Iterator[np.ndarray] | None, stream: bool
+  ) -> video_writer.VideoWriter:
+    out = sys.stdout.buffer if job.out == PIPE else job.out
+    height, width = size
+    return video_writer.VideoWriter(out, (height, width), sound, comment=self.comment, stream=stream)
 
   @functools.cached_property
   def comment(self) -> dict[str, Any]:
@@ -216,7 +231,7 @@ class Maker:
       'generated_by': f'atvg_jax {atvg_jax.__version__}',
       'synthetic': True,
       'note': 'The face in this video was made to speak by a neural network; it is not a recording.',
-      'weights': {kind: weights.describe(bundle) for kind, bundle in self.generator.bundles.items()},
+      'weights': {kind: describe(bundle) for kind, bundle in self.generator.bundles.items()},
     }
 
   def _find_face(self, name: str, version: Any) -> tuple[Portrait, np.ndarray]:
@@ -228,39 +243,48 @@ class Maker:
     except InputError as error:
       raise _about(name, error) from error
     if portrait.faces_seen > 1:
-      _say(f'{name} shows {portrait.faces_seen} faces: taking the largest')
+      _notify(f'{name} shows {portrait.faces_seen} faces: taking the largest')
     return portrait, picture
-
-  def _sound(self, job: Job) -> tuple[Iterator[np.ndarray] | None, Iterator[np.ndarray] | None, int | None]:
-    """The sound twice, in pieces, to hear and to write, and the number of frames where it is known."""
-    if job.audio is not None:
-      num_frames = None
-      if job.audio == PIPE:
-        pieces = audio_stream.pipe_pieces(sys.stdin.buffer, job.raw)
-      else:
-        # Once through the file before anything is drawn: is it whole, does anybody speak, how long?
-        measure = audio_stream.measure(job.audio)
-        if job.driving is None:
-          check_loudness(measure.peak, job.audio)
-        num_frames = -(-measure.num_samples // features.SAMPLES_PER_FRAME)
-        pieces = audio_stream.read_pieces(job.audio)
-      if job.driving is not None:
-        return None, pieces, num_frames
-      # What was heard waits until its frames are drawn: seconds, however long the sound is.
-      return *itertools.tee(pieces), num_frames
-    with audio_io.open_media(job.driving) as container:
-      if not container.streams.video:
-        raise InputError(f'{job.driving} has no picture in it: give a video file, or use --audio')
-      if not container.streams.audio:
-        return None, None, None
-    return None, audio_stream.read_pieces(job.driving), None
 
   def _warm_up(self, portrait: Portrait, window: int) -> None:
     """Compiles both nets before the first sound is read, and says when they are ready."""
     silence = np.zeros(window * features.SAMPLES_PER_FRAME, np.float32)
-    pieces = self.generator.speech_landmarks(portrait, silence, window)
-    list(self.generator.frames(portrait, pieces, window))
-    _say('ready')
+    landmarks = self.generator.speech_landmarks(portrait, silence, window)
+    list(self.generator.draw(portrait, landmarks, window))
+    _notify('ready')
+
+
+def _sound(job: Job) -> tuple[Iterator[np.ndarray] | None, int | None]:
+  """The sound of the video to make, in pieces, and the number of frames where it is known."""
+  if job.audio == PIPE:
+    return audio_stream.pipe_pieces(sys.stdin.buffer, job.raw), None
+  if job.audio is not None:
+    # Once through the file before anything is drawn: is it whole, does anybody speak, how long?
+    measure = audio_stream.measure(job.audio)
+    if job.driving is None:
+      check_loudness(measure.peak, job.audio)
+    return audio_stream.read_pieces(job.audio), -(-measure.num_samples // features.SAMPLES_PER_FRAME)
+  assert job.driving is not None, 'checked'
+  with audio_io.open_media(job.driving) as container:
+    if not container.streams.video:
+      raise InputError(f'{job.driving} has no picture in it: give a video file, or use --audio')
+    has_sound = bool(container.streams.audio)
+  return audio_stream.read_pieces(job.driving) if has_sound else None, None
+
+
+def _fork(sound: Iterator[np.ndarray] | None) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray]]:
+  """The sound for the nets and for the writer, which never meet again.
+
+  What the nets have taken waits until its frames are written: seconds, however long the sound is.
+  """
+  assert sound is not None, 'only a driving video may be silent'
+  for_nets, for_writer = itertools.tee(sound)
+  return for_nets, for_writer
+
+
+def _frames(pieces: Iterable[Piece]) -> Iterator[np.ndarray]:
+  """uint8 [H, W, 3], one by one."""
+  return itertools.chain.from_iterable(piece.frames for piece in pieces)
 
 
 def _write(
@@ -298,19 +322,19 @@ def _shrunk(picture: np.ndarray, name: str) -> np.ndarray:
   if scale == 1:
     return picture
   size = (max(1, int(width * scale)), max(1, int(height * scale)))
-  _say(f'{name} is {width}x{height} pixels, larger than a video can be: drawing on {size[0]}x{size[1]}')
+  _notify(f'{name} is {width}x{height} pixels, larger than a video can be: drawing on {size[0]}x{size[1]}')
   return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def _followed(path: str, landmarker: face_landmarker.FaceLandmarker) -> dubbing.Followed:
+def _follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> dubbing.AlignedTrack:
   """The face in a video."""
   try:
-    followed = dubbing.follow(path, landmarker)
+    track = dubbing.follow(path, landmarker)
   except InputError as error:
     raise _about(path, error) from error
-  if followed.faces_seen > 1:
-    _say(f'{path} shows {followed.faces_seen} faces: following the largest')
-  return followed
+  if track.faces_seen > 1:
+    _notify(f'{path} shows {track.faces_seen} faces: following the largest')
+  return track
 
 
 def _about(path: str, error: InputError) -> InputError:
@@ -327,5 +351,5 @@ def _check_writable(path: str) -> None:
     raise InputError(f'{path} cannot be written ({error.strerror}): choose another folder') from error
 
 
-def _say(sentence: str) -> None:
+def _notify(sentence: str) -> None:
   print(f'atvg: {sentence}', file=sys.stderr)

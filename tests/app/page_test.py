@@ -159,7 +159,7 @@ def test_what_watches_can_end_the_work_and_nothing_is_left(nets, tmp_path):
 
   job = video_maker.Job(demo.portrait(), str(tmp_path / 'out.mp4'), _short(tmp_path))
   with pytest.raises(InputError, match='^1 is enough'):
-    video_maker.Maker(nets).make(job, progress=False, watch=stop)
+    video_maker.VideoMaker(nets).make(job, progress=False, watch=stop)
   assert os.listdir(tmp_path) == ['short.wav']
 
 

@@ -109,23 +109,23 @@ def test_imported_weights_are_the_files(imported):
 @pytest.mark.parametrize('at', ['at', 'at_single'])
 def test_imported_weights_generate_in_the_published_mode(imported, at):
   generator = Generator.from_pretrained(imported / f'{at}.npz', imported / 'vg.npz')
-  np.testing.assert_allclose(generator.exaggeration, [1, 2.2, 2.4, 2.6, 2.8, 3.0])
+  np.testing.assert_allclose(generator.normalisation.exaggeration, [1, 2.2, 2.4, 2.6, 2.8, 3.0])
   portrait = generator.find_face(video_reader.read_image(demo.portrait()))
-  steps = published_weights.Published(weights.load(str(imported / f'{at}.npz')).config['basics'])
+  steps = published_weights.PublishedNormalisation(weights.load(str(imported / f'{at}.npz')).config['basics'])
   points = face_landmarker.FaceLandmarker().landmarks(video_reader.read_image(demo.portrait())).points
   np.testing.assert_allclose(portrait.matrix, steps.alignment(points))  # their templates
-  conditions = generator.conditions(portrait.landmarks)
+  conditions = generator.normalisation.conditions(portrait.landmarks)
   np.testing.assert_array_equal(conditions.example_landmarks, steps.example_landmarks)  # whoever it is
   samples = np.full(3 * features.SAMPLES_PER_FRAME, 0.1, np.float32)
   landmarks = np.concatenate(list(generator.speech_landmarks(portrait, samples)))
   assert generator(video_reader.read_image(demo.portrait()), samples).shape == (3, 128, 128, 3)
-  # 120 ms of silence before the sound: what the first frame hears are 12 rows of it (9 without a sample of sound), then the sound.
-  heard = audio.windows(audio.frame_rows(samples, 3))
-  np.testing.assert_allclose(heard[0, :9], np.zeros_like(heard[0, :9]), atol=1e-3)
+  # 120 ms of silence before the sound: 12 rows of the first frame's input (9 without a sample of sound), then the sound.
+  mfcc = audio.windows(audio.frame_rows(samples, 3))
+  np.testing.assert_allclose(mfcc[0, :9], np.zeros_like(mfcc[0, :9]), atol=1e-3)
   # One clip has no recurrence: frame 0 changes no other.
   changed = landmarks.copy()
   changed[0] += 1
-  frames, others = (np.concatenate(list(generator.frames(portrait, [value]))) for value in (landmarks, changed))
+  frames, others = (next(generator.draw(portrait, [value])).frames for value in (landmarks, changed))
   np.testing.assert_array_equal(frames[1:], others[1:])
   assert (frames[0] != others[0]).any()
 

@@ -75,7 +75,7 @@ def test_a_bad_item_is_told_and_the_rest_go_on(folder, nets, tmp_path, capsys):
     assert arrays['landmarks'].shape == (10, 136) and arrays['points_in_picture'].shape == (10, 68, 2)
   # Once more: what is there stays as it is.
   stamps = {name: os.stat(out / name).st_mtime_ns for name in ('a.mp4', 'f.mp4')}
-  rows = batch.run(batch.from_manifest(manifest, str(out)), str(out), nets=nets)
+  rows = batch.run(batch.from_manifest(manifest, str(out)), str(out), weights=nets)
   assert [row.status for row in rows].count('skipped') == 3
   assert stamps == {name: os.stat(out / name).st_mtime_ns for name in stamps}
 
@@ -91,7 +91,7 @@ def test_no_output_leads_out_of_the_folder(folder, nets, tmp_path, name):
   (out / 'link').symlink_to(elsewhere)
   (out / 'file.mp4').symlink_to(elsewhere / 'x.mp4')
   items = batch.from_manifest(_manifest(folder, [_item(name)], 'bad.jsonl'), str(out))
-  rows = batch.run(items, str(out), nets=nets)
+  rows = batch.run(items, str(out), weights=nets)
   assert [row.status for row in rows] == ['failed'], rows
   assert not os.listdir(elsewhere) and sorted(os.listdir(tmp_path)) == ['elsewhere', 'out']
 
@@ -168,7 +168,7 @@ def test_a_killed_batch_goes_on_without_a_half_file(folder, nets, tmp_path):
     process.send_signal(signal.SIGKILL)
   made = {path.name: path.stat().st_mtime_ns for path in out.glob('[0-9]*.mp4')}
   (out / '.12345.11.mp4').write_bytes(b'half')  # as a kill at the worst moment leaves it
-  rows = batch.run(batch.from_manifest(manifest, str(out)), str(out), nets=nets)
+  rows = batch.run(batch.from_manifest(manifest, str(out)), str(out), weights=nets)
   assert [row.status for row in rows].count('skipped') == len(made) >= 2
   assert sorted(os.listdir(out)) == sorted([f'{number}.mp4' for number in range(12)] + ['summary.json'])
   for number in range(12):

@@ -33,7 +33,7 @@ def film(tmp_path_factory):
 @pytest.mark.parametrize('frame', ['full', 'crop'])
 def test_the_film_keeps_its_length_and_its_background(nets, film, tmp_path, frame):
   out = tmp_path / 'out.mp4'
-  video_maker.generate_video(film, str(out), audio=demo.speech(), frame=frame, nets=nets)
+  video_maker.generate_video(film, str(out), audio=demo.speech(), frame=frame, weights=nets)
   before, after = video_reader.read_video(film), video_reader.read_video(out)
   assert len(after.frames) == 12 and after.has_audio
   speech = audio.read_audio(demo.speech())
@@ -47,12 +47,13 @@ def test_the_film_keeps_its_length_and_its_background(nets, film, tmp_path, fram
 
 def test_only_what_speaks_is_replaced(nets, film):
   generator = Generator.from_pretrained(*nets)
-  followed = dubbing.follow(film, face_landmarker.FaceLandmarker())
-  said = np.stack(list(dubbing.spoken(generator, followed, [audio.read_audio(demo.speech())])))
-  assert said.shape == followed.landmarks.shape == (12, features.LANDMARK_SIZE)
-  change = (said - followed.landmarks).reshape(-1, features.NUM_LANDMARKS, 2)
+  track = dubbing.follow(film, face_landmarker.FaceLandmarker())
+  predicted = np.stack(list(dubbing.predict_landmarks(generator, track, [audio.read_audio(demo.speech())])))
+  assert predicted.shape == track.landmarks.shape == (12, features.LANDMARK_SIZE)
+  change = (predicted - track.landmarks).reshape(-1, features.NUM_LANDMARKS, 2)
   assert np.abs(change[:, features.STEADY]).max() < 1e-3 < np.abs(change[:, features.MOUTH]).max()
-  frames = list(dubbing.frames(generator, film, followed, said, True))
+  pieces = list(dubbing.redraw(generator, film, track, predicted, True))
+  frames = np.concatenate([piece.frames for piece in pieces])
   assert len(frames) == 12
   for frame, picture in zip(frames, video_reader.iter_video(film), strict=True):
     assert (frame[:90] == picture[:90]).all() and (frame != picture).any()
@@ -67,5 +68,5 @@ def test_what_cannot_be_dubbed_is_told(nets, film, tmp_path, capsys):
     for _ in range(3):
       writer.append(np.zeros((64, 64, 3), np.uint8))
   with pytest.raises(InputError, match=r'nobody.mp4: no face'):
-    video_maker.generate_video(str(tmp_path / 'nobody.mp4'), str(tmp_path / 'a.mp4'), audio=demo.speech(), nets=nets)
+    video_maker.generate_video(str(tmp_path / 'nobody.mp4'), str(tmp_path / 'a.mp4'), audio=demo.speech(), weights=nets)
   assert not (tmp_path / 'a.mp4').exists()

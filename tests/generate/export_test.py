@@ -39,9 +39,9 @@ def test_the_loader_in_the_documentation_draws_the_same_frames(folder):
     size=(2, features.LANDMARK_SIZE)
   ).astype(np.float32)
   mfcc = rng.normal(size=(2, 5, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)).astype(np.float32)
-  conditions = generator.conditions(landmarks)
-  spoken = list(generator.spoken(conditions, [mfcc]))
-  ours = next(iter(generator.vg(image, conditions.example_landmarks, spoken)))
+  conditions = generator.normalisation.conditions(landmarks)
+  predicted = list(generator.predict_landmarks(conditions, [mfcc]))
+  ours = next(iter(generator.vg(image, conditions.example_landmarks, predicted)))
   np.savez(folder / 'inputs.npz', image=image, landmarks=landmarks, rest=conditions.rest, mfcc=mfcc)
   program = _loader() + (
     'import sys\n'

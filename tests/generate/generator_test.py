@@ -69,11 +69,11 @@ def test_several_faces_the_largest_is_taken(image, portrait):
 
 
 def test_a_driving_face_moves_this_one_by_its_own_deviation(generator, portrait):
-  rest = generator.conditions(portrait.landmarks).rest
+  rest = generator.normalisation.conditions(portrait.landmarks).rest
   opening = np.linspace(0, 1, 20)[:, None] * generator.basis.components[0] * 0.3
   # A driving face of another shape: its own rest does not come through, its movement does.
   other = rest + 0.01 * np.random.default_rng(0).normal(size=features.LANDMARK_SIZE)
-  moved = generator.transferred_landmarks(portrait, (other + opening).astype(np.float32))
+  moved = generator.normalisation.transfer(portrait.landmarks, (other + opening).astype(np.float32))
   gap, wanted = lm.mouth_gap(moved), lm.mouth_gap(rest + opening)
   assert np.corrcoef(gap, wanted)[0, 1] > 0.99
   assert np.ptp(gap) == pytest.approx(np.ptp(wanted), rel=0.15)

@@ -24,7 +24,8 @@ def spoken():
   portrait = nets.find_face(video_reader.read_image(demo.portrait()))
   samples = audio.read_audio(demo.speech())[: _SECONDS * features.SAMPLE_RATE]
   landmarks = list(nets.speech_landmarks(portrait, samples))
-  return nets, portrait, np.concatenate(landmarks), np.concatenate(list(nets.frames(portrait, landmarks)))
+  frames = np.concatenate([piece.frames for piece in nets.draw(portrait, landmarks)])
+  return nets, portrait, np.concatenate(landmarks), frames
 
 
 def test_both_files_are_small_and_say_what_they_are():
@@ -62,10 +63,10 @@ def test_all_but_mouth_and_jaw_stays(spoken):
 def test_an_open_mouth_is_drawn_open():
   nets = generator.Generator.from_pretrained()
   portrait = nets.find_face(video_reader.read_image(demo.portrait()))
-  rest = nets.conditions(portrait.landmarks).rest
+  rest = nets.normalisation.conditions(portrait.landmarks).rest
   gaps = np.linspace(0, 0.2, 32)
   landmarks = (rest + gaps[:, None] * nets.basis.opening).astype(np.float32)
-  frames = next(nets.frames(portrait, [landmarks]))
+  frames = next(nets.draw(portrait, [landmarks])).frames
   mouth = np.s_[76:100, 50:78]
   darkness = 255 - frames[(slice(None), *mouth)].astype(np.float32).mean(axis=-1).min(axis=(1, 2))
   assert darkness[-8:].mean() > darkness[:8].mean()

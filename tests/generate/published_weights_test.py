@@ -50,17 +50,17 @@ def _bundles(basics):
 
 
 def test_normalising_one_frame_is_a_constant_and_a_clip_is_not(basics):
-  steps = published_weights.Published(basics[0])
+  steps = published_weights.PublishedNormalisation(basics[0])
   rng = np.random.default_rng(1)
   points = face_alignment.TEMPLATE[None] + rng.normal(size=(6, 68, 2)) * 2
-  single = [steps.normalise(frame[None]) for frame in points]
+  single = [steps.normalise_clip(frame[None]) for frame in points]
   np.testing.assert_allclose(single[1], single[0], atol=1e-6)
-  clip = steps.normalise(points)
+  clip = steps.normalise_clip(points)
   assert np.ptp(clip, axis=0).max() > 0.01
   # Wherever the face is in the picture, however large.
   wide = points.copy()
   wide[1:, [65, 66, 67], 1] += 5  # frame 0 has the smallest gap
-  upright, scaled = steps.normalise(wide), steps.normalise(3 * wide + 7)
+  upright, scaled = steps.normalise_clip(wide), steps.normalise_clip(3 * wide + 7)
   np.testing.assert_allclose(scaled, upright, atol=1e-5)
 
 
@@ -74,7 +74,7 @@ def test_procrustes_is_scipys(basics):
 
 
 def test_the_template_is_chosen_by_the_eyes(basics):
-  steps = published_weights.Published(basics[0])
+  steps = published_weights.PublishedNormalisation(basics[0])
   points = (3 * face_alignment.TEMPLATE + 40).astype(np.float64)
   shut = points.copy()
   shut[[40, 41], 1] = shut[[37, 38], 1] + 1
@@ -91,15 +91,15 @@ def test_generation_obeys_the_checkpoint(basics):
     np.abs(portrait.matrix - face_alignment.alignment(face_landmarker.FaceLandmarker().landmarks(image).points)).max()
     > 1
   )
-  conditions = generator.conditions(portrait.landmarks)
+  conditions = generator.normalisation.conditions(portrait.landmarks)
   np.testing.assert_array_equal(
-    generator.conditions(portrait.landmarks + 1).example_landmarks, conditions.example_landmarks
+    generator.normalisation.conditions(portrait.landmarks + 1).example_landmarks, conditions.example_landmarks
   )
   mfcc = np.random.default_rng(3).normal(size=(1, 32, 28, 12)).astype(np.float32)
-  batch = generator.conditions(portrait.landmarks[None])
-  spoken = next(generator.spoken(batch, [mfcc]))
+  batch = generator.normalisation.conditions(portrait.landmarks[None])
+  predicted = next(generator.predict_landmarks(batch, [mfcc]))
   plain = next(generator.at(batch.example_coefficients, [mfcc]))
-  coefficients = (spoken - generator.basis.mean) @ generator.basis.components.T
+  coefficients = (predicted - generator.basis.mean) @ generator.basis.components.T
   np.testing.assert_allclose(coefficients, plain * [1, 2.2, 2.4, 2.6, 2.8, 3.0], atol=1e-4)
   frames = generator(image, np.full(3 * features.SAMPLES_PER_FRAME, 0.1, np.float32))
   assert frames.shape == (3, 128, 128, 3)

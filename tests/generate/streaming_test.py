@@ -59,7 +59,8 @@ def test_windows_of_coefficients_equal_the_one_piece_run(at):
   samples = (rng.normal(size=11 * 640) * 0.1).astype(np.float32)
   example = rng.normal(size=(1, 6)).astype(np.float32)
   stream = streaming.AtStream(at)
-  windowed = np.concatenate(list(stream(example, streaming.mfcc_windows(samples, 11, 4))), axis=1)[:, :11]
+  windowed = np.concatenate(list(stream(example, streaming.mfcc_windows([samples], 4), 4)), axis=1)
+  assert windowed.shape[1] == 11
   mfcc = audio.windows(audio.frame_rows(samples, 11))[None]
   net = models.make_net(at.config)
   apply = jax.jit(functools.partial(net.apply, train=False))
@@ -72,8 +73,11 @@ def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
   images = rng.integers(0, 256, (4, 128, 128, 3), np.uint8)
   seen, drawn = _landmarks(rng, 4)
   stream = streaming.VgStream(vg)
-  cut = [(images[part], seen[part], drawn[part]) for part in (slice(0, 2), slice(2, 4))]
-  got = np.concatenate(list(stream.redrawn(cut)))
+  got, carry = [], None
+  for part in (slice(0, 2), slice(2, 4)):
+    frames, carry = stream.redraw(images[part], seen[part], drawn[part], carry)
+    got.append(np.asarray(frames))
+  got = np.concatenate(got)
   net, plain = models.make_net(vg.config), []
   apply = jax.jit(functools.partial(net.apply, train=False))
   carry = jnp.zeros((1, 8, 8, net.recurrent_features))
@@ -90,7 +94,7 @@ def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
     plain.append(np.clip(np.round((np.asarray(outputs['video'])[0, 0] + 1) * 127.5), 0, 255))
   assert got.dtype == np.uint8 and np.abs(got - np.stack(plain)).max() <= 1  # a grey level
   # And the state goes from frame to frame: drawn alone, the last is another.
-  (alone,) = stream.redrawn([tuple(value[[3, 3]] for value in (images, seen, drawn))])
+  alone, _ = stream.redraw(*(value[[3, 3]] for value in (images, seen, drawn)))
   assert (alone[0] != got[3]).any()
 
 
@@ -101,14 +105,16 @@ def test_one_compilation_whatever_the_length(vg, at):
   for length in (1, 4, 9):
     landmarks = _landmarks(rng, length)
     list(vg_stream(image, landmarks[:, 0], streaming.split(landmarks, 4)))
-    list(at_stream(np.zeros((1, 6), np.float32), streaming.mfcc_windows(np.zeros(length * 640), length, 4)))
+    list(at_stream(np.zeros((1, 6), np.float32), streaming.mfcc_windows([np.zeros(length * 640)], 4), 4))
   assert [len(program.loaded) for program in (vg_stream.start, vg_stream.step, at_stream.step)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize('num_samples, num_frames', [(6400, 10), (6400, 7), (5000, 8), (640 * 8, 8), (1, 1)])
 def test_mfcc_in_windows_are_those_of_the_whole_sound(num_samples, num_frames):
   samples = (np.random.default_rng(3).normal(size=num_samples) * 0.1).astype(np.float32)
-  windowed = np.concatenate(list(streaming.mfcc_windows(samples, num_frames, 4)), axis=1)[0, :num_frames]
+  pieces = list(streaming.mfcc_windows([samples[: num_frames * features.SAMPLES_PER_FRAME]], 4))
+  assert [piece.shape[1] for piece in pieces[:-1]] == [4] * (len(pieces) - 1)
+  windowed = np.concatenate(pieces, axis=1)[0]
   np.testing.assert_allclose(windowed, audio.windows(audio.frame_rows(samples, num_frames)), atol=1e-4)
 
 

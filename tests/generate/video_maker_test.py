@@ -39,7 +39,7 @@ def test_a_driving_video_gives_its_length_and_its_sound(nets, image, tmp_path):
   with video_writer.VideoWriter(driving, small.shape[:2], samples) as writer:
     for _ in range(10):
       writer.append(small)
-  result = video_maker.generate_video(demo.portrait(), out, driving=driving, nets=nets)
+  result = video_maker.generate_video(demo.portrait(), out, driving=driving, weights=nets)
   assert result.num_frames == 10
   clip = video_reader.read_video(out)
   assert len(clip.frames) == 10 and clip.has_audio
@@ -77,7 +77,7 @@ def test_a_stream_equals_the_whole_and_begins_before_the_sound_ends(nets, tmp_pa
   samples = _speech(2)
   whole, streamed = str(tmp_path / 'whole.mp4'), tmp_path / 'streamed.mp4'
   _write_sound(tmp_path / 'speech.wav', samples)
-  video_maker.generate_video(demo.portrait(), whole, audio=str(tmp_path / 'speech.wav'), nets=nets)
+  video_maker.generate_video(demo.portrait(), whole, audio=str(tmp_path / 'speech.wav'), weights=nets)
   command = [
     sys.executable,
     '-m',
@@ -121,10 +121,10 @@ def test_a_stream_equals_the_whole_and_begins_before_the_sound_ends(nets, tmp_pa
 def test_windows_of_a_stream_draw_the_frames_of_the_whole(nets, image):
   generator = video_maker.Generator.from_pretrained(*nets)
   portrait = generator.find_face(image)
-  frames = [
-    np.concatenate(list(generator.frames(portrait, generator.speech_landmarks(portrait, sound, window), window)))
-    for sound, window in ((_speech(1.5), 32), (np.array_split(_speech(1.5), 40), 8))
-  ]
+  frames = []
+  for sound, window in ((_speech(1.5), 32), (np.array_split(_speech(1.5), 40), 8)):
+    landmarks = generator.speech_landmarks(portrait, sound, window)
+    frames.append(np.concatenate([piece.frames for piece in generator.draw(portrait, landmarks, window)]))
   assert frames[0].shape == frames[1].shape == (38, 128, 128, 3)
   assert np.abs(frames[0].astype(int) - frames[1]).max() <= 1
 
@@ -136,7 +136,7 @@ def test_what_is_kept_beside_and_told_in_the_file(nets, tmp_path):
     demo.portrait(),
     str(out),
     audio=str(tmp_path / 'speech.wav'),
-    nets=nets,
+    weights=nets,
     frame='full',
     save=('landmarks', 'attention', 'motion'),
   )

@@ -45,7 +45,7 @@ _ROUND = 0.8  # the shape of the lids' edges: 1 is a parabola, 0.5 an ellipse
 
 
 def natural(seed: int = 0) -> Iterator[float]:
-  """How far the eyes are closed in every frame, from 0 to 1, without end: blinks at the times that `seed` stands for."""
+  """How far the eyes are closed in every frame, from 0 to 1, without end; `seed` draws the times of the blinks."""
   rng = np.random.default_rng(seed)
   start, length = rng.uniform(*_INTERVAL) / 2, rng.uniform(*_LENGTH)
   for frame in itertools.count():

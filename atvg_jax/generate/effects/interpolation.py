@@ -1,10 +1,11 @@
 """What the effects interpolate with: smoothstep, and a picture warped by a mesh."""
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 
-def smoothstep(x: np.ndarray) -> np.ndarray:
+def smoothstep(x: npt.ArrayLike) -> np.ndarray:
   """3 x² - 2 x³ of x clipped to [0, 1]: from 0 to 1 with slopes of 0 at both ends."""
   x = np.clip(x, 0, 1)
   return x * x * (3 - 2 * x)

@@ -69,7 +69,7 @@ def test_a_moving_head_speaks(tmp_path, picture, frame):
   with wave.open(str(speech), 'wb') as file:
     file.setparams((1, 2, 16_000, 0, 'NONE', ''))
     file.writeframes(np.random.default_rng(0).integers(-5000, 5000, 6400, np.int16).tobytes())
-  video_maker.generate_video(demo.portrait(), str(out), audio=str(speech), frame=frame, motion='gentle', nets=nets)
+  video_maker.generate_video(demo.portrait(), str(out), audio=str(speech), frame=frame, motion='gentle', weights=nets)
   frames = video_reader.read_video(out).frames
   assert len(frames) == 10
   assert frames[0].shape == (picture.shape if frame == 'full' else (128, 128, 3))
