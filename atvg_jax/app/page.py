@@ -9,7 +9,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -42,12 +42,12 @@ _CSS = """
 """
 
 
-def run(port: int = PORT, nets: Sequence[str] | None = None) -> None:
+def run(port: int = PORT, weights: Sequence[str] | None = None) -> None:
   """Serves the page until it is interrupted or terminated; leaves no file behind.
 
   Args:
     port: of 127.0.0.1.
-    nets: weights, see `generator.load_nets`.
+    weights: see `generate_video`.
 
   Raises:
     InputError: the extra is missing, the port is taken, or the weights will not do.
@@ -56,7 +56,7 @@ def run(port: int = PORT, nets: Sequence[str] | None = None) -> None:
     raise InputError(f'--port {port} is none: use a number from 1024 to 65535')
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   with tempfile.TemporaryDirectory(prefix='atvg-app-') as folder:
-    page = launch(folder, port, nets)
+    page = launch(folder, port, weights)
     print(f'Open http://{_HOST}:{port} in a browser; Ctrl-C ends.', flush=True)
     try:
       threading.Event().wait()
@@ -66,13 +66,13 @@ def run(port: int = PORT, nets: Sequence[str] | None = None) -> None:
       page.close(verbose=False)
 
 
-def launch(folder: str, port: int, nets: Sequence[str] | None = None) -> Any:
+def launch(folder: str, port: int, weights: Sequence[str] | None = None) -> Any:
   """Starts to serve the page, from threads.
 
   Args:
     folder: for what is uploaded and made.
     port: of 127.0.0.1.
-    nets: weights.
+    weights: see `generate_video`.
 
   Returns:
     gradio.Blocks, to be closed.
@@ -80,7 +80,7 @@ def launch(folder: str, port: int, nets: Sequence[str] | None = None) -> Any:
   gradio = _gradio(folder)
   from starlette.middleware import Middleware
 
-  page = make_page(gradio, studio.Studio(nets))
+  page = make_page(gradio, studio.Studio(weights))
   page.queue(max_size=_QUEUE, default_concurrency_limit=1)
   try:
     page.launch(
@@ -109,72 +109,13 @@ def launch(folder: str, port: int, nets: Sequence[str] | None = None) -> Any:
   return page
 
 
-def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
+def make_page(gradio: ModuleType, videos: studio.Studio) -> Any:
   """The page, not yet served."""
-
-  # Who does not use the page but its protocol can name an address as a file, and gradio would ask for it.
-  async def take_files_only(component: Any, path: Any) -> str | None:
-    if '://' in str(path):
-      raise gradio.Error('An address is no file: upload one.', print_exception=False)
-    return await gradio.blocks.Block.async_move_resource_to_block_cache(component, path)
-
-  # What is uploaded is not trusted, and gradio's own readers raise what nobody understands: the path is enough.
-  class Picture(gradio.Image):
-    is_template = True
-    async_move_resource_to_block_cache = take_files_only
-
-    def preprocess(self, payload: Any) -> str | None:
-      return payload.path if payload else None
-
-  class Sound(gradio.Audio):
-    is_template = True
-    async_move_resource_to_block_cache = take_files_only
-
-  def hear(image: str | None, sound: str | None) -> Iterator[tuple[str | None, None, bool]]:
-    try:
-      for film in maker.landmarks(image, sound):
-        yield film, None, True
-    except InputError as error:
-      gradio.Warning(html.escape(str(error)))
-      yield None, None, False
-
-  # gradio looks for a default of this kind.
-  def draw(
-    image: str | None,
-    sound: str | None,
-    frame: str,
-    moving: bool,
-    heard: bool,
-    progress: Any = gradio.Progress(),  # noqa: B008
-  ) -> Iterator[str | None]:
-    if not heard:
-      yield None
-      return
-    try:
-      yield from maker.video(
-        image, sound, frame, lambda done, total: progress((done, total), desc='Drawing', unit='frames'), moving
-      )
-    except InputError as error:
-      gradio.Warning(html.escape(str(error)))
-      yield None
-
   with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_SWEEP, _KEPT)) as page:
     gradio.Markdown(_HEAD)
     with gradio.Row():
       with gradio.Column():
-        image = Picture(
-          label='Face',
-          type='filepath',
-          sources=['upload', 'webcam', 'clipboard'],
-          height=300,
-          buttons=['fullscreen'],
-          elem_id='face',
-        )
-        sound = Sound(
-          label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'], elem_id='speech'
-        )
-        frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
-        moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
+        image, sound, frame, moving = _inputs()
         start = gradio.Button('Let it speak', variant='primary', elem_id='start')
       with gradio.Column():
         video = gradio.Video(label='Video', autoplay=True, height=420, buttons=['download'], elem_id='video')
@@ -190,12 +131,85 @@ def make_page(gradio: ModuleType, maker: studio.Studio) -> Any:
     )
     gradio.Markdown(_FOOT.format(seconds=studio.MAX_SECONDS, megabytes=studio.MAX_BYTES / 1e6))
     # Two steps of one queue: the landmarks are there to be watched while the frames are drawn.
-    heard = gradio.State(False)
+    predict, draw = _steps(gradio, videos)
+    predicted = gradio.State(False)
     options = {'api_visibility': 'private', 'concurrency_limit': 1, 'concurrency_id': 'nets'}
-    start.click(hear, [image, sound], [landmarks, video, heard], show_progress_on=landmarks, **options).then(
-      draw, [image, sound, frame, moving, heard], video, **options
+    start.click(predict, [image, sound], [landmarks, video, predicted], show_progress_on=landmarks, **options).then(
+      draw, [image, sound, frame, moving, predicted], video, **options
     )
   return page
+
+
+def _inputs() -> tuple[Any, Any, Any, Any]:
+  """The components for face, speech, frame, and whether the head moves."""
+  import gradio  # after `_gradio`, which sets it up
+
+  # Who does not use the page but its protocol can name an address as a file, and gradio would ask for it.
+  async def take_files_only(self: Any, url_or_file_path: Any) -> str | None:
+    if '://' in str(url_or_file_path):
+      raise gradio.Error('An address is no file: upload one.', print_exception=False)
+    return await gradio.blocks.Block.async_move_resource_to_block_cache(self, url_or_file_path)
+
+  # What is uploaded is not trusted, and gradio's own readers raise what nobody understands: the path is enough.
+  class Picture(gradio.Image):
+    is_template = True
+    async_move_resource_to_block_cache = take_files_only
+
+    def preprocess(self, payload: Any) -> str | None:
+      return payload.path if payload else None
+
+  class Sound(gradio.Audio):
+    is_template = True
+    async_move_resource_to_block_cache = take_files_only
+
+  image = Picture(
+    label='Face',
+    type='filepath',
+    sources=['upload', 'webcam', 'clipboard'],
+    height=300,
+    buttons=['fullscreen'],
+    elem_id='face',
+  )
+  sound = Sound(
+    label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'], elem_id='speech'
+  )
+  frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
+  moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
+  return image, sound, frame, moving
+
+
+def _steps(gradio: ModuleType, videos: studio.Studio) -> tuple[Callable[..., Any], Callable[..., Any]]:
+  """What the button does: predict the landmarks, then draw the frames."""
+
+  def predict(image: str | None, sound: str | None) -> Iterator[tuple[str | None, None, bool]]:
+    try:
+      for film in videos.landmarks(image, sound):
+        yield film, None, True
+    except InputError as error:
+      gradio.Warning(html.escape(str(error)))
+      yield None, None, False
+
+  # gradio looks for a default of this kind.
+  def draw(
+    image: str | None,
+    sound: str | None,
+    frame: str,
+    moving: bool,
+    predicted: bool,
+    progress: Any = gradio.Progress(),  # noqa: B008
+  ) -> Iterator[str | None]:
+    if not predicted:
+      yield None
+      return
+    try:
+      yield from videos.video(
+        image, sound, frame, lambda done, total: progress((done, total), desc='Drawing', unit='frames'), moving
+      )
+    except InputError as error:
+      gradio.Warning(html.escape(str(error)))
+      yield None
+
+  return predict, draw
 
 
 class _Policy:
@@ -220,7 +234,7 @@ class _Policy:
 
 
 def _gradio(folder: str) -> ModuleType:
-  """The library, told to stay at home and where to put files."""
+  """The library, set to call no other machine and to put its files in `folder`."""
   # Read when it is imported, and when parts of a page are made.
   os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1', GRADIO_TEMP_DIR=folder)
   try:

@@ -30,9 +30,9 @@ _LINE = (255, 138, 76)
 class Studio:
   """Makes videos one after the other."""
 
-  def __init__(self, nets: Sequence[str] | None = None):
-    """Loads the weights, see `generator.load_nets`."""
-    self._maker = video_maker.Maker(nets)
+  def __init__(self, weights: Sequence[str] | None = None):
+    """Loads the weights, see `generate_video`."""
+    self._maker = video_maker.VideoMaker(weights)
 
   def landmarks(self, image: str | None, sound: str | None) -> Iterator[str]:
     """The film of the landmarks: the path of a file that lives until the iterator goes on.
@@ -45,9 +45,9 @@ class Studio:
       InputError: in words for who looks at a page: without the names of temporary files.
     """
     with _kept_files(image, sound) as folder:
-      samples = _check(image, sound)
+      picture, _, samples = _check(image, sound)
       out = os.path.join(folder, 'landmarks.mp4')
-      self._draw_landmarks(self._maker.face(image)[0], samples, out)
+      self._draw_landmarks(self._maker.face(picture)[0], samples, out)
       yield out
 
   def video(
@@ -59,25 +59,26 @@ class Studio:
       image: picture of a face.
       sound: recording of speech.
       frame: one of `generator.FRAMES`.
-      watch: is told how many frames are drawn, and of how many.
+      watch: called with the number of frames that are drawn, and of all.
       moving: move the head a little, and blink.
 
     Raises:
       InputError: as above, or this takes too long.
     """
     with _kept_files(image, sound) as folder:
-      total, out = audio.num_frames(_check(image, sound)), os.path.join(folder, 'talking.mp4')
+      picture, recording, samples = _check(image, sound)
+      total, out = audio.num_frames(samples), os.path.join(folder, 'talking.mp4')
       end = time.monotonic() + _PATIENCE
 
-      def told(done: int) -> None:
+      def watch_time(done: int) -> None:
         if time.monotonic() > end:
           raise InputError(
             f'this video takes longer than {_PATIENCE // 60} minutes: take a smaller picture or a shorter recording'
           )
         watch(done, total)
 
-      job = video_maker.Job(image, out, sound, frame=frame, motion=head_motion.GENTLE if moving else None)
-      self._maker.make(job, progress=False, watch=told)
+      job = video_maker.Job(picture, out, recording, frame=frame, motion=head_motion.GENTLE if moving else None)
+      self._maker.make(job, progress=False, watch=watch_time)
       yield out
 
   def _draw_landmarks(self, portrait: Portrait, samples: np.ndarray, out: str) -> None:
@@ -88,7 +89,7 @@ class Studio:
     ground = ground.point(lambda value: value // 2).convert('RGB')
     with video_writer.VideoWriter(out, (side, side), comment=self._maker.comment) as writer:
       for piece in generator.speech_landmarks(portrait, samples):
-        for points in generator.points(portrait, piece):
+        for points in generator.normalisation.points(portrait.landmarks, piece):
           drawn = ground.copy()
           draw = ImageDraw.Draw(drawn)
           for run, closed in pictures.LINES:
@@ -100,7 +101,7 @@ class Studio:
 
 @contextlib.contextmanager
 def _kept_files(image: str | None, sound: str | None) -> Iterator[str]:
-  """A folder for a while; what is said of the two files is said of 'the picture' and 'the recording'."""
+  """A folder for a while; errors name the two files 'the picture' and 'the recording'."""
   try:
     with tempfile.TemporaryDirectory(prefix='atvg-video-') as folder:
       yield folder
@@ -109,24 +110,26 @@ def _kept_files(image: str | None, sound: str | None) -> Iterator[str]:
     for path, name in ((image, 'the picture'), (sound, 'the recording')):
       sentence = sentence.replace(path, name) if path else sentence
     raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error
-  except Exception as error:  # an unforeseen failure is a sentence too; what it was is told where the page is served
+  except Exception as error:  # an unforeseen failure is a sentence too; its traceback goes to whoever serves the page
     traceback.print_exc()
     raise InputError('This picture and this recording cannot be used: try others.') from error
 
 
-def _check(image: str | None, sound: str | None) -> np.ndarray:
-  """The sound, float32 [n], if both files will do."""
-  _check_size(image, 'the picture', 'drop or photograph a face first')
-  _check_size(sound, 'the recording', 'drop or record some speech first')
-  video_reader.read_image(image)  # whatever its name says: a page takes no videos
-  return _read_sound(sound)
+def _check(image: str | None, sound: str | None) -> tuple[str, str, np.ndarray]:
+  """Both paths, and the sound, float32 [n], if the files will do."""
+  picture = _check_size(image, 'the picture', 'drop or photograph a face first')
+  recording = _check_size(sound, 'the recording', 'drop or record some speech first')
+  video_reader.read_image(picture)  # whatever its name says: a page takes no videos
+  return picture, recording, _read_sound(recording)
 
 
-def _check_size(path: str | None, name: str, missing: str) -> None:
+def _check_size(path: str | None, name: str, missing: str) -> str:
+  """The path, if there is one and its file is not too large."""
   if not path:
     raise InputError(f'there is no {name.removeprefix("the ")} yet: {missing}')
   if os.path.exists(path) and os.path.getsize(path) > MAX_BYTES:
     raise InputError(f'{name} is larger than {MAX_BYTES / 1e6:.0f} MB: make it smaller first')
+  return path
 
 
 def _read_sound(path: str) -> np.ndarray:

@@ -212,7 +212,7 @@ def test_a_taken_port_is_told(server, nets):
 
 def test_an_address_is_no_file(server):
   with _DIRECT.open(f'{server}config') as answer:
-    function = next(one['id'] for one in json.load(answer)['dependencies'] if one['api_name'] == 'hear')
+    function = next(one['id'] for one in json.load(answer)['dependencies'] if one['api_name'] == 'predict')
   picture = {'path': 'http://192.0.2.1/face.png', 'meta': {'_type': 'gradio.FileData'}}
   content = {'data': [picture, None], 'fn_index': function, 'session_hash': 'a'}
   _DIRECT.open(
