@@ -1,6 +1,8 @@
-"""The twin of `data_pipelines.audio.mfcc` in JAX: jitted, on the device, for batches, and with gradients.
+"""The audio front end of both nets, MFCC: NAME, WINDOW and HOP in samples, and `mfcc`, samples → features.
 
-Its first use is generation, which then needs no librosa (1.5 seconds to import).
+`mfcc` is in JAX: jitted, on the device, for batches, and with gradients. Generation uses it, and then needs no librosa
+(1.5 seconds to import). Its twin in NumPy is `data_pipelines.media.audio.mfcc`, by which data sets are prepared.
+AT-net's input leaves out the first coefficient, and takes 28 rows around every frame: `audio.windows`.
 """
 
 import jax
@@ -10,25 +12,29 @@ import numpy as np
 from data_pipelines import features
 from data_pipelines.media import audio
 
+NAME = 'mfcc'
+WINDOW = audio.WINDOW  # samples at 16 kHz: 25 ms
+HOP = features.MFCC_HOP  # 10 ms
+
 _PRECISION = jax.lax.Precision.HIGHEST  # fewer digits move the logarithms of quiet bands
 
 
 @jax.jit
 def mfcc(samples: jax.Array) -> jax.Array:
-  """Mel cepstra as `audio.mfcc` has them, but computed in float32: they differ by less than 1e-3.
+  """MFCC as those of `audio.mfcc`, but computed in float32: they differ by less than 1e-3.
 
   Args:
     samples: [..., n] at 16 kHz, in [-1, 1].
 
   Returns:
-    float32 [..., 1 + max(0, ceil((n - 400) / 160)), 13]; the first coefficient is the log energy.
+    float32 [..., 1 + max(0, ceil((n - WINDOW) / HOP)), 13]; the first coefficient is the log energy.
   """
   samples = jnp.asarray(samples, jnp.float32)
   emphasised = jnp.concatenate([samples[..., :1], samples[..., 1:] - audio.PRE_EMPHASIS * samples[..., :-1]], axis=-1)
-  starts = features.MFCC_HOP * np.arange(audio.num_rows(samples.shape[-1]))
-  missing = max(0, starts[-1] + audio.WINDOW - samples.shape[-1])
+  starts = HOP * np.arange(audio.num_rows(samples.shape[-1]))
+  missing = max(0, starts[-1] + WINDOW - samples.shape[-1])
   padded = jnp.pad(emphasised, [(0, 0)] * (samples.ndim - 1) + [(0, missing)])
-  windows = padded[..., starts[:, None] + np.arange(audio.WINDOW)]  # [..., rows, 400]
+  windows = padded[..., starts[:, None] + np.arange(WINDOW)]  # [..., rows, 400]
   spectrum = jnp.fft.rfft(windows, audio.FFT)
   power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / audio.FFT  # [..., rows, 257]
   triangles, transform = audio.cepstral_matrices()

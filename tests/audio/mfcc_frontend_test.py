@@ -1,4 +1,4 @@
-"""The cepstra in JAX are those of the golden file and of their twin, for batches, and have gradients."""
+"""The MFCC in JAX are those of the golden file and of their twin, for batches, and have gradients."""
 
 import golden_recipe as golden
 import jax
