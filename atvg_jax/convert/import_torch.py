@@ -32,7 +32,10 @@ def import_torch(
   """Converts released files; those of AT-net and VG-net carry the switch `published` with them.
 
   Args:
-    at, vg, at_single, discriminator: .pth files, those that are there.
+    at: .pth file of AT-net, where there is one; so are the next three.
+    vg: of VG-net.
+    at_single: of the AT-net without recurrence.
+    discriminator: of VG-net's discriminator.
     basics: folder of the PCA bases and mean shapes that came with them; only a discriminator does without.
     out: folder to write `at.npz`, `vg.npz`, `at_single.npz`, `discriminator.npz` to, in float32.
 
@@ -42,8 +45,8 @@ def import_torch(
   Raises:
     InputError: nothing to convert, PyTorch is not installed, or a file is not what it should be.
   """
-  paths = {'at': at, 'at_single': at_single, 'vg': vg, 'discriminator': discriminator}
-  paths = {name: path for name, path in paths.items() if path is not None}
+  given = {'at': at, 'at_single': at_single, 'vg': vg, 'discriminator': discriminator}
+  paths = {name: path for name, path in given.items() if path is not None}
   if not paths:
     raise InputError('there is nothing to convert: give --at, --vg, --at-single or --discriminator')
   if os.path.exists(out) and not os.path.isdir(out):

@@ -1,7 +1,7 @@
 """Many videos: a manifest, or every picture with every recording; killed and started again it goes on.
 
-A video that is there is finished, since it gets its name when it is whole: it is skipped. What fails is reported,
-and the rest goes on. `--shard i/n` takes every n-th item, so that n hosts share the work and none makes what another does.
+A video that is there is finished, since it gets its name when it is whole: it is skipped. What fails is reported, and
+the rest goes on. `--shard i/n` takes every n-th item, so that n hosts share the work and none makes what another does.
 """
 
 import csv

@@ -119,7 +119,7 @@ def test_imported_weights_generate_in_the_published_mode(imported, at):
   samples = np.full(3 * features.SAMPLES_PER_FRAME, 0.1, np.float32)
   landmarks = np.concatenate(list(generator.speech_landmarks(portrait, samples)))
   assert generator(video_reader.read_image(demo.portrait()), samples).shape == (3, 128, 128, 3)
-  # 120 ms of silence before the sound: 12 rows of the first frame's input (9 without a sample of sound), then the sound.
+  # 120 ms of silence before the sound: 12 rows of the first frame's input (9 without a sample of sound).
   mfcc = audio.windows(audio.frame_rows(samples, 3))
   np.testing.assert_allclose(mfcc[0, :9], np.zeros_like(mfcc[0, :9]), atol=1e-3)
   # One clip has no recurrence: frame 0 changes no other.
