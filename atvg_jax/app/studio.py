@@ -85,12 +85,12 @@ class Studio:
     """Writes a silent film of the landmarks as lines, over the face in grey."""
     generator = self._maker.generator
     side = _ENLARGED * features.IMAGE_SIZE
-    ground = Image.fromarray(portrait.crop).convert('L').resize((side, side), Image.Resampling.BICUBIC)
-    ground = ground.point(lambda value: value // 2).convert('RGB')
+    background = Image.fromarray(portrait.crop).convert('L').resize((side, side), Image.Resampling.BICUBIC)
+    background = background.point(lambda value: value // 2).convert('RGB')
     with video_writer.VideoWriter(out, (side, side), comment=self._maker.comment) as writer:
       for piece in generator.speech_landmarks(portrait, samples):
         for points in generator.normalisation.points(portrait.landmarks, piece):
-          drawn = ground.copy()
+          drawn = background.copy()
           draw = ImageDraw.Draw(drawn)
           for run, closed in pictures.LINES:
             line = points[run]

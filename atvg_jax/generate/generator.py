@@ -117,7 +117,7 @@ class Generator:
   def speech_landmarks(
     self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = streaming.WINDOW
   ) -> Iterator[np.ndarray]:
-    """The landmarks with which this face says something: pieces [<= window, 136] that follow each other.
+    """The landmarks of this face speaking: pieces [<= window, 136] that follow each other.
 
     Args:
       portrait: the face.
