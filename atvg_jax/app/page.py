@@ -4,8 +4,10 @@ It is served to this machine only and asks nothing of any other: no analytics, a
 to load from elsewhere.
 """
 
+import contextlib
 import html
 import os
+import pathlib
 import signal
 import tempfile
 import threading
@@ -162,6 +164,8 @@ def _inputs() -> tuple[Any, Any, Any, Any]:
     is_template = True
     async_move_resource_to_block_cache = take_files_only
 
+  with contextlib.suppress(OSError):  # gradio writes a stub for such classes, which type checkers would then believe
+    pathlib.Path(__file__).with_suffix('.pyi').unlink()
   image = Picture(
     label='Face',
     type='filepath',
