@@ -1,6 +1,6 @@
 """Turns the beginning of a video into a moving picture that a page can show.
 
-  python docs/gallery/animate.py VIDEO OUT.webp --seconds 4 --size 400
+python docs/gallery/animate.py VIDEO OUT.webp --seconds 4 --size 400
 """
 
 import argparse
