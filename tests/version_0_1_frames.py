@@ -20,8 +20,10 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from atvg_jax import demo, generate
-from data_pipelines import audio, features, media
+from atvg_jax import generate
+from atvg_jax.generate import demo
+from data_pipelines import features
+from data_pipelines.media import audio, video_reader, video_writer
 
 FOLDER = pathlib.Path(__file__).parent / 'golden' / 'version_0_1'
 FILM = FOLDER / 'film.mp4'
@@ -44,15 +46,15 @@ def speech(folder: pathlib.Path, seconds: float = _SECONDS) -> str:
 
 @contextmanager
 def _written() -> Iterator[list[np.ndarray]]:
-  """The frames that are handed to `media.VideoWriter` meanwhile, as they are before they are encoded."""
+  """The frames that are handed to `video_writer.VideoWriter` meanwhile, as they are before they are encoded."""
   frames: list[np.ndarray] = []
-  append = media.VideoWriter.append
+  append = video_writer.VideoWriter.append
 
-  def keeping(self: media.VideoWriter, frame: np.ndarray) -> None:
+  def keeping(self: video_writer.VideoWriter, frame: np.ndarray) -> None:
     frames.append(frame.copy())
     append(self, frame)
 
-  with mock.patch.object(media.VideoWriter, 'append', keeping):
+  with mock.patch.object(video_writer.VideoWriter, 'append', keeping):
     yield frames
 
 
@@ -77,7 +79,7 @@ def answer(way: str, folder: pathlib.Path) -> np.ndarray:
   """
   if way in ('crop', 'full'):
     samples = audio.read_audio(speech(folder))
-    frames = generate.Generator.from_pretrained()(media.read_image(demo.portrait()), samples, frame=way)
+    frames = generate.Generator.from_pretrained()(video_reader.read_image(demo.portrait()), samples, frame=way)
     return frames[_EVERY] if way == 'crop' else frames[[10, 25]]
   if way == 'landmarks':
     _made(folder, demo.portrait(), save=('landmarks',))
@@ -104,17 +106,17 @@ def load() -> dict[str, np.ndarray]:
 def _known(way: str) -> np.ndarray:
   """Pictures that the frames differ little from: uint8 [n, H, W, 3], or one for all of them."""
   if way == 'full':
-    return media.read_image(demo.portrait())
+    return video_reader.read_image(demo.portrait())
   if way == 'dubbed_full':
-    return np.stack(list(media.iter_video(str(FILM))))[_EVERY]
+    return np.stack(list(video_reader.iter_video(str(FILM))))[_EVERY]
   return np.zeros((), np.uint8)
 
 
 def make() -> None:
   """Makes the film and writes down what every way gives: how it changes, modulo 256, which is small when compressed."""
   FOLDER.mkdir(parents=True, exist_ok=True)
-  picture = np.asarray(Image.fromarray(media.read_image(demo.portrait())).resize((256, 300)))
-  with media.VideoWriter(FILM, picture.shape[:2]) as writer:
+  picture = np.asarray(Image.fromarray(video_reader.read_image(demo.portrait())).resize((256, 300)))
+  with video_writer.VideoWriter(FILM, picture.shape[:2]) as writer:
     for shift in range(12):  # a face that moves sideways
       writer.append(np.roll(picture, 2 * shift, axis=1))
   with zipfile.ZipFile(FOLDER / 'frames.npz', 'w', zipfile.ZIP_LZMA) as file:

@@ -23,10 +23,11 @@ import numpy as np
 import synthetic
 from ml_collections import ConfigDict
 
-from atvg_jax import demo, train
-from atvg_jax.generate import Generator
+from atvg_jax.generate import Generator, demo
+from atvg_jax.train import loop
 from configs import release_at, release_vg
-from data_pipelines import audio, features, media
+from data_pipelines import features
+from data_pipelines.media import audio, video_reader
 
 FOLDER = pathlib.Path(__file__).parent / 'golden' / 'version_0_1'
 NETS = ('at', 'vg')
@@ -74,7 +75,7 @@ def config(net: str) -> ConfigDict:
 def run(net: str, workdir: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
   """Trains in `workdir` up to step 8, or goes on there; returns what `train.train` does."""
   settings = config(net)
-  return train.train(settings, os.fspath(workdir), **synthetic.arguments(settings) | {'eval_sets': {}})
+  return loop.train(settings, os.fspath(workdir), **synthetic.arguments(settings) | {'eval_sets': {}})
 
 
 def digest(state: Any) -> dict[str, list[float]]:
@@ -120,7 +121,7 @@ def draw(workdirs: dict[str, pathlib.Path]) -> np.ndarray:
   """uint8 [64, 64, 3]: every second pixel of the fifth frame that the nets of both workdirs make of the demo."""
   generator = Generator.from_pretrained(at=workdirs['at'], vg=workdirs['vg'])
   samples = audio.read_audio(demo.speech())[: 5 * features.SAMPLES_PER_FRAME]
-  return generator(media.read_image(demo.portrait()), samples)[4, ::2, ::2]
+  return generator(video_reader.read_image(demo.portrait()), samples)[4, ::2, ::2]
 
 
 def _pack(workdir: pathlib.Path, path: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import version_0_1_workdirs as recipe
 
-from atvg_jax import weights
+from atvg_jax.checkpoints import weights
 
 _TOLERANCE = 1e-5  # what rounding another way comes to after four steps is a fifth of it
 

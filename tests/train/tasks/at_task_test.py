@@ -60,7 +60,7 @@ def test_the_loss_is_the_error_of_the_coefficients_of_their_change_and_of_the_po
 
 def test_each_member_learns_by_its_own_error():
   config = synthetic.config('at_grid', model__ensemble_size=3, model__init_stddev=None)
-  task, state, batch, _, outputs, true = _answered(config, scale=5)  # so that their answers differ by much
+  task, state, batch, _, outputs, true = _outputs(config, scale=5)  # so that their answers differ by much
   errors = [np.mean((np.asarray(answer) - true) ** 2) for answer in outputs['by_member']]
   assert float(_step(task, state, batch)['g_coefficient_loss']) == pytest.approx(np.mean(errors), rel=1e-4)
   assert np.mean(errors) > 1.001 * np.mean((np.asarray(outputs['coefficients']) - true) ** 2)  # which is the mean's own
