@@ -24,9 +24,9 @@ def test_a_row_is_compared_clip_by_clip(capsys):
 @pytest.mark.parametrize(
   'options, sentence',
   [
-    (['--scaling', '1,two'], 'is no list of numbers'),
-    (['--scaling', '0,2'], 'is no list'),
-    (['--scaling', '2,2'], 'is no list'),
+    (['--scaling', '1,two'], 'is not a list of numbers'),
+    (['--scaling', '0,2'], 'is not a list'),
+    (['--scaling', '2,2'], 'is not a list'),
     (['--scaling', '1,2,3'], '3 cannot be divided among 2 devices'),
     (['--scaling', '1,4', '--batch-size', '6'], 'divided among 4 devices'),
     (['--config', 'vg_grid:large'], "'smoke' or nothing"),
