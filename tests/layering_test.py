@@ -26,7 +26,7 @@ _FLOORS = {
   'data_pipelines': (
     {'atomic_files', 'errors', 'features'},
     {'clip_source', 'media', 'work_shards'},
-    {'faces'},
+    {'faces', 'audio'},
     {'records', 'augmentation'},
     {'conversion'},
     {'datasets', 'input_pipeline'},

@@ -16,7 +16,7 @@ from data_pipelines.media import video_reader
 def generator(tmp_path_factory):
   at, vg = load_nets(random_nets.save(tmp_path_factory.mktemp('nets')))
   # Not sharpened, so that the frames are what their maps mix.
-  return Generator(at, vg._replace(config=vg.config | {'model': vg.config['model'] | {'sharpen': 0.0}}))
+  return Generator(at, vg._replace(config=vg.config | {'generation': vg.config['generation'] | {'sharpen': 0.0}}))
 
 
 def test_maps_mix_into_the_frames(generator):
