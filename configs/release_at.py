@@ -2,9 +2,9 @@
 
   atvg train --config=configs/release_at.py --workdir=runs/release_at
 
-An ensemble of two, 2.1 steps/s on two CPU cores beside other work, 16 minutes in all. At the end, on held-out clips of GRID s1 and on speakers of
-LRW-AR never seen: eval_grid/opening_correlation 0.91, eval_lrw_ar/opening_correlation 0.54, eval_grid/lmd 0.58 (resting mouth 1.35),
-eval_lrw_ar/lmd 1.076 (resting mouth 1.437).
+An ensemble of two networks; 2.1 steps/s on two CPU cores beside other work, 16 minutes in all. At the end, on held-out
+clips of GRID s1 and on held-out speakers of LRW-AR: eval_grid/opening_correlation 0.91,
+eval_lrw_ar/opening_correlation 0.54, eval_grid/lmd 0.58 (mouth at rest: 1.35), eval_lrw_ar/lmd 1.076 (1.437).
 """
 
 from ml_collections import ConfigDict

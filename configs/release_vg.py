@@ -4,9 +4,10 @@
   atvg train --config=configs/release_vg.py --workdir=runs/release_vg_again --config.init_from=runs/release_vg \
     --config.num_steps=5000
 
-The target's mouth is sharpened, and so are the frames that are drawn at the end: what is learnt from pixels is softer than they are, and so
-is an image that was warped. 1.5 to 2.3 steps/s on two CPU cores. The second run takes the learning rate up and down once more, and brings nearly as
-much as the last seven thousand steps of the first did (atvg_jax/assets/WEIGHTS.md has the figures).
+The target's mouth is sharpened, and so are the generated frames: networks trained by pixel-wise losses generate softer
+images than they learn from, and so does warping. 1.5 to 2.3 steps/s on two CPU cores. The second run takes the learning
+rate up and down once more; it improves scores nearly as much as the last 7000 steps of the first did
+(atvg_jax/assets/WEIGHTS.md has the figures).
 """
 
 from ml_collections import ConfigDict

@@ -25,7 +25,7 @@ from atvg_jax.ablate import row_scores, sweep_report
 from atvg_jax.checkpoints import run_config
 from atvg_jax.evaluate import clip_scores
 from atvg_jax.runtime import parallel
-from atvg_jax.train import command_flags, fit_landmarks, loop
+from atvg_jax.train import command_flags, command_logging, fit_landmarks, loop
 from atvg_jax.train.step_log import NonFiniteLossError
 from data_pipelines import work_shards
 from data_pipelines.errors import InputError
@@ -71,7 +71,7 @@ def run(argv: Sequence[str]) -> None:
     print(_list_text(chosen, options.workdir))
     return
   if not options.table:
-    loop.set_up_logging()
+    command_logging.set_up()
     parallel.initialize(distributed=False)
     configs = {each: _config_of(each, config_file, arg, changes) for each in runs}
     failures = _run_all(configs, rows, options)

@@ -139,7 +139,7 @@ def _argv(workdir, *more, data=None):
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
 @pytest.mark.filterwarnings('ignore::ResourceWarning')
 def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(loop, '_hush', lambda: None)
+  monkeypatch.setattr(loop.command_logging, 'set_up', lambda: None)
   trained, real = [], loop.train
 
   def killed_at(number):
@@ -274,7 +274,7 @@ def test_at_nets_predict_what_their_basis_has():
   ],
 )
 def test_bad_input_is_one_sentence(argv, sentence, tmp_path, monkeypatch):
-  monkeypatch.setattr(loop, '_hush', lambda: None)
+  monkeypatch.setattr(loop.command_logging, 'set_up', lambda: None)
   config = [] if argv[0].startswith('--config=') else ['--config=configs/ablations.py:smoke']
   argv = [f'--workdir={tmp_path / "run"}', *config, *argv]
   with pytest.raises(InputError) as caught:

@@ -169,7 +169,7 @@ def test_parameters_are_told_by_part():
 @pytest.mark.parametrize('flags, status', [([], None), (['--interrupted_status=75'], 75)])
 def test_an_interrupted_run_ends_with_the_status_asked_for(flags, status, monkeypatch, tmp_path):
   monkeypatch.setattr(loop, 'train', lambda config, workdir: (None, {'step': 3, 'interrupted': True}))
-  monkeypatch.setattr(loop, '_hush', lambda: None)
+  monkeypatch.setattr(loop.command_logging, 'set_up', lambda: None)
   argv = ['--config=configs/at_grid.py:smoke', f'--workdir={tmp_path}', *flags]
   if status is None:
     loop.run(argv)
