@@ -61,7 +61,7 @@ def remove_leftovers(path: str | os.PathLike) -> None:
 
 
 def _shortened(name: str) -> str:
-  """A name to which the prefix can be put: long ones are told apart by a digest."""
+  """A name to which the prefix can be put: long ones are replaced by a digest."""
   if len(os.fsencode(name)) + _PREFIX_LIMIT <= _NAME_LIMIT:
     return name
   suffix = os.path.splitext(name)[1]

@@ -27,7 +27,7 @@ class ClipSource:
     path: the video file.
     sound_advance: seconds by which the sound comes late in the file, so by which it is advanced.
     words: the words spoken, in order; may be empty.
-    starts, ends: their times in seconds, one for each word, or empty if the corpus tells no times.
+    starts, ends: their times in seconds, one for each word, or empty if the corpus has none.
     problem: (reason, detail) if listing has already shown that the clip cannot be used: it is reported as left out.
   """
 

@@ -4,7 +4,7 @@ import os
 
 
 class InputError(ValueError):
-  """Bad input, told in one sentence: what is wrong, where, and what to do.
+  """Bad input, described in one sentence: what is wrong, where, and what to do.
 
   The command line prints the sentence and exits with status 2; a library user catches it like any
   `ValueError`.

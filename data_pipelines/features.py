@@ -7,7 +7,7 @@ Conventions, said once:
 * Sound is 16 kHz mono, float32 in [-1, 1]; frame t covers the samples [640 t, 640 (t + 1)).
 * Landmarks are 68 points (the iBUG order), flattened as x0 y0 x1 y1 ... to 136 numbers. Their unit is
   half a crop, their origin its middle: a crop's left and upper edges are -1, its right and lower edges 1.
-* Frame t hears 28 MFCC rows of 10 ms, 280 ms centred on the middle of the frame.
+* For frame t the nets take 28 MFCC rows of 10 ms as input, 280 ms centred on the middle of the frame.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ LANDMARK_SIZE = 2 * NUM_LANDMARKS
 MFCC_COEFFICIENTS = 12  # of 13: the first, the energy, is dropped
 MFCC_HOP = 160  # samples between two rows
 MFCC_ROWS_PER_FRAME = SAMPLES_PER_FRAME // MFCC_HOP
-MFCC_WINDOW = 28  # rows that one frame hears
+MFCC_WINDOW = 28  # rows that the nets take as input for one frame
 MFCC_CONTEXT = (MFCC_WINDOW - MFCC_ROWS_PER_FRAME) // 2  # rows before and after the frame's own four
 
 # Points of the face, as slices of the 68.
@@ -87,7 +87,7 @@ def to_float(pixels: Any) -> Any:
 
 
 def to_bytes(values: Any) -> Any:
-  """The inverse of `to_float`: floats in [-1, 1] → uint8, rounded, what lies beyond clipped; NumPy or JAX, any shape."""
+  """The inverse of `to_float`: floats in [-1, 1] → uint8, rounded and clipped; NumPy or JAX, any shape."""
   return ((values + 1) * 127.5).round().clip(0, 255).astype('uint8')
 
 

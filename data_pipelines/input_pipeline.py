@@ -152,7 +152,7 @@ def eval_batches(
 
 
 def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
-  """The batches as NumPy arrays; what is wrong with the files is told by an `InputError` that names them."""
+  """The batches as NumPy arrays; damaged files raise an `InputError` that names them."""
   batches = dataset.as_numpy_iterator()
   while True:
     try:

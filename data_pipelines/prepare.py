@@ -345,7 +345,7 @@ def _write_records(
   conversion: _Conversion, clips: list[clip_source.ClipSource], data_dir: pathlib.Path
 ) -> pathlib.Path:
   """Has the TFDS builder write the records; returns the folder with the TFRecord files."""
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow tells what this processor can do, at length
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow lists what this processor can do
   import tensorflow_datasets as tfds
 
   dataset = conversion.dataset

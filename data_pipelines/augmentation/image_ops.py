@@ -73,8 +73,8 @@ class Color:
 class Tone:
   """Another camera and room.
 
-  Changes saturation by up to twice `amount`, gamma by up to a factor exp(`amount`), and adds light that falls off to one
-  side by up to `amount`.
+  Changes saturation by up to twice `amount`, gamma by up to a factor exp(`amount`), and adds light that falls off to
+  one side by up to `amount`.
   """
 
   amount: float = 0.3

@@ -108,7 +108,10 @@ def apply(
 
 
 def mfcc_rows(samples: tf.Tensor) -> tf.Tensor:
-  """`audio.mfcc` without the energy: float32 [160 (R - 1) + 401] whose first sample serves the pre-emphasis only → [R, 12]."""
+  """`audio.mfcc` without the energy: float32 [160 (R - 1) + 401] → [R, 12].
+
+  The first sample serves the pre-emphasis only.
+  """
   emphasised = samples[1:] - audio.PRE_EMPHASIS * samples[:-1]
   windows = tf.signal.frame(emphasised, audio.WINDOW, features.MFCC_HOP)
   power = tf.abs(tf.signal.rfft(windows, [audio.FFT])) ** 2 / audio.FFT  # [R, 257]

@@ -32,9 +32,10 @@ Result = tuple[ClipSource, Record | Rejection]
 def cut(part: VideoPart, image_format: str = 'jpeg') -> list[Result]:
   """Cuts a part of a video into clips. Never raises for a bad file; the same results whichever process does it.
 
-  A clip shows one face within one shot, turned by at most `face_stretches.MAX_YAW` degrees, wholly in the picture, with
-  `MIN_EYE_DISTANCE` pixels between its eyes, for `convert_clip.MIN_FRAMES` to `MAX_FRAMES` frames. Of several faces at a
-  time the largest is taken, unless `part.all_faces`. Sound that is clearly out of step (`lip_sync`) is put right.
+  A clip shows one face within one shot, turned by at most `face_stretches.MAX_YAW` degrees, wholly in the picture,
+  with `MIN_EYE_DISTANCE` pixels between its eyes, for `convert_clip.MIN_FRAMES` to `MAX_FRAMES` frames. Of several
+  faces at a time the largest is taken, unless `part.all_faces`. Sound that is clearly out of step (`lip_sync`) is
+  moved into step.
 
   Args:
     part: the stretch of the video.
@@ -108,10 +109,10 @@ def _cut(part: VideoPart, image_format: str) -> list[Result]:
   results = names.left_out(damage)
   if end == part.first:
     return results
-  judged = [
-    face_stretches.judge(i, seen.tracks, seen.size, end, all_faces=part.all_faces) for i in range(len(seen.tracks))
+  classified = [
+    face_stretches.classify(i, seen.tracks, seen.size, end, all_faces=part.all_faces) for i in range(len(seen.tracks))
   ]
-  stretches = [stretch for of_track in judged for stretch in of_track]
+  stretches = [stretch for of_track in classified for stretch in of_track]
   results += names.left_out(face_stretches.without_face(seen.tracks, part.first, end))
   results += names.left_out(face_stretches.unfit(seen.tracks, stretches))
   begin = part.first - _MARGIN

@@ -39,7 +39,7 @@ class LeftOut(NamedTuple):
   rejection: Rejection
 
 
-def judge(
+def classify(
   index: int, tracks: Sequence[FaceTrack], size: tuple[int, int], end: int, *, all_faces: bool
 ) -> list[Stretch]:
   """One track in stretches, each fit or unfit for one reason.

@@ -1,12 +1,12 @@
 """Does the sound go with the mouth, and how late is it?
 
-For every lag a ridge regression tells the opening of the mouth from the cepstra of the sound, and is judged on the half
-of the time that it was not fitted to. Loudness alone (the usual cross-correlation) needs pauses to see anything; this
-works in the midst of speech, in any language, and needs no model that was trained before.
+For every lag a ridge regression predicts the opening of the mouth from the cepstra of the sound, and is evaluated on the
+half of the time that it was not fitted to. Loudness alone (the usual cross-correlation) needs pauses; this works in the
+midst of speech, in any language, and needs no model that was trained before.
 
-What can be told, measured on 60 s of single words of one television speaker (LRW-AR, 23 speakers): 0.41 is the
-correlation at the right lag (0.3 at the least), 0.18 at most that with another clip's sound, and lags spread by 15 ms.
-With 30 s one lag in fifty is wrong, with 10 s a third of them are: below `MIN_SECONDS` nothing is said.
+Accuracy, measured on 60 s of single words of one television speaker (LRW-AR, 23 speakers): the correlation is 0.41 at the
+right lag (0.3 at the least) and at most 0.18 with another clip's sound; lags spread by 15 ms. With 30 s one lag in fifty
+is wrong, with 10 s a third of them are: below `MIN_SECONDS` there is no estimate.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _MIN_CORRELATION = 0.25
 _MIN_MARGIN = 0.12  # over any lag that is not a neighbour
 _NEIGHBOUR = 0.15  # seconds
 _STEP = 2  # MFCC rows of 10 ms between two lags
-_BLOCK = 5 * features.FPS  # frames that are centred, and fitted or judged, as one
+_BLOCK = 5 * features.FPS  # frames that are centred, and fitted or evaluated, as one
 _RIDGE = 0.02
 _DITHER = 3e-3  # of the sound's level: digital silence has no cepstrum
 _LAGS = np.arange(-MARGIN * features.MFCC_ROWS_PER_FRAME, MARGIN * features.MFCC_ROWS_PER_FRAME + 1, _STEP)
@@ -54,8 +54,8 @@ def estimate(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
 
 
 def correlations(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:
-  """[lags]: correlation of the told and the seen opening, out of sample; None with fewer than two blocks."""
-  blocks = []  # the opening [n] and the rows heard at each lag [lags, n, 13]
+  """[lags]: correlation of the predicted and the measured opening, out of sample; None with fewer than two blocks."""
+  blocks = []  # the opening [n] and the rows at each lag [lags, n, 13]
   for opening, samples in pieces:
     num_rows = (len(opening) + 2 * MARGIN) * features.MFCC_ROWS_PER_FRAME
     if len(samples) < num_rows * features.MFCC_HOP or not samples.any():
@@ -65,14 +65,14 @@ def correlations(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray 
     middle = (np.arange(len(opening)) + MARGIN) * features.MFCC_ROWS_PER_FRAME + features.MFCC_ROWS_PER_FRAME // 2
     count = max(1, round(len(opening) / _BLOCK))
     for frames in np.array_split(np.arange(len(opening)), count):
-      heard = rows[np.minimum(middle[frames] + _LAGS[:, None], num_rows - 1)]
-      blocks.append((opening[frames] - opening[frames].mean(), heard - heard.mean(axis=1, keepdims=True)))
+      lagged = rows[np.minimum(middle[frames] + _LAGS[:, None], num_rows - 1)]
+      blocks.append((opening[frames] - opening[frames].mean(), lagged - lagged.mean(axis=1, keepdims=True)))
   if len(blocks) < 2:
     return None
   half = np.concatenate([np.full(len(opening), i % 2) for i, (opening, _) in enumerate(blocks)])
-  seen = np.concatenate([opening for opening, _ in blocks])
-  heard = np.concatenate([rows for _, rows in blocks], axis=1)
-  return np.array([_out_of_sample(rows, seen, half) for rows in heard])
+  measured = np.concatenate([opening for opening, _ in blocks])
+  lagged = np.concatenate([rows for _, rows in blocks], axis=1)
+  return np.array([_out_of_sample(rows, measured, half) for rows in lagged])
 
 
 def _rows(samples: np.ndarray, count: int) -> np.ndarray:
@@ -86,13 +86,13 @@ def _rows(samples: np.ndarray, count: int) -> np.ndarray:
   return np.lib.stride_tricks.sliding_window_view(padded, 5, axis=0) @ weights
 
 
-def _out_of_sample(rows: np.ndarray, seen: np.ndarray, half: np.ndarray) -> float:
-  """Correlation of `seen` [n] with what each half's regression on `rows` [n, 13] tells of the other half."""
+def _out_of_sample(rows: np.ndarray, measured: np.ndarray, half: np.ndarray) -> float:
+  """Correlation of `measured` [n] with what each half's regression on `rows` [n, 13] predicts for the other half."""
   rows = rows / (rows.std(axis=0) + 1e-6)
-  told = np.zeros(len(seen))
+  predicted = np.zeros(len(measured))
   for side in (0, 1):
-    x, y = rows[half == side], seen[half == side]
+    x, y = rows[half == side], measured[half == side]
     weights = np.linalg.solve(x.T @ x + _RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y)
-    told[half != side] = rows[half != side] @ weights
-  spread = told.std() * seen.std()
-  return float(np.mean((told - told.mean()) * (seen - seen.mean())) / spread) if spread > 0 else 0.0
+    predicted[half != side] = rows[half != side] @ weights
+  spread = predicted.std() * measured.std()
+  return float(np.mean((predicted - predicted.mean()) * (measured - measured.mean())) / spread) if spread > 0 else 0.0

@@ -80,7 +80,7 @@ def row(landmarks: np.ndarray, samples: np.ndarray) -> np.ndarray:
   mouth, sound = mouth - mouth.mean(), sound - sound.mean()
   length = len(sound)
   sums = np.zeros(ROW_SIZE)
-  for i, lag in enumerate(LAGS):
+  for i, lag in enumerate(LAGS.tolist()):
     if abs(lag) < length:
       pairs = mouth[max(0, -lag) : length - max(0, lag)] * sound[max(0, lag) : length - max(0, -lag)]
       sums[i] = pairs.mean() * length  # fewer pairs at larger lags must not look like less correlation
@@ -89,7 +89,7 @@ def row(landmarks: np.ndarray, samples: np.ndarray) -> np.ndarray:
 
 
 class Pool:
-  """The clips of one source, in blocks that the uncertainty is told from."""
+  """The clips of one source, in blocks from which the uncertainty is estimated."""
 
   _BLOCKS = 40
 

@@ -1,8 +1,8 @@
-"""A stretch of a video of any length and size, frame by frame: what `media.read_video` is for clips that fit memory."""
+"""A stretch of a video of any length and size, frame by frame: `video_reader.read_video` without the memory."""
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from typing import NamedTuple
 
 import av
@@ -136,8 +136,8 @@ def samples(path: str | os.PathLike, start: float, first: int, end: int) -> np.n
 
 
 def _announced(container: av.container.InputContainer, video: av.VideoStream) -> float | None:
-  """The length in seconds that the file tells."""
-  if video.duration:
+  """The length in seconds that the file announces."""
+  if video.duration and video.time_base:
     return float(video.duration * video.time_base)
   return container.duration / av.time_base if container.duration else None
 
@@ -151,7 +151,7 @@ def _wind(container: av.container.InputContainer, stream, seconds: float) -> boo
   return True
 
 
-def _from(path: str | os.PathLike, seconds: float, notes: Notes) -> Iterator[tuple[av.VideoFrame, float]]:
+def _from(path: str | os.PathLike, seconds: float, notes: Notes) -> Generator[tuple[av.VideoFrame, float]]:
   """Decoded frames from at least `seconds` after the first one on, with their times after the first one."""
   if seconds:
     for back in _WIND:
@@ -165,28 +165,28 @@ def _from(path: str | os.PathLike, seconds: float, notes: Notes) -> Iterator[tup
   yield from _decoded(path, notes, 0.0)
 
 
-def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Iterator[tuple[av.VideoFrame, float]]:
+def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Generator[tuple[av.VideoFrame, float]]:
   with audio.open_media(path) as container:
     video = video_reader.video_stream(container, path)
     video.codec_context.thread_count = 1  # the processes are the parallelism
     notes.source_fps = float(video.average_rate or video.guessed_rate or features.FPS)
     aspect = float(video.codec_context.sample_aspect_ratio or 1)
     notes.pixel_aspect = aspect if 0.25 < aspect < 4 else 1.0
-    start = last = None
+    start: float | None = None
+    last: float | None = None
 
     def note(error: Exception) -> None:
       if notes.damage is None:
-        notes.damage = 0.0 if last is None else last - start
+        notes.damage = 0.0 if last is None or start is None else last - start
 
     if wind_to:
-      for frame in audio.decode(container, [video], lambda error: None):
-        start = frame.time
-        break
+      head = next(audio.decode(container, [video], lambda error: None), None)
+      start = None if head is None else head.time
       if start is None or not _wind(container, video, start + wind_to):
         return
     for frame in audio.decode(container, [video], note):
       time = frame.time
-      if last is None and wind_to and (time is None or time > start + wind_to + _WIND[-1]):
+      if last is None and start is not None and (time is None or time > start + wind_to + _WIND[-1]):
         return  # it was wound to somewhere else
       if time is None or (last is not None and time <= last):  # without stamps: by the rate
         time = 0.0 if last is None else last + 1 / notes.source_fps
@@ -198,7 +198,7 @@ def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Iterator[
       notes.start, notes.last = start, time - start
       yield frame, time - start
     announced = _announced(container, video)
-    if announced and last is not None:
+    if announced and last is not None and start is not None:
       notes.broken_off = last - start < announced - min(5.0, max(0.5, 0.1 * announced))
 
 

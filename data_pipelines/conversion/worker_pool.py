@@ -1,18 +1,20 @@
 """Runs one function over many inputs in worker processes that may die without taking the rest along."""
 
 import contextlib
+import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 _TRIES = 2  # a worker may have been killed for another's fault, such as memory
 
 
-class Outcome(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Outcome:
   """What became of one input: `error` is None, the worker's traceback, or how the worker died."""
 
   index: int
@@ -24,7 +26,7 @@ def default_workers() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def run(function: Callable[[Any], None], inputs: Sequence[Any], workers: int) -> Iterator[Outcome]:
+def run(function: Callable[[Any], None], inputs: Sequence[Any], workers: int) -> Generator[Outcome]:
   """Yields an outcome for every input, as they finish. `function` must be importable and leaves its result on disk.
 
   Workers are spawned, so they inherit neither threads nor libraries of this process, and each
@@ -46,10 +48,11 @@ def run(function: Callable[[Any], None], inputs: Sequence[Any], workers: int) ->
         with contextlib.suppress(BrokenPipeError):
           worker.connection.send(value)
         busy[worker.connection] = worker, index, value
-      for connection in multiprocessing.connection.wait(list(busy)):
+      ready = multiprocessing.connection.wait(list(busy))
+      for connection in [connection for connection in busy if connection in ready]:
         worker, index, value = busy.pop(connection)
         try:
-          error = connection.recv()
+          error: str | None = connection.recv()
         except (EOFError, ConnectionResetError):
           worker.stop()
           if tries[index] < _TRIES:

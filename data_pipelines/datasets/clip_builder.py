@@ -19,7 +19,7 @@ CONFIGS = [
 ]
 
 
-class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS has no types
   """Builds records from a corpus folder (`manual_dir`).
 
   `prepare.prepare` converts the clips in parallel into a staging folder first and sets `staging_dir` and `clips`;
@@ -88,4 +88,5 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return [convert_clip.convert(clip, self.builder_config.name)]
 
   def _staged(self, clip: clip_source.ClipSource) -> pathlib.Path:
+    assert self.staging_dir is not None
     return pathlib.Path(convert_clip.staging_task(clip, self.builder_config.name, self.staging_dir).path)

@@ -117,7 +117,7 @@ class FaceLandmarker:
   def track(self, frames: Iterable[np.ndarray]) -> Track:
     """Follows the largest face of the first frame through `frames`, each uint8 [H, W, 3].
 
-    The mesh of one frame tells where to look in the next; the detector is asked again only when the face
+    The mesh of one frame gives the place to look at in the next; the detector is asked again only when the face
     is lost, and looks for small faces only once a second.
 
     Raises:
@@ -125,7 +125,9 @@ class FaceLandmarker:
     """
     from data_pipelines.faces import frame_resampling  # here, for it compiles: not worth it for a single picture
 
-    points, presences, yaws = [], [], []
+    points: list[np.ndarray] = []
+    presences: list[float] = []
+    yaws: list[float] = []
     square, faces_seen = None, 0
     for image in frames:
       presence = 0.0
@@ -157,8 +159,7 @@ class FaceLandmarker:
 
   def look(self, picture: Image.Image, where: Face | np.ndarray) -> Sight | None:
     """The points of one face: of a detection, or of the one whose last `Sight.square` is given; None if it is gone."""
-    run = self._settle if isinstance(where, Face) else self._run_mesh
-    mesh, presence = run(picture, where)
+    mesh, presence = self._settle(picture, where) if isinstance(where, Face) else self._run_mesh(picture, where)
     return Sight(_to_68(mesh), _yaw(mesh), _square_of(mesh)) if presence >= _PRESENCE_THRESHOLD else None
 
   def _detect_tiles(self, picture: Image.Image, side: int) -> list[Face]:
@@ -206,7 +207,7 @@ class FaceLandmarker:
   ) -> tuple[np.ndarray, float]:
     """`square` is [2, 3], mesh input to picture. Returns [478, 3] in picture pixels and the presence.
 
-    A picture that is an array wants `sampling.bilinear` to `sample` it.
+    A picture that is an array wants `frame_resampling.bilinear` to `sample` it.
     """
     scale = float(np.hypot(square[0, 0], square[1, 0]))
     shrink = max(1, int(scale / 1.5))  # so that a large picture is averaged, not picked from
@@ -218,14 +219,16 @@ class FaceLandmarker:
       whole = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
       source = whole.crop((left, top, right, bottom)).reduce(shrink)
       inner = (square - [[0, 0, left], [0, 0, top]]) / shrink
-    values, presence, _ = self._mesh((sample or _sample)(source, inner, _MESH_SIZE))
+    pixels = _sample(source, inner, _MESH_SIZE) if sample is None else sample(source, inner, _MESH_SIZE)
+    values, presence, _ = self._mesh(pixels)
     mesh = values.reshape(-1, 3)
     placed = np.concatenate([mesh[:, :2] @ square[:, :2].T + square[:, 2], mesh[:, 2:] * scale], axis=-1)
     return placed, float(1 / (1 + np.exp(-np.clip(presence.reshape(()), -50, 50))))
 
 
-def _sample(picture: Image.Image, matrix: np.ndarray, size: int) -> np.ndarray:
-  """`sampling.bilinear` by Pillow, which needs no compiling."""
+def _sample(picture: Image.Image | np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+  """`frame_resampling.bilinear` by Pillow, which needs no compiling."""
+  picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
   square = picture.transform((size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)), Image.Resampling.BILINEAR)
   return np.asarray(square, np.float32) / 255
 

@@ -177,7 +177,7 @@ def _look(image: np.ndarray, sight: face_landmarker.Sight) -> np.ndarray:
 def _moved(before: face_landmarker.Sight, after: face_landmarker.Sight) -> float:
   """How far the middle of a face has gone, in eye distances."""
   shift = np.linalg.norm(after.points.mean(axis=0) - before.points.mean(axis=0))
-  return float(shift / max(face_alignment.eye_distance(before.points), 1e-6))
+  return float(shift / max(float(face_alignment.eye_distance(before.points)), 1e-6))
 
 
 def _box(sight: face_landmarker.Sight) -> np.ndarray:

@@ -52,7 +52,7 @@ def bicubic(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def _fill_bilinear_loop(part: np.ndarray, matrix: np.ndarray, edges: np.ndarray, out: np.ndarray) -> None:
-  """`part` uint8 [h, w, 3] of a picture whose `edges` (left, top, right, bottom) are told in its coordinates."""
+  """`part` uint8 [h, w, 3] of a picture whose `edges` (left, top, right, bottom) are given in its coordinates."""
   height, width, size = part.shape[0], part.shape[1], np.uint64(out.shape[1])
   right, bottom = width - 1.0001, height - 1.0001
   three = np.uint64(3)

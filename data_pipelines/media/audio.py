@@ -1,8 +1,9 @@
-"""Sound: any file to 16 kHz mono samples, samples to the MFCC rows that the nets hear."""
+"""Sound: any file to 16 kHz mono samples, samples to the MFCC rows that the nets take as input."""
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -48,8 +49,17 @@ def decode(
   container: av.container.InputContainer,
   streams: list,
   note_damage: Callable[[Exception], None],
-) -> Iterator[av.AudioFrame | av.VideoFrame]:
-  """Every frame that can be decoded; a damaged packet is reported to `note_damage` and left out."""
+) -> Iterator[Any]:
+  """Every frame that can be decoded; a damaged packet is reported to `note_damage` and left out.
+
+  Args:
+    container: an open file.
+    streams: some of its streams of sound or video.
+    note_damage: called with what went wrong.
+
+  Yields:
+    `av.AudioFrame` or `av.VideoFrame`, as the streams are.
+  """
   packets = container.demux(streams)
   while True:
     try:
@@ -140,7 +150,7 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     InputError: the file is missing, empty, a directory, not media, or holds no sound.
   """
   collector = SoundCollector()
-  damage = []
+  damage: list[Exception] = []
   with open_media(path) as container:
     if not container.streams.audio:
       raise InputError(f'{path} has no sound in it: give a file with an audio track.')
@@ -228,14 +238,14 @@ def cepstral_matrices() -> tuple[np.ndarray, np.ndarray]:
 
 
 def frame_rows(samples: np.ndarray, num_frames: int) -> np.ndarray:
-  """The MFCC rows that `num_frames` video frames hear, 120 ms of silence put at both ends.
+  """The MFCC rows of `num_frames` video frames, 120 ms of silence put at both ends.
 
   Args:
     samples: [n] at 16 kHz; cut or filled with silence to `num_frames` frames.
     num_frames: T.
 
   Returns:
-    float32 [4 T + 24, 12], the energy dropped: frame t hears rows 4 t ... 4 t + 27.
+    float32 [4 T + 24, 12], the energy dropped: the window of frame t has the rows 4 t ... 4 t + 27.
   """
   length = num_frames * features.SAMPLES_PER_FRAME
   sound = np.zeros(length, np.float32)
@@ -247,6 +257,6 @@ def frame_rows(samples: np.ndarray, num_frames: int) -> np.ndarray:
 
 
 def windows(rows: np.ndarray) -> np.ndarray:
-  """[4 T + 24, 12] -> [T, 28, 12]: what each frame hears, a view without a copy."""
+  """[4 T + 24, 12] -> [T, 28, 12]: the window of each frame, a view without a copy."""
   view = np.lib.stride_tricks.sliding_window_view(rows, features.MFCC_WINDOW, axis=0)
   return view[:: features.MFCC_ROWS_PER_FRAME].transpose(0, 2, 1)  # [T, 28, 12]

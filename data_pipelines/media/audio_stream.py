@@ -1,4 +1,4 @@
-"""Sound of any length, in pieces: read, heard and thrown away.
+"""Sound of any length, in pieces: read, used and thrown away.
 
 Pieces are float32 [n] in [-1, 1] at 16 kHz mono, of any length that suits where they come from.
 """
@@ -6,7 +6,7 @@ Pieces are float32 [n] in [-1, 1] at 16 kHz mono, of any length that suits where
 import os
 import wave
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import av
 import numpy as np
@@ -21,7 +21,7 @@ _HEADER = 1 << 16  # bytes: what is no plain WAV is found out before
 
 
 class Measure(NamedTuple):
-  """What a first look at a file's sound tells."""
+  """What a first look at a file's sound shows."""
 
   num_samples: int  # at 16 kHz
   peak: float  # the loudest sample, in [0, 1]
@@ -31,7 +31,7 @@ def read_pieces(path: str | os.PathLike) -> Iterator[np.ndarray]:
   """The sound of `audio.read_audio`, in pieces.
 
   Raises:
-    InputError: as there; what is wrong with the file is told at the first piece.
+    InputError: as there; raised at the first piece.
   """
   with audio.open_media(path) as container:
     if not container.streams.audio:
@@ -71,15 +71,16 @@ def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
     return
   pipe = _Pipe(file)
   try:
-    # Not by libav: it reads two seconds before it opens a WAV, and who speaks live would wait for them.
-    header = wave.open(pipe)  # noqa: SIM115: read while the caller takes pieces
+    # Not by libav: it reads two seconds before it opens a WAV, and who speaks live would wait for them. It stays open
+    # while the caller takes pieces.
+    header = wave.open(cast(BinaryIO, pipe))  # noqa: SIM115
   except (wave.Error, EOFError):
     pipe.rewind()
   else:
     yield from _wave_pieces(header)
     return
   try:
-    container = av.open(pipe, metadata_errors='ignore', options={'protocol_whitelist': 'pipe'})
+    container = av.open(pipe, 'r', metadata_errors='ignore', options={'protocol_whitelist': 'pipe'})
   except (av.FFmpegError, OSError, ValueError) as error:
     raise InputError(
       'standard input cannot be read as sound: pipe a WAV file into it, or 16-bit samples at 16 kHz mono with --raw'
@@ -112,7 +113,7 @@ def mfcc_windows(
   step = window * features.SAMPLES_PER_FRAME
   sound = np.zeros(before, np.float32)  # from `before` samples ahead of the window on
 
-  def heard() -> np.ndarray:
+  def first_window() -> np.ndarray:
     content = np.zeros(length, np.float32)
     content[: min(length, len(sound))] = sound[:length]
     return audio.windows(mfcc(content)[1 : 1 + rows, 1:])[None]
@@ -120,11 +121,11 @@ def mfcc_windows(
   for piece in pieces:
     sound = np.concatenate([sound, np.asarray(piece, np.float32)])
     while len(sound) >= length:
-      yield heard(), window
+      yield first_window(), window
       sound = sound[step:]
   real = len(sound) - before
   while real > 0:
-    yield heard(), min(window, -(-real // features.SAMPLES_PER_FRAME))
+    yield first_window(), min(window, -(-real // features.SAMPLES_PER_FRAME))
     sound, real = sound[step:], real - step
 
 

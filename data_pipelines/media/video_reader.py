@@ -50,12 +50,12 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # of Pillow, on odd files; the size is checked below
-      with Image.open(path, formats=_known_formats()) as image:
-        if image.width * image.height > _MAX_PIXELS:
-          raise InputError(f'{path} is {image.width}x{image.height} pixels, more than 50 megapixels: shrink it first.')
-        if max(image.size) > _MAX_SIDE:
-          raise InputError(f'{path} is {image.width}x{image.height} pixels, a strip and no picture of a face.')
-        image = ImageOps.exif_transpose(image)
+      with Image.open(path, formats=_known_formats()) as file:
+        if file.width * file.height > _MAX_PIXELS:
+          raise InputError(f'{path} is {file.width}x{file.height} pixels, more than 50 megapixels: shrink it first.')
+        if max(file.size) > _MAX_SIDE:
+          raise InputError(f'{path} is {file.width}x{file.height} pixels, a strip and no picture of a face.')
+        image: Image.Image = ImageOps.exif_transpose(file)
         if image.mode in ('I', 'I;16', 'I;16B', 'F'):
           array = np.asarray(image, np.float32)
           array = np.clip(array / (257 if array.max() > 255 else 1), 0, 255).astype(np.uint8)
@@ -157,7 +157,7 @@ class _Reader:
       video = video_stream(container, self._path)
       video.codec_context.thread_count = 1  # clips are short: threads cost more than they bring
       self.source_fps = float(video.average_rate or video.guessed_rate or self._fps)
-      streams = [video]
+      streams: list[av.VideoStream | av.AudioStream] = [video]
       if self._with_audio and container.streams.audio:
         streams.append(container.streams.audio[0])
         self.has_audio = True
@@ -173,7 +173,7 @@ class _Reader:
         last = time
         check_size(frame.width, frame.height, self._path)  # it may change on the way
         yield upright(frame, reformatter), time
-      if video.duration and last is not None:
+      if video.duration and video.time_base and last is not None:
         whole = float(video.duration * video.time_base)
         self.truncated |= last - self._start < whole - max(0.5, 0.1 * whole)
 

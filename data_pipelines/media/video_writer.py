@@ -59,14 +59,15 @@ class VideoWriter:
     quick: bool = False,
   ):
     self.num_frames = 0
-    self.path = '-' if hasattr(path, 'write') else os.fspath(path)
+    self.path = os.fspath(path) if isinstance(path, (str, os.PathLike)) else '-'
     self._size = tuple(size)
     self._sound = None
     if sound is not None:
       self._sound = _Pieces([sound] if isinstance(sound, np.ndarray) else sound)
     self._num_samples = 0
-    self._temporary = None
-    if hasattr(path, 'write'):
+    self._temporary: str | None = None
+    target: str | _Bytes
+    if not isinstance(path, (str, os.PathLike)):
       target, form, stream = _Bytes(path), 'mp4', True
     else:
       check_name(self.path)
@@ -144,7 +145,7 @@ class VideoWriter:
 
   def _write_sound(self, end: int) -> None:
     """Sound up to sample `end`, silence where it is over, so that both tracks are of one length."""
-    if self._audio is None:
+    if self._audio is None or self._sound is None:
       return
     chunk = np.clip(self._sound.take(end - self._num_samples), -1, 1)
     frame = av.AudioFrame.from_ndarray(chunk[None], format='fltp', layout='mono')

@@ -60,7 +60,7 @@ class RecordIndex(NamedTuple):
   def first_torn(self, shard: int) -> str:
     """The clip of the first record of a shard that is not what it was; the last one's if it is only the end."""
     records = np.flatnonzero(self.shard == shard)
-    for i in records:
+    for i in records.tolist():
       try:
         self.read(i)
       except InputError:

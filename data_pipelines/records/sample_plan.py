@@ -55,7 +55,7 @@ class SamplePlan:
     self._sizes = tuple(sizes)
     self._seed = seed
     if weights is None:
-      self._quotas = None
+      self._quotas: tuple[int, ...] | None = None
       self._ends = np.cumsum(self._sizes)
       return
     if len(weights) != len(sizes):
@@ -63,9 +63,10 @@ class SamplePlan:
     if min(weights) < 0 or sum(weights) <= 0:
       raise InputError(f'The weights {tuple(weights)} are no shares: give positive numbers.')
     shares = np.asarray(weights, np.float64) / sum(weights) * _PATTERN
-    self._quotas = np.floor(shares).astype(int)
+    quotas = np.floor(shares).astype(int)
     # The largest remainders get what rounding down has left.
-    self._quotas[np.argsort(self._quotas - shares, kind='stable')[: _PATTERN - self._quotas.sum()]] += 1
+    quotas[np.argsort(quotas - shares, kind='stable')[: _PATTERN - quotas.sum()]] += 1
+    self._quotas = tuple(quotas.tolist())
 
   @property
   def period(self) -> int:
@@ -79,16 +80,13 @@ class SamplePlan:
       source = int(np.searchsorted(self._ends, record, side='right'))
       return source, record - (int(self._ends[source - 1]) if source else 0)
     block, place = divmod(n, _PATTERN)
-    pattern, ranks = self._pattern(block)
+    pattern, ranks = _pattern(self._seed, block, self._quotas)
     source = int(pattern[place])
-    return source, self._draw(1 + source, self._sizes[source], block * int(self._quotas[source]) + int(ranks[place]))
+    return source, self._draw(1 + source, self._sizes[source], block * self._quotas[source] + int(ranks[place]))
 
   def _draw(self, stream: int, size: int, n: int) -> int:
     epoch, place = divmod(n, size)
     return int(_permutation(self._seed, stream, epoch, size)[place])
-
-  def _pattern(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-    return _pattern(self._seed, block, tuple(self._quotas.tolist()))
 
 
 @functools.lru_cache(maxsize=64)

@@ -91,7 +91,10 @@ def test_the_crop_of_a_track_does_not_tremble():
   noisy = (still + 0.4 * generator.standard_normal(still.shape)).astype(np.float32)
   place = face_alignment.apply(face_alignment.align_track(noisy), still)[:, 8]  # where the chin comes to lie
   alone = face_alignment.apply(face_alignment.alignment(noisy), still)[:, 8]
-  step = lambda path: np.abs(np.diff(path, axis=0)).mean()
+
+  def step(path):
+    return np.abs(np.diff(path, axis=0)).mean()
+
   assert step(place) < 0.2 * step(alone)
   # A slow motion of the head is followed, not lagged behind.
   moving = still + np.linspace(0, 60, 60)[:, None, None]

@@ -180,9 +180,11 @@ def test_a_spoken_syllable_keeps_its_height(landmarker, portrait, points):
   gaps = [0, 0, 0, 0, 8, 16, 24, 16, 8, 0, 0, 0, 0]
   frames = [opened(portrait, points, gap) for gap in gaps]
   track = landmarker.track(frames)
-  opening = lambda shapes: face_alignment.mouth_opening(
-    face_alignment.normalise(face_alignment.apply(face_alignment.alignment(shapes), shapes))
-  )
+
+  def opening(shapes):
+    crop_points = face_alignment.apply(face_alignment.alignment(shapes), shapes)
+    return face_alignment.mouth_opening(face_alignment.normalise(crop_points))
+
   smoothed = opening(track.landmarks)
   alone = opening(np.stack([landmarker.landmarks(frame).points for frame in frames]))
   assert np.argmax(smoothed) == 6 and smoothed[6] > 0.1

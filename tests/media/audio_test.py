@@ -41,8 +41,8 @@ def plain_mfcc(samples: np.ndarray) -> np.ndarray:
   emphasised = np.append(samples[0], samples[1:] - 0.97 * samples[:-1])
   count = 1 if len(samples) <= 400 else 1 + int(np.ceil((len(samples) - 400) / 160))
   emphasised = np.append(emphasised, np.zeros(count * 160 + 400))
-  to_mel = lambda hertz: 2595 * np.log10(1 + hertz / 700)
-  corners = 700 * (10 ** (np.linspace(0, to_mel(8000), 28) / 2595) - 1)
+  highest = 2595 * np.log10(1 + 8000 / 700)  # mel
+  corners = 700 * (10 ** (np.linspace(0, highest, 28) / 2595) - 1)
   bins = np.floor(513 * corners / 16000)
   bank = np.zeros((26, 257))
   for j in range(26):

@@ -12,4 +12,4 @@ class Builder(clip_builder.ClipBuilder):
 
   def list_clips(self, source: str) -> list[clip_source.ClipSource]:
     """All clips of the folder, see `clips_source`."""
-    return clips_source.list_clips(source)
+    return list[clip_source.ClipSource](clips_source.list_clips(source))

@@ -99,16 +99,18 @@ def list_clips(source: str, all_faces: bool = False) -> list[VideoPart]:
   rows = {path: _row(path, root, table) for path in sorted(paths)}
   speakers = {row.speaker for row in rows.values() if row.speaker}
   by_speaker = len(speakers) > 1 or any(row.split for row in rows.values())
-  told = {row.speaker: row.split for row in rows.values() if row.split}
-  if told:
-    held_out = frozenset()
+  given_splits = {row.speaker: row.split for row in rows.values() if row.split}
+  if given_splits:
+    held_out: frozenset[str] = frozenset()
   elif by_speaker:
     held_out = clip_source.held_out_speakers(speakers)
   else:
     held_out = clip_source.tenth(map(str, rows)) if len(rows) > 1 else frozenset()
-  parts, names, seen = [], set(), {}
+  parts: list[VideoPart] = []
+  names: set[str] = set()
+  seen: dict[str, pathlib.Path] = {}
   for path, row in rows.items():
-    split = told.get(row.speaker) or (
+    split = given_splits.get(row.speaker) or (
       clip_source.VALIDATION if (row.speaker if by_speaker else str(path)) in held_out else clip_source.TRAIN
     )
     name = _unique(f'{clip_source.safe_name(row.speaker) or "unknown"}_{_name(path, root, row.speaker)}', path, names)
@@ -126,7 +128,7 @@ def list_clips(source: str, all_faces: bool = False) -> list[VideoPart]:
 
 
 def _in_parts(part: VideoPart) -> list[VideoPart]:
-  """The video in parts of `video_cutter.PART_FRAMES`; the last is the rest, whatever the file says of its length."""
+  """The video in parts of `cut_video.PART_FRAMES`; the last is the rest, whatever the file says of its length."""
   try:
     if os.path.getsize(part.path) < _SMALL:
       return [part]

@@ -52,7 +52,10 @@ def list_clips(source: str) -> list[clip_source.ClipSource]:
     held_out = clip_source.tenth(speakers)
   clips = []
   for (speaker, stem), path in sorted(videos.items()):
-    words, starts, ends, problem = (), (), (), None
+    words: tuple[str, ...] = ()
+    starts: tuple[float, ...] = ()
+    ends: tuple[float, ...] = ()
+    problem = None
     if (speaker, stem) in alignments:
       try:
         words, starts, ends = read_alignment(alignments[speaker, stem])

@@ -56,12 +56,14 @@ def _clips(root: pathlib.Path, word: str, folder: str) -> list[clip_source.ClipS
     return []
   clips = []
   for stem in sorted({os.path.splitext(name)[0] for name in names if name.endswith(('.mp4', '.txt'))}):
-    starts, ends, problem = (), (), None
+    starts: tuple[float, ...] = ()
+    ends: tuple[float, ...] = ()
+    problem = None
     if f'{stem}.txt' in names:
       text = place / f'{stem}.txt'
       duration = read_duration(text)
       if duration is None:
-        problem = ('metadata damaged', f'{text} tells no "Duration: ... seconds": repair it, or remove it')
+        problem = ('metadata damaged', f'{text} has no "Duration: ... seconds": repair it, or remove it')
       else:
         half = min(duration, CLIP_SECONDS) / 2
         starts, ends = (round(CLIP_SECONDS / 2 - half, 4),), (round(CLIP_SECONDS / 2 + half, 4),)
@@ -81,7 +83,7 @@ def _clips(root: pathlib.Path, word: str, folder: str) -> list[clip_source.ClipS
 
 
 def read_duration(path: pathlib.Path) -> float | None:
-  """The word's length in seconds by a clip's .txt; None if it is not told."""
+  """The word's length in seconds by a clip's .txt; None if there is none."""
   try:
     match = _DURATION.search(path.read_text(encoding='utf-8', errors='replace'))
   except OSError:
