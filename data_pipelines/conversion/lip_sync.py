@@ -1,12 +1,12 @@
 """Does the sound go with the mouth, and how late is it?
 
-For every lag a ridge regression predicts the opening of the mouth from the cepstra of the sound, and is evaluated on the
-half of the time that it was not fitted to. Loudness alone (the usual cross-correlation) needs pauses; this works in the
-midst of speech, in any language, and needs no model that was trained before.
+For every lag a ridge regression predicts the opening of the mouth from the cepstra of the sound, and is evaluated on
+the half of the time that it was not fitted to. Loudness alone (the usual cross-correlation) needs pauses; this works in
+the midst of speech, in any language, and needs no model that was trained before.
 
-Accuracy, measured on 60 s of single words of one television speaker (LRW-AR, 23 speakers): the correlation is 0.41 at the
-right lag (0.3 at the least) and at most 0.18 with another clip's sound; lags spread by 15 ms. With 30 s one lag in fifty
-is wrong, with 10 s a third of them are: below `MIN_SECONDS` there is no estimate.
+Accuracy, measured on 60 s of single words of one television speaker (LRW-AR, 23 speakers): the correlation is 0.41 at
+the right lag (0.3 at the least) and at most 0.18 with another clip's sound; lags spread by 15 ms. With 30 s one lag in
+fifty is wrong, with 10 s a third of them are: below `MIN_SECONDS` there is no estimate.
 """
 
 from collections.abc import Sequence
