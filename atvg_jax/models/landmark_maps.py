@@ -1,5 +1,7 @@
 """Soft drawings of landmarks, which tell a decoder in pixels where lips and jaw are to be."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,10 +43,14 @@ def landmark_maps(landmarks: Array, size: int, width: float = 3.0) -> Array:
     [..., size, size, 4]: the outer lips and the mouth's hole as clipped signed distances (1 well inside, 0 on
     the line, -1 well outside); the jaw line, and brows, nose and eyes, as lines of height 1.
   """
-  lead = landmarks.shape[:-1]
   points = lax.stop_gradient(landmarks).reshape(-1, 68, 2)
+  return _maps(points, size, width / 32).reshape(*landmarks.shape[:-1], size, size, NUM_MAPS)
+
+
+@functools.partial(jax.jit, static_argnames=('size', 'width'))  # traced once for example and frames
+def _maps(points: Array, size: int, width: float) -> Array:
+  """[N, 68, 2] -> [N, size, size, 4]; `width` is in the landmarks' unit."""
   centres = pixel_centres(size)
-  width = width / 32  # in the landmarks' unit
   maps = []
   for index, segments in enumerate(_SEGMENTS):
     start, end = points[:, segments[:, 0]], points[:, segments[:, 1]]  # [N, S, 2]
@@ -53,7 +59,7 @@ def landmark_maps(landmarks: Array, size: int, width: float = 3.0) -> Array:
       maps.append(jnp.clip(_signed(distance, crossings) / width, -1, 1))
     else:
       maps.append(jnp.maximum(1 - distance / width, 0))
-  return jnp.stack(maps, axis=-1).reshape(*lead, size, size, NUM_MAPS)
+  return jnp.stack(maps, axis=-1)
 
 
 def mouth_hole(landmarks: Array, size: int, soft: float) -> Array:
@@ -78,7 +84,7 @@ def pixel_centres(size: int) -> np.ndarray:
   return ((np.arange(size) + 0.5) * (2 / size) - 1).astype(np.float32)
 
 
-def _distance(start: Array, end: Array, centres: Array) -> tuple[Array, Array]:
+def _distance(start: Array, end: Array, centres: np.ndarray) -> tuple[Array, Array]:
   """Distance of every pixel to the nearest segment, and how many segments a ray to the right crosses."""
   start, end = start[..., None, None], end[..., None, None]  # [N, S, 2, 1, 1]
   x0, y0 = start[:, :, 0], start[:, :, 1]
