@@ -163,7 +163,7 @@ def _first(stream: streaming.VgStream, *inputs: Any) -> float:
   return time.perf_counter() - begun
 
 
-def measure_files(nets: list[str] | None) -> dict[str, float]:
+def measure_files(paths: list[str] | None) -> dict[str, float]:
   """Makes a video of the demo's portrait and its speech, repeated; name with unit → number."""
   samples = audio.read_audio(demo.speech())
   samples = np.tile(samples, int(np.ceil(_CLIP_SECONDS * features.SAMPLE_RATE / len(samples))))
@@ -172,7 +172,7 @@ def measure_files(nets: list[str] | None) -> dict[str, float]:
     speech = os.path.join(folder, 'speech.wav')
     _write_wav(speech, samples)
     begun = time.perf_counter()
-    result = video_maker.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, weights=nets)
+    result = video_maker.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, weights=paths)
     took = time.perf_counter() - begun
   return {
     'from files to file, frames/s': result.num_frames / took,

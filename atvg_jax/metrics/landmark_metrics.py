@@ -59,7 +59,7 @@ def correlation(x: Array, y: Array, mask: Array | None = None) -> jax.Array:
 def centred(values: Array, mask: Array) -> jax.Array:
   """Values [..., T] less their mean over the last axis, where the mask [..., T] is 1; 0 where it is 0."""
   count = jnp.maximum(jnp.sum(mask, -1, keepdims=True), 1)
-  return (values - jnp.sum(values * mask, -1, keepdims=True) / count) * mask
+  return (jnp.asarray(values) - jnp.sum(values * mask, -1, keepdims=True) / count) * mask
 
 
 def best_lag(x: Array, y: Array, max_lag: int = 5) -> tuple[int, float]:

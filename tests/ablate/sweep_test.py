@@ -15,7 +15,7 @@ from atvg_jax.ablate import row_scores, sweep, sweep_report
 from atvg_jax.checkpoints import run_config
 from atvg_jax.models import fast_vg, make_net
 from atvg_jax.runtime import parallel, rng
-from atvg_jax.train import feed, loop
+from atvg_jax.train import command_logging, feed, loop
 from atvg_jax.train.tasks import make_task
 from configs import ablations, at_union, vg_union
 from data_pipelines import features, work_shards
@@ -139,7 +139,7 @@ def _argv(workdir, *more, data=None):
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
 @pytest.mark.filterwarnings('ignore::ResourceWarning')
 def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(loop.command_logging, 'set_up', lambda: None)
+  monkeypatch.setattr(command_logging, 'set_up', lambda: None)
   trained, real = [], loop.train
 
   def killed_at(number):
@@ -274,7 +274,7 @@ def test_at_nets_predict_what_their_basis_has():
   ],
 )
 def test_bad_input_is_one_sentence(argv, sentence, tmp_path, monkeypatch):
-  monkeypatch.setattr(loop.command_logging, 'set_up', lambda: None)
+  monkeypatch.setattr(command_logging, 'set_up', lambda: None)
   config = [] if argv[0].startswith('--config=') else ['--config=configs/ablations.py:smoke']
   argv = [f'--workdir={tmp_path / "run"}', *config, *argv]
   with pytest.raises(InputError) as caught:
