@@ -45,28 +45,8 @@ def base(task: str) -> ConfigDict:
     config.d_steps = 1  # updates of the discriminator before one of the generator, on the same clips
     config.simultaneous = False  # one generated video for both updates; the published order generates twice
 
-  # What is done to finished coefficients and frames, in evaluation and generation. It can change while a run goes on.
-  config.generation = ConfigDict()
-  if task == 'at':
-    # The coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
-    config.generation.exaggeration = 1.0
-  else:
-    config.generation.darken = 0.0  # mouths that open where the example image shows them shut, see models/finishing.py
-    config.generation.sharpen = 0.0  # strength of an unsharp mask where frames were drawn or warped
-
-  config.loss = ConfigDict()  # weights of the terms
-  if task == 'at':
-    config.loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
-    config.loss.distance = 0.0  # how far off the mouth's points are, in pixels: what LMD measures
-  else:
-    config.loss.pixel = 10.0  # the paper's λ, of the dynamic pixel-wise loss
-    config.loss.dynamic = True  # whether that is weighed by the attention; without, a plain L1
-    config.loss.adversarial = 1.0  # with a discriminator: real or fake
-    config.loss.landmark = 1.0  # with a discriminator that regresses: its landmarks
-    config.loss.gradient = 0.0  # differences of neighbouring pixels
-    config.loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
-    config.loss.sharpened_mouth = 0.0  # how much the target's mouth is sharpened: generated mouths are softer than it
-    config.loss.mouth_weight = 1.0  # of a pixel of the mouth in the pixel and gradient terms
+  config.generation = _generation(task)
+  config.loss = _loss(task)
 
   config.optimizer = ConfigDict()  # Adam, for each net
   config.optimizer.learning_rate = 2e-4
@@ -95,6 +75,36 @@ def base(task: str) -> ConfigDict:
   # Frames of a clip; None: all.
   config.evaluation.window = config_dict.FieldReference(16 if task == 'vg' else None, field_type=int)
   return config
+
+
+def _generation(task: str) -> ConfigDict:
+  """What is done to finished coefficients and frames, in evaluation and generation. It can change while a run goes on."""
+  generation = ConfigDict()
+  if task == 'at':
+    # The coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
+    generation.exaggeration = 1.0
+  else:
+    generation.darken = 0.0  # mouths that open where the example image shows them shut, see models/finishing.py
+    generation.sharpen = 0.0  # strength of an unsharp mask where frames were drawn or warped
+  return generation
+
+
+def _loss(task: str) -> ConfigDict:
+  """Weights of the loss's terms."""
+  loss = ConfigDict()
+  if task == 'at':
+    loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
+    loss.distance = 0.0  # how far off the mouth's points are, in pixels: what LMD measures
+  else:
+    loss.pixel = 10.0  # the paper's λ, of the dynamic pixel-wise loss
+    loss.dynamic = True  # whether that is weighed by the attention; without, a plain L1
+    loss.adversarial = 1.0  # with a discriminator: real or fake
+    loss.landmark = 1.0  # with a discriminator that regresses: its landmarks
+    loss.gradient = 0.0  # differences of neighbouring pixels
+    loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
+    loss.sharpened_mouth = 0.0  # how much the target's mouth is sharpened: generated mouths are softer than it
+    loss.mouth_weight = 1.0  # of a pixel of the mouth in the pixel and gradient terms
+  return loss
 
 
 def finish(config: ConfigDict, arg: str) -> ConfigDict:
