@@ -33,7 +33,6 @@ class Point(NamedTuple):
 
 
 BASELINE, REAL, SOUND = Point('baseline'), Point('real'), Point('sound')
-_OLD_NAMES = {'still': BASELINE.name}  # in the files of version 0.1
 _SNRS = (20, 15, 10, 5, 0, -5)  # dB
 EXPERIMENTS: Mapping[str, tuple[Point, ...]] = {
   'landmark noise': tuple(Point('landmark noise', round(0.02 * i, 2)) for i in range(8)),
@@ -71,7 +70,7 @@ class Store:
       raise InputError(f'{path} cannot be written ({error.strerror}): choose another --out') from error
     try:
       found, *rest = [json.loads(line) for line in lines[:-1]]
-      self._points = {(entry['clip_id'], _OLD_NAMES.get(entry['point'], entry['point'])): entry for entry in rest}
+      self._points = {(entry['clip_id'], entry['point']): entry for entry in rest}
     except (ValueError, KeyError, TypeError) as error:
       raise InputError(f'{path} is damaged: remove it, and its videos will be scored anew') from error
     if found != dict(head):
