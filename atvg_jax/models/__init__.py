@@ -10,7 +10,8 @@ from atvg_jax.models import at_net, release_vg_net, sound_vg_net, vg_net
 from atvg_jax.models.layers import LayerOptions
 from data_pipelines.errors import InputError
 
-# By a config's `task`: the nets that `model.name` may ask for. Without a name it is the first that has the config's fields.
+# By a config's `task`: the nets that `model.name` may ask for. Without a name it is the first of `_UNNAMED` that has
+# the config's fields.
 _NAMED: dict[str, dict[str, Any]] = {
   'at': {'at_single': at_net.AtSingle},
   'vg': {'sound_vg': sound_vg_net.SoundVgNet},

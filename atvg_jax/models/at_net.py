@@ -1,6 +1,6 @@
 """AT-net: speech to landmark coefficients (Chen et al., CVPR 2019, arXiv 1905.03820, left half of figure 2).
 
-In the paper's symbols, of the sound a_t around every frame and the PCA coefficients h_p of an example frame's landmarks:
+In the paper's symbols, of the sound a_t around every frame and the PCA coefficients h_p of an example's landmarks:
 
   [h_t, c_t] = φ_lmark(LSTM(f_audio(a_t), f_lmark(h_p), c_{t-1}))
   p_t        = h_t ⊙ ω * Uᵀ + M
@@ -23,9 +23,9 @@ from atvg_jax.models.recurrent import Lstm
 class AudioEncoder(nn.Module):
   """f_audio: each frame's MFCC window through convolutions, flattening and dense layers.
 
-  The paper's takes the window as a picture of one channel: 3x3 kernels, pooled after each of two stages. Cepstra have no
-  neighbours as pixels have, though; taken as a sequence of which they are the channels, unseen speakers are followed
-  better.
+  The paper's takes the window as a picture of one channel: 3x3 kernels, pooled after each of two stages. Cepstra have
+  no neighbours as pixels have, though; taken as a sequence of which they are the channels, unseen speakers are
+  followed better.
 
   Attributes:
     features: channels of the convolutions of the first stage, and of the second.
@@ -44,10 +44,7 @@ class AudioEncoder(nn.Module):
   @nn.compact
   def __call__(self, mfcc: Array, *, train: bool) -> Array:
     """[B, T, 28, 12] -> [B, T, head_features[-1]]."""
-    if self.sequence:
-      x = self._over_time(mfcc, train)
-    else:
-      x = self._over_picture(mfcc, train)
+    x = self._over_time(mfcc, train) if self.sequence else self._over_picture(mfcc, train)
     x = x.reshape(*x.shape[:2], -1)
     dropout = functools.partial(nn.Dropout, self.dropout_rate, deterministic=not train)
     x = dropout()(x)
@@ -93,8 +90,8 @@ class AtNet(nn.Module):
     audio_sequence: see `AudioEncoder.sequence`.
     recurrent_features, recurrent_layers: the LSTM's.
     dropout_rate: of the audio features.
-    ensemble_size: so many such nets as an ensemble, outputs averaged. Each learns by its own error. The mean is nearer to
-      the truth than one net as large as all of them. The paper has one.
+    ensemble_size: so many such nets as an ensemble, outputs averaged. Each learns by its own error. The mean is nearer
+      to the truth than one net as large as all of them. The paper has one.
     layers: what all layers have in common.
   """
 
@@ -122,8 +119,8 @@ class AtNet(nn.Module):
       carry: of the shape `carry_shape`, the LSTMs' after the frames before; None for a zero start.
 
     Returns:
-      'coefficients' h_t [B, T, num_coefficients], float32; 'carry'; of an ensemble also 'by_member' [ensemble_size, B, T,
-      num_coefficients].
+      'coefficients' h_t [B, T, num_coefficients], float32; 'carry'; of an ensemble also 'by_member'
+      [ensemble_size, B, T, num_coefficients].
     """
     if self.ensemble_size > 1:
       return self._ensemble(example_coefficients, mfcc, train, carry)

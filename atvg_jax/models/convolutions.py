@@ -3,6 +3,8 @@
 Paddings are PyTorch's, so that published weights give published results.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +21,8 @@ _MANY_CHANNELS = 128  # from which on Winograd's algorithm pays
 def convolve_3x3(x: Array, weights: Array, dilation: int = 1, *, fast: bool) -> Array:
   """Convolution of stride 1 that keeps the size, [N, H, W, C] by [3, 3, C, F] -> [N, H, W, F].
 
-  With `fast`, of many channels, it is Winograd's F(4x4, 3x3) on CPUs: more than twice as fast, forward and backward. Otherwise
-  the direct sum, whose rounding is smaller; `fast_vg` is the fast way to generate.
+  With `fast`, of many channels, it is Winograd's F(4x4, 3x3) on CPUs: more than twice as fast, forward and backward.
+  Otherwise the direct sum, whose rounding is smaller; `fast_vg` is the fast way to generate.
   """
 
   def plain(x: Array, weights: Array) -> Array:
@@ -54,7 +56,7 @@ def space_to_depth(x: Array, factor: int = 2) -> Array:
 
 
 def up_convolve(x: Array, weights: Array, *, fast: bool) -> Array:
-  """The transposed convolution of `layers.UpBlock`, [N, H, W, C] by [3, 3, C, F] -> [N, 2 H, 2 W, F]; `fast` as above."""
+  """The transposed convolution of `layers.UpBlock`, [N, H, W, C] by [3, 3, C, F] -> [N, 2 H, 2 W, F]; `fast` too."""
   channels, features = weights.shape[2:]
 
   def plain(x: Array, weights: Array) -> Array:
@@ -83,12 +85,12 @@ def up_convolve(x: Array, weights: Array, *, fast: bool) -> Array:
   return lax.platform_dependent(x, weights, cpu=on_cpu, default=plain)
 
 
-def sub_pixel_kernel(weights: Array | np.ndarray) -> Array | np.ndarray:
+def sub_pixel_kernel(weights: winograd.Weights) -> winograd.Weights:
   """The 2x2 kernel [2, 2, C, 4 F] whose phases are the transposed convolution by `weights` [3, 3, C, F].
 
   `weights` are as PyTorch applies them: input i reaches output 2i - 1 + k through tap k. NumPy stays NumPy.
   """
-  xp = np if isinstance(weights, np.ndarray) else jnp
+  xp: Any = np if isinstance(weights, np.ndarray) else jnp
   # Along one axis: even outputs see tap 1 of input i; odd ones tap 2 of input i and tap 0 of input i + 1.
   taps = ((1, None), (2, 0))  # taps[phase][offset of the input]
   none = xp.zeros(weights.shape[2:], weights.dtype)
@@ -99,8 +101,8 @@ def sub_pixel_kernel(weights: Array | np.ndarray) -> Array | np.ndarray:
       phases = []
       for a in range(2):
         for b in range(2):
-          k, l = taps[a][row], taps[b][column]
-          phases.append(none if k is None or l is None else weights[k, l])
+          tap_row, tap_column = taps[a][row], taps[b][column]
+          phases.append(none if tap_row is None or tap_column is None else weights[tap_row, tap_column])
       columns.append(xp.concatenate(phases, axis=-1))
     rows.append(xp.stack(columns))
   return xp.stack(rows)

@@ -7,6 +7,8 @@ Of frames v_t and the example's landmarks p_p, with the LSTM's states o_t:
   s        = σ(mean over t of W_s o_t)              whether the clip is real
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -54,7 +56,7 @@ class RegressionDiscriminator(nn.Module):
     layers, dense = self.layers, self.layers.dense
     x = video
     for index, features in enumerate(self.features):
-      options = {} if index else {'norm': None}
+      options: dict[str, Any] = {} if index else {'norm': None}
       x = layers.conv(features, stride=2, name=f'conv{index}', **options)(x, train=train)
     x = nn.relu(dense(self.image_head_features, name='image_dense')(x.reshape(*x.shape[:2], -1)))
     if self.regression:

@@ -1,7 +1,7 @@
 """VG-net for generation: `VgNet` itself, to rounding, by the layers that are fastest on the machine.
 
-Three steps: `prepare` folds the weights, once when they are loaded; `start` computes what all frames of a clip share, once
-a clip; `draw` does the rest, window by window. `folded` has the layers.
+Three steps: `prepare` folds the weights, once when they are loaded; `start` computes what all frames of a clip share,
+once a clip; `draw` does the rest, window by window. `folded` has the layers.
 """
 
 import math

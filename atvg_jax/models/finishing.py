@@ -35,10 +35,10 @@ def finish(
     example_landmarks: [B, 136], of the example image.
     landmarks: [B, T, 136], of the frames.
     darken: share of the brightness in [0, 1] that a mouth loses where it opens and the example image shows it shut
-      (`landmark_warp.unknown_mouth`): a net that has learnt of open mouths that are half open in the example leaves lips
-      there.
-    sharpen: strength of an unsharp mask. It fades where the attention is below a fifth and the warp moved pixels by less
-      than a fifth of one: what is learnt from pixels is softer than they were, and so is what was resampled.
+      (`landmark_warp.unknown_mouth`): a net that has learnt of open mouths that are half open in the example leaves
+      lips there.
+    sharpen: strength of an unsharp mask. It fades where the attention is below a fifth and the warp moved pixels by
+      less than a fifth of one: what is learnt from pixels is softer than they were, and so is what was resampled.
 
   Returns:
     The outputs with another 'video', float32 [B, T, H, W, 3] in [-1, 1].

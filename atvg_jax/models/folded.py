@@ -1,7 +1,7 @@
 """Layers for generation: batch norm folded into the weights, and the algorithm that is fastest where they run.
 
-The net's own code runs (`apply_net`); only its layers are replaced, by Flax's method interceptors. `fold_net` prepares the
-weights, once when they are loaded.
+The net's own code runs (`apply_net`); only its layers are replaced, by Flax's method interceptors. `fold_net` prepares
+the weights, once when they are loaded.
 
 XLA's CPU backend computes a convolution as patches times matrix. The same sums come cheaper by Winograd's
 algorithm where the kernel is 3x3 (or, of a transposed convolution, the phases' 2x2) and channels are many, and
@@ -46,8 +46,8 @@ class Layer:
   """
 
   kernel: Any
-  bias: Array
-  norm: tuple[Array, Array] | None
+  bias: Array | np.ndarray
+  norm: tuple[Array | np.ndarray, Array | np.ndarray] | None
   algorithm: Algorithm = struct.field(pytree_node=False)
   size: int = struct.field(pytree_node=False)
   stride: int = struct.field(pytree_node=False, default=1)
@@ -89,11 +89,15 @@ def fold(
     algorithm: see `choose`.
     channels: of the input that this layer is given; the others' share is another layer's.
     dtype: to compute in.
+    stride: of the convolution.
+    dilation: of the convolution.
+    up: whether it is an `UpBlock`.
+    reflect: whether the picture is padded by reflection.
     epsilon: added to the variance.
   """
   kernel = np.asarray(params['kernel'], np.float64)[:, :, channels]
   bias = np.asarray(params.get('bias', np.zeros(kernel.shape[-1])), np.float64)
-  norm = None
+  norm: tuple[np.ndarray, np.ndarray] | None = None
   if stats:
     scale, shift, mean, var = (
       np.asarray(value, np.float64)
@@ -102,11 +106,10 @@ def fold(
     factor = scale / np.sqrt(var + epsilon)
     kernel, bias = kernel * factor, (bias - mean) * factor + shift
   elif 'norm' in params:
-    norm = tuple(np.asarray(params['norm'][name], np.float32) for name in ('scale', 'bias'))
+    norm = (np.asarray(params['norm']['scale'], np.float32), np.asarray(params['norm']['bias'], np.float32))
   chosen = 'direct' if reflect else algorithm(kernel.shape, stride=stride, up=up)
-  size = kernel.shape[0]
-  kernel = jax.tree.map(lambda array: array.astype(dtype), _arranged(kernel.astype(np.float32), chosen, up))
-  return Layer(kernel, bias.astype(dtype), norm, chosen, size, stride, dilation, up, reflect)
+  arranged = jax.tree.map(lambda array: array.astype(dtype), _arranged(kernel.astype(np.float32), chosen, up))
+  return Layer(arranged, bias.astype(dtype), norm, chosen, kernel.shape[0], stride, dilation, up, reflect)
 
 
 def _arranged(kernel: np.ndarray, algorithm: Algorithm, up: bool) -> Any:
@@ -145,7 +148,8 @@ def _rows(layer: Layer, x: Array) -> Array:
   pad = layer.size // 2
   rows = lax.conv_general_dilated(x, layer.kernel, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=DIMENSIONS)
   features = rows.shape[-1] // layer.size
-  return sum(rows[:, k : k + x.shape[1], :, k * features : (k + 1) * features] for k in range(layer.size))
+  parts = [rows[:, k : k + x.shape[1], :, k * features : (k + 1) * features] for k in range(layer.size)]
+  return functools.reduce(jnp.add, parts)
 
 
 def _up(layer: Layer, x: Array) -> Array:
@@ -187,8 +191,8 @@ class FoldedGru(NamedTuple):
   """A `ConvGru`: the inputs' layer, and matrix and bias of the state's, see `ConvGru.scan`."""
 
   inputs: Layer
-  hidden_matrix: Array
-  hidden_bias: Array
+  hidden_matrix: Array | np.ndarray
+  hidden_bias: Array | np.ndarray
 
 
 class FoldedNet(NamedTuple):
@@ -232,7 +236,7 @@ def fold_net(net: nn.Module, variables: Mapping[str, Any], backend: str, *inputs
 
 
 def apply_net(net: nn.Module, weights: FoldedNet, *args: Any, **kwargs: Any) -> Any:
-  """`net.apply` by folded layers, in evaluation mode; what clips share of a block's input are its sums, `shared_sums`."""
+  """`net.apply` by folded layers, in evaluation mode; blocks take the sums of shared channels, see `shared_sums`."""
 
   def replace(next_call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
     module, layer = context.module, weights.layers.get('/'.join(context.module.path))
@@ -249,7 +253,12 @@ def apply_net(net: nn.Module, weights: FoldedNet, *args: Any, **kwargs: Any) -> 
 
 def shared_sums(weights: FoldedNet, inputs: Mapping[str, Array]) -> dict[str, Array]:
   """Name of a block -> its sums of the channels [B, H, W, C] that the frames of a clip share."""
-  return {name: convolve(weights.layers[name].shared, x) for name, x in inputs.items()}
+  sums = {}
+  for name, x in inputs.items():
+    layer = weights.layers[name]
+    assert isinstance(layer, FoldedBlock) and layer.shared is not None, f'{name} has no shared channels'
+    sums[name] = convolve(layer.shared, x)
+  return sums
 
 
 def _below(path: str, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The example image bent to a frame's landmarks: where a face's own skin and lips go when it speaks."""
+"""The example image warped to a frame's landmarks: where a face's own skin and lips go when it speaks."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ from data_pipelines import features
 
 Array = jax.Array
 
-# How far a landmark's movement reaches, and how little weight of landmarks leaves a pixel where it is: 4 pixels of 128
-# fit training speakers best (SSIM of the lips: deviations of 3 to 7, and wider ones for the jaw, were tried).
-_REACH = 1 / 16  # in half pictures
-_STILL = 1e-2
+# Standard deviation of the Gaussians, in half pictures: 4 pixels of 128 fit training speakers best (SSIM of the lips:
+# deviations of 3 to 7, and wider ones for the jaw, were tried).
+_BANDWIDTH = 1 / 16
+_RIDGE = 1e-2  # weight of no displacement: far from all landmarks pixels stay where they are
 _SHUT = 1 / 32  # in half pictures, 2 pixels of 128: a gap between the inner lips that is smaller is nearly shut
 _SOFT = 1 / 32  # of a mouth's border
 # What speech moves, and the nose's tip, which holds the cheeks.
@@ -42,12 +42,12 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
   )
   move = sources - points  # [B, T, N, 2]
   columns, rows = (
-    jnp.exp(-0.5 * jnp.square((points[..., axis, None] - pixel_centres(size)) / _REACH))
+    jnp.exp(-0.5 * jnp.square((points[..., axis, None] - pixel_centres(size)) / _BANDWIDTH))
     for axis, size in ((0, width), (1, height))
   )  # [B, T, N, W] and [..., H]
   # The weights are products of what depends on x and on y, so that all sums over landmarks are matrix products.
   sums = jnp.einsum('btnh,btnw,btnc->btchw', rows, columns, jnp.pad(move, ((0, 0),) * 3 + ((0, 1),), constant_values=1))
-  offset = sums[:, :, :2] / (sums[:, :, 2:] + _STILL)
+  offset = sums[:, :, :2] / (sums[:, :, 2:] + _RIDGE)
   right, down = offset[:, :, 0] * (width / 2), offset[:, :, 1] * (height / 2)
   x = jnp.clip(jnp.arange(width) + right, 0, width - 1)
   y = jnp.clip(jnp.arange(height)[:, None] + down, 0, height - 1)
@@ -57,7 +57,7 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
 def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Array:
   """Where a frame opens a mouth that the image shows shut; no gradient flows back.
 
-  There a bent image has only lips drawn out, and whoever the image shows has never shown what is inside.
+  There a warped image has only stretched lips: the image does not show what is inside.
 
   Args:
     example_landmarks: [B, 136], of the image.

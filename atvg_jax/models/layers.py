@@ -206,6 +206,7 @@ class ResidualBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
+    """[B, (T,) H, W, features] -> the same shape; `train` as in `ConvBlock`, and dropout on."""
     y = self.layers.conv(self.features, name='conv1')(x, train=train)
     y = nn.Dropout(self.dropout_rate, deterministic=not train)(y)
     return x + self.layers.conv(self.features, activation=None, name='conv2')(y, train=train)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
@@ -45,6 +46,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
+    """[B, (T,) H, W, C] -> the same shape; `train`: by the batch's statistics, which the running ones follow."""
     features = x.shape[-1]
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (features,), jnp.float32)
     running_var = self.variable('batch_stats', 'var', jnp.ones, (features,), jnp.float32)
@@ -101,6 +103,7 @@ class GroupNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
+    """[..., H, W, C] -> the same shape; the same in training."""
     del train
     features = x.shape[-1]
     scale = self.param('scale', scale_init, (features,), self.param_dtype)
@@ -108,7 +111,9 @@ class GroupNorm(nn.Module):
     return group_normalise(x.astype(self.dtype or x.dtype), scale, bias, self.group_size, self.epsilon)
 
 
-def group_normalise(x: Array, scale: Array, bias: Array, group_size: int = 8, epsilon: float = 1e-5) -> Array:
+def group_normalise(
+  x: Array, scale: Array | np.ndarray, bias: Array | np.ndarray, group_size: int = 8, epsilon: float = 1e-5
+) -> Array:
   """Group norm of pictures [..., H, W, C] by scale and bias [C]."""
   features = x.shape[-1]
   groups = max(features // group_size, 1)

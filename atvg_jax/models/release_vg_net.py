@@ -13,12 +13,12 @@ class ReleaseVgNet(VgNet):
   """VG-net whose upsampling layers and heads take more details as input, at 1/4 and at half of the image's size.
 
   Attributes (beside those of `VgNet`):
-    landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels: precise places of lips and jaw,
-      for faces never seen too.
+    landmark_maps: draw frame and example landmarks (see `landmark_maps`) as more channels: precise places of lips and
+      jaw, for faces never seen too.
     skip: add the encoder's half-size features as more channels at half size.
     warp: warp the example image to each frame's landmarks (see `landmark_warp`), compose the motion map over that, and
-      add it as more channels: a face's own skin and lips, for faces never seen too. The outputs then have 'displacement',
-      float32 [B, T, H, W, 1]: by how many pixels.
+      add it as more channels: a face's own skin and lips, for faces never seen too. The outputs then have
+      'displacement', float32 [B, T, H, W, 1]: by how many pixels.
   """
 
   landmark_maps: bool = False

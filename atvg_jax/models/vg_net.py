@@ -79,7 +79,7 @@ class LandmarkAttention(nn.Module):
 
 
 class Mmcrnn(nn.Module):
-  """CRNN: the multi-modal convolutional recurrent network, with its bottleneck before and its residual decoder after."""
+  """CRNN: the multi-modal convolutional recurrent network, a bottleneck before it and its residual decoder after it."""
 
   bottleneck_features: int
   recurrent_features: int
@@ -99,7 +99,9 @@ class Mmcrnn(nn.Module):
     Args:
       difference: [B, T, H/16, W/16, C], the landmark features less the example's.
       deep: [B, H/16, W/16, C'], the image feature.
-      carry, train, chained: see `VgNet.draw`.
+      carry: see `VgNet.draw`.
+      train: see `VgNet`.
+      chained: see `VgNet.draw`.
 
     Returns:
       [B, T, H/4, W/4, decoder_features[-1]] and the carry.
@@ -259,14 +261,17 @@ class VgNet(nn.Module):
     """The features that all frames of a clip share.
 
     Args:
-      example_image, example_landmarks, train: see `__call__`.
+      example_image: see `__call__`.
+      example_landmarks: see `__call__`.
+      train: see `__call__`.
 
     Returns:
       'image' and 'landmarks' as they are; 'middle' i'_p; 'landmark_feature' f_lmark(p_p); 'inputs': name of a layer ->
       channels [B, H', W', C'] that its input has in all frames after the frames' own.
     """
     half, middle, deep = self.image_encoder(example_image, train=train)
-    example_map, example_feature = self.landmark_encoder(example_landmarks, deep.shape[1:3], train=train)
+    _, height, width, _ = deep.shape
+    example_map, example_feature = self.landmark_encoder(example_landmarks, (height, width), train=train)
     inputs = {'bottleneck': deep}
     if self.attention:
       inputs['landmark_attention0'] = example_map
@@ -289,15 +294,18 @@ class VgNet(nn.Module):
 
     Args:
       shared: of `encode`.
-      landmarks, carry, train: see `__call__`.
-      chained: the clips are the frames of a single one, each with its own example image: T is 1, and the state goes from
-        clip to clip, so that the carry's batch is 1.
+      landmarks: see `__call__`.
+      carry: see `__call__`.
+      train: see `__call__`.
+      chained: the clips are the frames of a single one, each with its own example image: T is 1, and the state goes
+        from clip to clip, so that the carry's batch is 1.
 
     Returns:
       As `__call__`.
     """
     image, inputs = shared['image'], shared['inputs']
-    frame_maps, frame_features = self.landmark_encoder(landmarks, shared['landmark_feature'].shape[1:3], train=train)
+    _, height, width, _ = shared['landmark_feature'].shape
+    frame_maps, frame_features = self.landmark_encoder(landmarks, (height, width), train=train)
     difference = frame_features - shared['landmark_feature'][:, None]
     x, carry = self.mmcrnn(difference, inputs['bottleneck'], carry, train=train, chained=chained)
     if self.attention:

@@ -7,6 +7,7 @@ and channels are (m + r - 1)² matrix multiplications; the transforms around the
 
 import functools
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jax import lax
 
 Array = jax.Array
 Pair = tuple[int, int]
+Weights = TypeVar('Weights', jax.Array, np.ndarray)
 
 # The taps of a 3x3 kernel through which input i (and i + 1) reaches the even and the odd outputs of a transposed
 # convolution of stride 2, along one axis.
@@ -47,7 +49,7 @@ def matrices(outputs: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
   return inverse, kernel, data
 
 
-def transform_kernel(weights: Array | np.ndarray, tile: Pair) -> Array | np.ndarray:
+def transform_kernel(weights: Weights, tile: Pair) -> Weights:
   """[r, s, C, F] → [(n + s - 1) * (m + r - 1), C, F] for tiles of m x n outputs; NumPy stays NumPy."""
   rows, columns = (matrices(m, r)[1] for m, r in zip(tile, weights.shape[:2], strict=True))
   both = np.einsum('ak,bl->bakl', rows, columns).reshape(len(rows) * len(columns), -1).astype(weights.dtype)
@@ -60,7 +62,8 @@ def convolve(x: Array, kernel: Array, tile: Pair, taps: Pair, padding: tuple[Pai
   Args:
     x: pictures.
     kernel: of `transform_kernel`.
-    tile, taps: (m, n) and (r, s), as the kernel was transformed.
+    tile: (m, n), as the kernel was transformed.
+    taps: (r, s), likewise.
     padding: zeros before and after, of rows and of columns.
   """
   batch, channels = x.shape[0], x.shape[-1]
@@ -75,15 +78,16 @@ def convolve(x: Array, kernel: Array, tile: Pair, taps: Pair, padding: tuple[Pai
   (row_inverse, _, row_data), (column_inverse, _, column_data) = map(matrices, tile, taps)
   # Rows first, then columns, there and back: without the barriers XLA makes one pass of two, and many times the sums.
   x = jnp.stack(_combine(row_data, _offsets(x, 1, tiles[0], tile[0], spans[0])))
-  x = _offsets(lax.optimization_barrier(x), 3, tiles[1], tile[1], spans[1])
-  x = jnp.stack(_combine(column_data, x)).reshape(spans[1] * spans[0], -1, channels)
+  columns = _offsets(lax.optimization_barrier(x), 3, tiles[1], tile[1], spans[1])
+  x = jnp.stack(_combine(column_data, columns)).reshape(spans[1] * spans[0], -1, channels)
   y = jnp.einsum('pmc,pcf->pmf', x, kernel).reshape(*spans[::-1], batch, *tiles, kernel.shape[-1])
   y = jnp.stack(_combine(row_inverse, [y[:, i] for i in range(spans[0])]))  # [m, spans, N, tiles, F]
   y = lax.optimization_barrier(y)
-  y = sum(
+  terms = [
     part[..., None, :] * jnp.asarray(factors[:, None], part.dtype)
     for factors, part in zip(column_inverse.T, y.swapaxes(0, 1), strict=True)
-  )  # [m, N, tiles, n, F]
+  ]
+  y = functools.reduce(jnp.add, terms)  # [m, N, tiles, n, F]
   y = jnp.moveaxis(y, 0, 2).reshape(batch, tiles[0] * tile[0], tiles[1] * tile[1], kernel.shape[-1])
   return y[:, : sides[0], : sides[1]]
 
@@ -135,7 +139,7 @@ def convolve_3x3(x: Array, kernel: Array, dilation: int = 1) -> Array:
   return join_phases(x)[:, :height, :width] if dilation == 2 else x
 
 
-def transform_phases(weights: Array | np.ndarray, tile: int) -> tuple[Array | np.ndarray, ...]:
+def transform_phases(weights: Weights, tile: int) -> tuple[Weights, ...]:
   """The kernels of `up_convolve` for tiles of so many outputs, from [3, 3, C, F]."""
   return tuple(
     transform_kernel(weights[np.ix_(rows, columns)], _phase_tile((len(rows), len(columns)), tile))
@@ -150,11 +154,11 @@ def up_convolve(x: Array, kernels: Sequence[Array], tile: int) -> Array:
   Each of the four phases of the outputs is a convolution of its own, of 1x1 to 2x2 taps.
   """
   sizes = [(len(rows), len(columns)) for rows in _PHASE_TAPS for columns in _PHASE_TAPS]
-  y = [
+  phases = [
     convolve(x, kernel, _phase_tile(size, tile), size, ((0, size[0] - 1), (0, size[1] - 1)))
     for size, kernel in zip(sizes, kernels, strict=True)
   ]
-  y = jnp.stack([jnp.stack(y[:2], axis=3), jnp.stack(y[2:], axis=3)], axis=2)  # [N, H, 2, W, 2, F]
+  y = jnp.stack([jnp.stack(phases[:2], axis=3), jnp.stack(phases[2:], axis=3)], axis=2)  # [N, H, 2, W, 2, F]
   return y.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], -1)
 
 
