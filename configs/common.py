@@ -78,7 +78,7 @@ def base(task: str) -> ConfigDict:
 
 
 def _generation(task: str) -> ConfigDict:
-  """What is done to finished coefficients and frames, in evaluation and generation; a run goes on if it changes."""
+  """What is done to finished coefficients and frames, in evaluation and generation. It can change during a run."""
   generation = ConfigDict()
   if task == 'at':
     # The coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.

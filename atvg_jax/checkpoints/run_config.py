@@ -99,7 +99,7 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
   on as it began. What is in today's form already comes back as it is.
 
   Since 0.1.0, `model.darken`, `model.sharpen` and `exaggeration` have moved to `generation`, and `model.members` is
-  `model.ensemble_size`.
+  `model.ensemble_size`. `model.recurrent_kernel` and `model.recurrent_dilation` are fixed at 3 and 2.
 
   Args:
     config: plain values (`plain`), lists as tuples (`tupled`); left unchanged.
@@ -114,6 +114,9 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
       generation[name] = place.pop(name)
   if 'members' in model:
     model['ensemble_size'] = model.pop('members')
+  for name, fixed in (('recurrent_kernel', 3), ('recurrent_dilation', 2)):
+    if model.get(name) == fixed:
+      del model[name]
   return {**config, 'model': model, 'generation': generation | dict(config.get('generation', {}))}
 
 

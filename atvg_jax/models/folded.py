@@ -262,7 +262,8 @@ def shared_sums(weights: FoldedNet, inputs: Mapping[str, Array]) -> dict[str, Ar
 
 
 def _below(path: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
-  own = {name.removeprefix(f'{path}/'): value for name, value in arrays.items() if name.startswith(f'{path}/')}
+  prefix = f'{path}/' if path else ''
+  own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
   return flax.traverse_util.unflatten_dict(own, sep='/')
 
 

@@ -83,7 +83,6 @@ class Mmcrnn(nn.Module):
 
   bottleneck_features: int
   recurrent_features: int
-  recurrent_dilation: int
   recurrence: Recurrence
   residual_blocks: int
   dropout_rate: float
@@ -110,7 +109,6 @@ class Mmcrnn(nn.Module):
     x = layers.conv(self.bottleneck_features, name='bottleneck')(difference, deep, train=train)
     gru = ConvGru(
       self.recurrent_features,
-      dilation=self.recurrent_dilation,
       recurrence=self.recurrence,
       winograd=layers.winograd,
       kernel_init=weight_init(layers.init_stddev),
@@ -172,7 +170,7 @@ class VgNet(nn.Module):
     landmark_features: f_lmark's channels: of the landmark map and of the landmark feature.
     landmark_attention_features: channels of the two transposed convolutions of att_pt.
     bottleneck_features: channels into the recurrence.
-    recurrent_features, recurrent_dilation, recurrence: see `recurrent.ConvGru`.
+    recurrent_features, recurrence: see `recurrent.ConvGru`.
     residual_blocks, dropout_rate: of the decoder after the recurrence.
     decoder_features: channels of its two transposed convolutions, to i'_p's size; the last must be the encoder's last
       where `attention` is on.
@@ -193,7 +191,6 @@ class VgNet(nn.Module):
   landmark_attention_features: tuple[int, int] = (256, 128)
   bottleneck_features: int = 128
   recurrent_features: int = 512
-  recurrent_dilation: int = 2
   recurrence: Recurrence = 'time'
   residual_blocks: int = 9
   dropout_rate: float = 0.5
@@ -214,7 +211,6 @@ class VgNet(nn.Module):
     self.mmcrnn = Mmcrnn(
       self.bottleneck_features,
       self.recurrent_features,
-      self.recurrent_dilation,
       self.recurrence,
       self.residual_blocks,
       self.dropout_rate,

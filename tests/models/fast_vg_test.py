@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atvg_jax import models
-from atvg_jax.models import fast_vg, folded, norms, winograd
+from atvg_jax.models import fast_vg, folded, norms, recurrent, winograd
 
 # Channels on both sides of every limit at which an algorithm is chosen.
 _NET = {
@@ -72,7 +72,7 @@ def _made(net, inputs):
     },
     {'warp': True},
     {'norm': 'none', 'attention': False, 'skip': True, 'upsample_features': ()},
-    {'recurrence': 'batch', 'recurrent_dilation': 1},
+    {'recurrence': 'batch'},
     {'recurrence': 'none', 'landmark_maps': True},
   ],
 )
@@ -96,6 +96,19 @@ def test_equals_the_net(backend, options):
     carry = outputs['carry']
     frames.append(outputs['video'])
   np.testing.assert_allclose(np.concatenate(frames, axis=1), want['video'], atol=1e-4)
+
+
+@pytest.mark.parametrize('dilation', [1, 2])
+def test_a_folded_recurrence_of_any_dilation_is_the_net(dilation):
+  net = recurrent.ConvGru(64, dilation=dilation, dtype=jnp.float32)
+  inputs = (np.random.default_rng(1).normal(size=(2, 3, 8, 8, 64)).astype(np.float32), None)
+  variables = _made(net, inputs)
+  weights = folded.fold_net(net, variables, 'cpu', *inputs)
+  assert list(weights.layers) == [''] and weights.layers[''].inputs.algorithm == 'winograd'
+  for got, want in zip(
+    folded.apply_net(net, weights, inputs[0], jnp.zeros((2, 8, 8, 64))), net.apply(variables, *inputs), strict=True
+  ):
+    np.testing.assert_allclose(got, want, atol=1e-4)
 
 
 @pytest.mark.parametrize('recurrence', ['time', 'batch'])

@@ -164,7 +164,7 @@ def test_vg_net_in_windows_equals_the_whole(options):
 
 
 def test_frames_are_finished_after_the_net():
-  inputs = image, example, landmarks = _vg_inputs(time=2)
+  inputs = _, example, landmarks = _vg_inputs(time=2)
   _, apply = _made(build(ReleaseVgNet, _SMALL_VG, warp=True), *inputs)
   outputs = apply(*inputs)
   assert outputs['displacement'].shape == (1, 2, 32, 32, 1)
