@@ -86,8 +86,13 @@ class AtSingle(nn.Module):
 class _Residual(nn.Module):
   def __init__(self, features: int):
     super().__init__()
-    conv = lambda: nn.Conv2d(features, features, 3, 1, 1, bias=False)
-    norm = lambda: nn.BatchNorm2d(features)
+
+    def conv():
+      return nn.Conv2d(features, features, 3, 1, 1, bias=False)
+
+    def norm():
+      return nn.BatchNorm2d(features)
+
     self.conv_block = nn.Sequential(conv(), norm(), nn.ReLU(True), nn.Dropout(0.0), conv(), norm())
 
   def forward(self, x):

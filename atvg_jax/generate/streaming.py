@@ -82,11 +82,9 @@ class VgStream:
       fast_vg.prepare(net, {'params': bundle.params, 'batch_stats': bundle.batch_stats}, backend)
     )
 
-    finish = functools.partial(finishing.finish, **config['generation'])
-
     def draw(prepared, shared, landmarks, carry, *, chained=False):
       outputs = fast_vg.draw(net, prepared, shared, landmarks, carry, chained=chained)
-      return finish(outputs, shared['landmarks'], landmarks)
+      return finishing.finish(outputs, shared['landmarks'], landmarks, **config['generation'])
 
     def start(prepared, example_image, example_landmarks):
       return fast_vg.start(net, prepared, features.to_float(example_image), example_landmarks)
