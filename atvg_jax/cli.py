@@ -1,4 +1,4 @@
-"""The `atvg` command: one function a subcommand, each importing only what it runs. Options: `command_line`.
+"""The `atvg` command: one function a subcommand, each importing only what it runs. Options: `cli_options`.
 
 Bad input ends in one sentence on standard error and exit status 2; an interrupt in exit status 130.
 """
@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atvg_jax import command_line
+from atvg_jax import cli_options
 from atvg_jax.runtime import host_memory
 from data_pipelines import features
 from data_pipelines.errors import InputError
 
 if TYPE_CHECKING:
-  from atvg_jax.generate import video_maker
+  from atvg_jax.generate import many_videos, video_maker
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -54,12 +54,12 @@ def _look(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-  from atvg_jax.generate import batch, video_maker
+  from atvg_jax.generate import video_maker
 
   options = _look(arguments)
   if arguments.manifest is not None:
-    batch.make_all(
-      batch.from_manifest(arguments.manifest, arguments.out, **options),
+    many_videos.make_all(
+      many_videos.from_manifest(arguments.manifest, arguments.out, **options),
       arguments.out,
       weights=arguments.weights,
       shard=arguments.shard,
@@ -75,8 +75,8 @@ def _generate(arguments: argparse.Namespace) -> None:
       raise InputError(
         f'{folders[0]} is a directory: with --image DIR --audio DIR, --out is a folder, and there is no --driving'
       )
-    batch.make_all(
-      batch.from_folders(arguments.image, arguments.audio, arguments.out, **options),
+    many_videos.make_all(
+      many_videos.from_folders(arguments.image, arguments.audio, arguments.out, **options),
       arguments.out,
       weights=arguments.weights,
       shard=arguments.shard,
@@ -230,7 +230,7 @@ def run(argv: Sequence[str]) -> None:
   if argv and argv[0] in _PASSED_ON:
     importlib.import_module(_PASSED_ON[argv[0]]).run(list(argv[1:]))
     return
-  arguments = command_line.make_parser().parse_args(argv)
+  arguments = cli_options.make_parser().parse_args(argv)
   _COMMANDS[arguments.command](arguments)
 
 

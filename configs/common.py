@@ -23,7 +23,7 @@ def base(task: str) -> ConfigDict:
   config.data.batch_size = 16 if task == 'at' else 10  # clips, over all devices
   config.data.window = 16  # frames of a clip
   config.data.image_size = 128  # side of the crops
-  config.data.augment = ()  # ops, see data_pipelines/{preprocess,mfcc,sound}_ops.py
+  config.data.augment = ()  # see data_pipelines/augmentation/ops.py
 
   config.landmarks = ConfigDict()  # the linear model of how faces move, see atvg_jax/landmarks.py
   config.landmarks.num_components = 6
@@ -84,7 +84,7 @@ def _generation(task: str) -> ConfigDict:
     # The coefficients are multiplied by this: a mean over what a mouth might do moves less than a mouth.
     generation.exaggeration = 1.0
   else:
-    generation.darken = 0.0  # mouths that open where the example image shows them shut, see models/finishing.py
+    generation.darken = 0.0  # mouths that open where the example image shows them shut, see models/postprocessing.py
     generation.sharpen = 0.0  # strength of an unsharp mask where frames were drawn or warped
   return generation
 

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines import features
-from data_pipelines.augmentation import image_ops, sound_ops
+from data_pipelines.augmentation import ops, sound_ops
 from data_pipelines.errors import InputError
 from data_pipelines.records import clip_reader, record_index, sample_plan, window_decoding
 from data_pipelines.records import landmark_statistics as statistics
@@ -61,7 +61,7 @@ def train_batches(
     process_count: how many processes share the stream.
     start_step: the step whose batch comes first.
     weights: share of each data set; None: in proportion to their clips.
-    augment: names of `image_ops.OPS`, applied in this order, those of `sound_ops` before all others.
+    augment: names of `ops.OPS`, applied in this order, those of `sound_ops` before all others.
     with_video: False leaves `video` and `example_image` out, without decoding them.
 
   Returns:
@@ -74,7 +74,7 @@ def train_batches(
   """
   _keep_to_cpu()
   _check_sizes(window, batch_size)
-  ops = image_ops.parse(augment)
+  chosen = ops.parse(augment)
   record_index.refuse_leaks(_folders(dirs))
   readers = [ClipReader(record_index.load(folder, split), window) for folder in _folders(dirs)]
   stream = _TrainStream(
@@ -83,7 +83,7 @@ def train_batches(
     sample_plan.BatchShare(batch_size, process_index, process_count),
     window=window,
     seed=seed,
-    augment=tuple(ops),
+    augment=tuple(chosen),
     with_video=with_video,
   )
   return stream.batches(start_step)
@@ -221,7 +221,7 @@ class _TrainStream:
 
   def decode(self, element: _TrainElement) -> Fields:
     """The element's tensors, augmented."""
-    of_sound, of_pictures = image_ops.split(self.augment)
+    of_sound, of_pictures = ops.split(self.augment)
     parsed = window_decoding.parse(element.record, with_video=self.with_video)
     fields = window_decoding.window(parsed, element.start, self.window, self.window, unroll=True)
     fields |= window_decoding.example_frame(parsed, element.example)
@@ -229,7 +229,7 @@ class _TrainStream:
       samples = window_decoding.samples(element.record)
       voices = [window_decoding.samples(voice) for voice in tf.unstack(element.voices, num=self.num_voices)]
       fields[features.MFCC_ROWS] = sound_ops.apply(of_sound, samples, element.start, self.window, voices, element.seed)
-    fields = image_ops.apply(of_pictures, fields, element.seed)
+    fields = ops.apply(of_pictures, fields, element.seed)
     return window_decoding.with_mfcc_windows(fields, self.window) | {features.MASK: tf.ones([])}
 
 

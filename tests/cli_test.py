@@ -11,7 +11,7 @@ import random_nets
 from PIL import Image
 
 import atvg_jax
-from atvg_jax import cli, command_line
+from atvg_jax import cli, cli_options
 from atvg_jax.generate import demo
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_writer
@@ -153,7 +153,7 @@ def test_interrupts_and_errors_have_their_statuses(monkeypatch, capsys):
 
 def test_options_as_they_were_spelt_before_are_taken():
   def parsed(line):
-    return command_line.make_parser().parse_args(line.split())
+    return cli_options.make_parser().parse_args(line.split())
 
   hyphens = parsed('prepare grid --source a --out b --beam-runner R --beam-option x=1 --beam-option y=2')
   assert parsed('prepare grid --source a --out b --beam_runner R --beam_option x=1 --beam_option y=2') == hyphens

@@ -20,7 +20,7 @@ _FLOORS = {
     {'convert', 'app'},
     {'evaluate'},
     {'ablate'},
-    {'benchmarks', 'command_line'},
+    {'benchmarks', 'cli_options'},
     {'cli', '__main__', 'batch'},
   ),
   'data_pipelines': (

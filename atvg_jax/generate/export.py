@@ -25,7 +25,7 @@ import atvg_jax
 from atvg_jax import models
 from atvg_jax.checkpoints.weights import Bundle, describe, load_nets
 from atvg_jax.generate.generator import Generator
-from atvg_jax.models import finishing
+from atvg_jax.models import postprocessing
 from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError
 
@@ -93,7 +93,7 @@ def vg_program(bundle: Bundle) -> tuple[jax_export.Exported, list[int | str]]:
 
   def apply(example_image, example_landmarks, landmarks, carry):
     outputs = net.apply(variables, example_image, example_landmarks, landmarks, train=False, carry=carry)
-    outputs = finishing.finish(outputs, example_landmarks, landmarks, **bundle.config['generation'])
+    outputs = postprocessing.finish(outputs, example_landmarks, landmarks, **bundle.config['generation'])
     return outputs['video'], outputs['carry'].astype(jnp.float32)
 
   points = features.LANDMARK_SIZE

@@ -17,7 +17,7 @@ from atvg_jax import models
 from atvg_jax.audio import mfcc_frontend
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate.pieces import Piece, lookahead
-from atvg_jax.models import fast_vg, finishing
+from atvg_jax.models import fast_vg, postprocessing
 from atvg_jax.runtime import parallel, program_cache
 from data_pipelines import features
 from data_pipelines.media import audio_stream
@@ -84,7 +84,7 @@ class VgStream:
 
     def draw(prepared, shared, landmarks, carry, *, chained=False):
       outputs = fast_vg.draw(net, prepared, shared, landmarks, carry, chained=chained)
-      return finishing.finish(outputs, shared['landmarks'], landmarks, **config['generation'])
+      return postprocessing.finish(outputs, shared['landmarks'], landmarks, **config['generation'])
 
     def start(prepared, example_image, example_landmarks):
       return fast_vg.start(net, prepared, features.to_float(example_image), example_landmarks)

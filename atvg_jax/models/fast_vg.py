@@ -1,7 +1,7 @@
 """VG-net for generation: `VgNet` itself, to rounding, by the layers that are fastest on the machine.
 
 Three steps: `prepare` folds the weights, once when they are loaded; `start` computes what all frames of a clip share,
-once a clip; `draw` does the rest, window by window. `folded` has the layers.
+once a clip; `draw` does the rest, window by window. `folded_layers` has the layers.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from atvg_jax.models import folded
+from atvg_jax.models import folded_layers
 from atvg_jax.models.vg_net import SCALE, Shared, VgNet, zero_carry
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -19,7 +19,7 @@ from data_pipelines.errors import InputError
 __all__ = ['draw', 'prepare', 'start', 'zero_carry']
 
 Array = jax.Array
-Prepared = folded.FoldedNet
+Prepared = folded_layers.FoldedNet
 
 
 def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None) -> Prepared:
@@ -43,7 +43,7 @@ def prepare(net: VgNet, variables: Mapping[str, Any], backend: str | None = None
   image = jax.ShapeDtypeStruct((1, SCALE * height, SCALE * cells // height, 3), jnp.float32)
   points = jax.ShapeDtypeStruct((1, features.LANDMARK_SIZE), jnp.float32)
   frames = jax.ShapeDtypeStruct((1, 1, features.LANDMARK_SIZE), jnp.float32)
-  return folded.fold_net(net, variables, backend or jax.default_backend(), image, points, frames)
+  return folded_layers.fold_net(net, variables, backend or jax.default_backend(), image, points, frames)
 
 
 def start(net: VgNet, prepared: Prepared, example_image: Array, example_landmarks: Array) -> Shared:
@@ -55,8 +55,8 @@ def start(net: VgNet, prepared: Prepared, example_image: Array, example_landmark
     example_image: [B, H, W, 3] in [-1, 1].
     example_landmarks: [B, 136].
   """
-  shared = folded.apply_net(net, prepared, example_image, example_landmarks, method='encode')
-  return {**shared, 'inputs': folded.shared_sums(prepared, shared['inputs'])}
+  shared = folded_layers.apply_net(net, prepared, example_image, example_landmarks, method='encode')
+  return {**shared, 'inputs': folded_layers.shared_sums(prepared, shared['inputs'])}
 
 
 def draw(
@@ -72,4 +72,4 @@ def draw(
     carry: the recurrent state after the frames before; `zero_carry` at the start.
     chained: see `VgNet.draw`.
   """
-  return folded.apply_net(net, prepared, shared, landmarks, carry, method='draw', chained=chained)
+  return folded_layers.apply_net(net, prepared, shared, landmarks, carry, method='draw', chained=chained)

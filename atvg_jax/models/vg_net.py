@@ -4,8 +4,8 @@ In the paper's symbols, of an example image i_p with landmarks p_p, and the land
 
   v''_t  = f_img(i_p) ⊕ (f_lmark(p_t) - f_lmark(p_p))          `ImageEncoder`, `LandmarkEncoder`
   att_pt = σ(f_lmark(p_t) ⊕ f_lmark(p_p))                      `LandmarkAttention`
-  v'_t   = CRNN(v''_t) ⊙ att_pt + i'_p ⊙ (1 - att_pt)          `Mmcrnn`, `mix`
-  v̂_t   = α_t ⊙ m_t + (1 - α_t) ⊙ i_p                         `MotionHeads`, `compose`
+  v'_t   = CRNN(v''_t) ⊙ att_pt + i'_p ⊙ (1 - att_pt)          `Mmcrnn`, `composition.mix`
+  v̂_t   = α_t ⊙ m_t + (1 - α_t) ⊙ i_p                         `MotionHeads`, `composition.compose`
 
 i'_p is the image encoder's feature at 1/4 of the image's size, α_t the attention map and m_t the motion map ("colour"
 in the published code); ⊕ concatenates channels. Widths are the published ones by default.
@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
+from atvg_jax.models.composition import compose, mix
 from atvg_jax.models.convolutions import depth_to_space
 from atvg_jax.models.layers import Array, LayerOptions, ResidualBlock, weight_init
 from atvg_jax.models.recurrent import ConvGru, Recurrence
@@ -341,29 +342,6 @@ class VgNet(nn.Module):
     """What frames are composed over, float32 [B, 1 or T, H, W, 3], and by how many pixels a warp moved it, if any."""
     del landmarks
     return shared['image'][:, None], None
-
-
-def mix(decoded: Array, middle: Array, mask: Array) -> Array:
-  """v'_t: the decoded [B, T, H, W, C] where the mask [B, T, H, W, 1] is 1, i'_p [B, H, W, C] where it is 0."""
-  return middle[:, None] * (1 - mask) + decoded * mask
-
-
-def compose(heads: Array, background: Array) -> dict[str, Array]:
-  """v̂_t: attention map and motion map as frames.
-
-  Args:
-    heads: float32 [B, T, H, W, 4], motion map and attention before tanh and sigmoid; of 3 channels, the motion map
-      alone, which is the frame then.
-    background: float32 [B, 1 or T, H, W, 3], the example image.
-
-  Returns:
-    'video', 'attention', 'color' of `VgNet`.
-  """
-  color = jnp.tanh(heads[..., :3])
-  if heads.shape[-1] == 3:
-    return {'video': color, 'attention': jnp.ones((*color.shape[:-1], 1), color.dtype), 'color': color}
-  attention = nn.sigmoid(heads[..., 3:])
-  return {'video': attention * color + (1 - attention) * background, 'attention': attention, 'color': color}
 
 
 def zero_carry(net: VgNet, batch_size: int, height: int, width: int) -> Array:

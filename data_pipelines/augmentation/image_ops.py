@@ -6,22 +6,15 @@ An op takes the tensors of one window before batching, with an `int32 [2]` seed,
 * `landmarks` [T, 136], `example_landmarks` [136], `rest_landmarks` [136], in half crops;
 * `mfcc_rows` [4 T + 24, 12], before they are cut into the frames' windows.
 
-What concerns the face is done alike to all frames, to the example and to all landmarks. In a config an op is a
-text such as 'flip' or 'color(0.1)'; see `parse`. What concerns the MFCC rows is in `mfcc_ops`, what
-concerns the sound before them in `sound_ops`.
+What concerns the face is done alike to all frames, to the example and to all landmarks. `ops` registers them.
 """
 
 import dataclasses
 import math
-import re
-from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from data_pipelines import features
-from data_pipelines.augmentation import mfcc_ops, sound_ops
-from data_pipelines.errors import InputError
 
 Example = dict[str, tf.Tensor]
 
@@ -241,58 +234,6 @@ class Rotate:
     for name in _LANDMARKS:
       out[name] = _flat(_points(example[name]) @ turn)
     return out
-
-
-OPS = {
-  'flip': Flip,
-  'color': Color,
-  'tone': Tone,
-  'sharpness': Sharpness,
-  'shift': Shift,
-  'scale': Scale,
-  'stretch': Stretch,
-  'rotate': Rotate,
-  **mfcc_ops.OPS,
-  **sound_ops.OPS,
-}
-
-_OP = re.compile(r'\s*([a-z_]+)\s*(?:\(\s*(-?[0-9.]+)\s*\))?\s*')
-
-
-def parse(texts: Sequence[str]) -> list[Any]:
-  """Names such as 'flip', 'color(0.1)', 'shift(4)', 'mfcc_noise(0.5)' → ops, in this order.
-
-  Raises:
-    InputError: an unknown op, or no number where one is due.
-  """
-  ops = []
-  for text in texts:
-    match = _OP.fullmatch(text)
-    if not match or match[1] not in OPS:
-      raise InputError(
-        f'There is no augmentation {text!r}: write one of {", ".join(OPS)}, with a number as in "color(0.1)".'
-      )
-    try:
-      ops.append(OPS[match[1]](*([] if match[2] is None else [float(match[2])])))
-    except (TypeError, ValueError):
-      raise InputError(f'The augmentation {text!r} cannot be read: write it as in "flip" or "color(0.1)".') from None
-  return ops
-
-
-def split(ops: Sequence[Any]) -> tuple[list[tuple[int, Any]], list[tuple[int, Any]]]:
-  """Ops of the sound, which come first whatever their place, and all others; each with its number in `ops`."""
-  numbered = list(enumerate(ops))
-  kinds = tuple(sound_ops.OPS.values())
-  return [pair for pair in numbered if isinstance(pair[1], kinds)], [
-    pair for pair in numbered if not isinstance(pair[1], kinds)
-  ]
-
-
-def apply(ops: Sequence[tuple[int, Any]], example: Example, seed: tf.Tensor) -> Example:
-  """Calls the ops one after the other, each with a seed made of `seed`, int32 [2], and its number."""
-  for number, op in ops:
-    example = op(example, tf.random.experimental.stateless_fold_in(seed, number))
-  return example
 
 
 def _window(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, side: tf.Tensor | int, margin: int) -> tf.Tensor:

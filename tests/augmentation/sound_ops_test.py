@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from data_pipelines import input_pipeline
-from data_pipelines.augmentation import image_ops, sound_ops
+from data_pipelines.augmentation import image_ops, ops, sound_ops
 from data_pipelines.errors import InputError
 from data_pipelines.media import audio
 from data_pipelines.records import record_index
@@ -85,8 +85,8 @@ def test_streams_with_sound_ops_are_functions_of_seed_and_step():
 
 
 def test_names_are_read():
-  ops = image_ops.parse(['flip', 'babble(10)', 'noise(-5)'])
-  hearing, seeing = image_ops.split(ops)
+  chosen = ops.parse(['flip', 'babble(10)', 'noise(-5)'])
+  hearing, seeing = ops.split(chosen)
   assert hearing == [(1, sound_ops.Babble(10.0)), (2, sound_ops.Noise(-5.0))]
   assert seeing == [(0, image_ops.Flip())]
 

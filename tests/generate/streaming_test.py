@@ -13,7 +13,7 @@ import random_nets
 
 from atvg_jax import models
 from atvg_jax.generate import streaming
-from atvg_jax.models import finishing
+from atvg_jax.models import postprocessing
 from data_pipelines import features
 from data_pipelines.faces import face_alignment
 from data_pipelines.media import audio
@@ -45,7 +45,7 @@ def test_windows_of_frames_equal_the_one_piece_run(vg):
   variables = {'params': vg.params, 'batch_stats': vg.batch_stats}
   apply = jax.jit(functools.partial(net.apply, train=False))
   whole = apply(variables, image.astype(jnp.float32) / 127.5 - 1, landmarks[:, 0], landmarks)
-  whole = finishing.finish(whole, landmarks[:, 0], landmarks, **vg.config['generation'])
+  whole = postprocessing.finish(whole, landmarks[:, 0], landmarks, **vg.config['generation'])
   whole = np.clip(np.round((np.asarray(whole['video']) + 1) * 127.5), 0, 255)
   assert [piece.shape[1] for piece in pieces] == [4, 4, 4]
   assert np.abs(windowed - whole).max() <= 1  # a grey level
@@ -90,7 +90,7 @@ def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
       carry=carry,
     )
     carry = outputs['carry']
-    outputs = finishing.finish(outputs, example[None], points[None, None], **vg.config['generation'])
+    outputs = postprocessing.finish(outputs, example[None], points[None, None], **vg.config['generation'])
     plain.append(np.clip(np.round((np.asarray(outputs['video'])[0, 0] + 1) * 127.5), 0, 255))
   assert got.dtype == np.uint8 and np.abs(got - np.stack(plain)).max() <= 1  # a grey level
   # And the state goes from frame to frame: drawn alone, the last is another.

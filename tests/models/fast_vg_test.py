@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atvg_jax import models
-from atvg_jax.models import fast_vg, folded, norms, recurrent, winograd
+from atvg_jax.models import fast_vg, folded_layers, norms, recurrent, winograd
 
 # Channels on both sides of every limit at which an algorithm is chosen.
 _NET = {
@@ -103,10 +103,12 @@ def test_a_folded_recurrence_of_any_dilation_is_the_net(dilation):
   net = recurrent.ConvGru(64, dilation=dilation, dtype=jnp.float32)
   inputs = (np.random.default_rng(1).normal(size=(2, 3, 8, 8, 64)).astype(np.float32), None)
   variables = _made(net, inputs)
-  weights = folded.fold_net(net, variables, 'cpu', *inputs)
+  weights = folded_layers.fold_net(net, variables, 'cpu', *inputs)
   assert list(weights.layers) == [''] and weights.layers[''].inputs.algorithm == 'winograd'
   for got, want in zip(
-    folded.apply_net(net, weights, inputs[0], jnp.zeros((2, 8, 8, 64))), net.apply(variables, *inputs), strict=True
+    folded_layers.apply_net(net, weights, inputs[0], jnp.zeros((2, 8, 8, 64))),
+    net.apply(variables, *inputs),
+    strict=True,
   ):
     np.testing.assert_allclose(got, want, atol=1e-4)
 
@@ -131,11 +133,11 @@ def test_frames_that_are_their_own_examples_are_one_clip(recurrence):
 
 
 def test_algorithms_are_chosen_by_backend_and_shape():
-  assert folded.choose('cpu', (3, 3, 512, 512)) == 'winograd'
-  assert folded.choose('cpu', (3, 3, 116, 48), up=True) == 'winograd'
-  assert folded.choose('cpu', (3, 3, 64, 16)) == folded.choose('cpu', (7, 7, 64, 16)) == 'rows'
-  assert folded.choose('gpu', (3, 3, 512, 512)) == 'direct'
-  assert folded.choose('cpu', (3, 3, 512, 512), stride=2) == 'direct'
+  assert folded_layers.choose('cpu', (3, 3, 512, 512)) == 'winograd'
+  assert folded_layers.choose('cpu', (3, 3, 116, 48), up=True) == 'winograd'
+  assert folded_layers.choose('cpu', (3, 3, 64, 16)) == folded_layers.choose('cpu', (7, 7, 64, 16)) == 'rows'
+  assert folded_layers.choose('gpu', (3, 3, 512, 512)) == 'direct'
+  assert folded_layers.choose('cpu', (3, 3, 512, 512), stride=2) == 'direct'
 
 
 @pytest.mark.parametrize(('tile', 'taps'), [((2, 2), (3, 3)), ((4, 4), (3, 3)), ((4, 1), (2, 1)), ((6, 4), (3, 2))])

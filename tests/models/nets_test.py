@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atvg_jax.models import build, finishing
+from atvg_jax.models import build, postprocessing
 from atvg_jax.models import landmark_maps as maps
 from atvg_jax.models.at_net import AtNet, AtSingle
 from atvg_jax.models.discriminator import RegressionDiscriminator
@@ -168,11 +168,11 @@ def test_frames_are_finished_after_the_net():
   _, apply = _made(build(ReleaseVgNet, _SMALL_VG, warp=True), *inputs)
   outputs = apply(*inputs)
   assert outputs['displacement'].shape == (1, 2, 32, 32, 1)
-  sharp = finishing.finish(outputs, example, landmarks, sharpen=0.5)
+  sharp = postprocessing.finish(outputs, example, landmarks, sharpen=0.5)
   assert np.abs(sharp['video'] - outputs['video']).mean() > 0.01
   for name in outputs.keys() - {'video'}:
     np.testing.assert_array_equal(sharp[name], outputs[name])
-  np.testing.assert_array_equal(finishing.finish(outputs, example, landmarks)['video'], outputs['video'])
+  np.testing.assert_array_equal(postprocessing.finish(outputs, example, landmarks)['video'], outputs['video'])
 
 
 def test_frame_0_changes_every_later_frame_and_not_with_the_published_recurrence():

@@ -17,7 +17,7 @@ import optax
 
 from atvg_jax import models
 from atvg_jax.metrics import image_metrics
-from atvg_jax.models import discriminator, finishing, vg_net
+from atvg_jax.models import discriminator, postprocessing, vg_net
 from atvg_jax.runtime import rng
 from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train import losses, optimizers
@@ -221,7 +221,7 @@ class VgTask:
     fake, real = outputs['video'].astype(jnp.float32), features.to_float(batch[features.VIDEO])
     size, pixel_weight = real.shape[2], None
     if weights.sharpened_mouth:
-      real = finishing.sharpened(real, weights.sharpened_mouth * losses.mouth_nearness(landmarks, size))
+      real = postprocessing.sharpened(real, weights.sharpened_mouth * losses.mouth_nearness(landmarks, size))
     if weights.mouth_weight != 1:
       pixel_weight = losses.mouth_weight(landmarks, size, weights.mouth_weight)
     attention = outputs['attention'] if weights.dynamic else None
@@ -264,7 +264,7 @@ class VgTask:
     """VG-net's outputs in evaluation mode, their frames finished as `config.generation` says."""
     variables = {'params': state.inference_params, 'batch_stats': state.g_batch_stats}
     outputs = self.net.apply(variables, *_inputs(self.net, batch), train=False)
-    return finishing.finish(
+    return postprocessing.finish(
       outputs, batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], **self.config.generation
     )
 

@@ -4,30 +4,34 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from atvg_jax.models import finishing
-from atvg_jax.models.vg_net import compose
+from atvg_jax.models import postprocessing
+from atvg_jax.models.composition import compose
 
 
 def _finished(outputs):
   """As they are, and sharpened."""
   points = np.zeros((1, 136), np.float32)
-  return [jax.device_get(finishing.finish(outputs, points, points[:, None], sharpen=amount)) for amount in (0.0, 0.4)]
+  return [
+    jax.device_get(postprocessing.finish(outputs, points, points[:, None], sharpen=amount)) for amount in (0.0, 0.4)
+  ]
 
 
 def test_sharpened_is_an_unsharp_mask():
   video = np.random.default_rng(0).uniform(-0.4, 0.4, (2, 3, 20, 24, 3)).astype(np.float32)
   soft = ndimage.gaussian_filter(video, (0, 0, 1, 1, 0))
   inner = np.s_[:, :, 4:-4, 4:-4]  # beyond the border the two differ
-  np.testing.assert_allclose(finishing.sharpened(video, 0.5)[inner], (video + 0.5 * (video - soft))[inner], atol=1e-5)
-  np.testing.assert_array_equal(finishing.sharpened(video, 0), video)
-  np.testing.assert_allclose(finishing.sharpened(np.full_like(video, 0.3), 2), 0.3, atol=1e-6)
-  assert np.abs(finishing.sharpened(video, 9)).max() == 1  # what would be beyond white or black is not
+  np.testing.assert_allclose(
+    postprocessing.sharpened(video, 0.5)[inner], (video + 0.5 * (video - soft))[inner], atol=1e-5
+  )
+  np.testing.assert_array_equal(postprocessing.sharpened(video, 0), video)
+  np.testing.assert_allclose(postprocessing.sharpened(np.full_like(video, 0.3), 2), 0.3, atol=1e-6)
+  assert np.abs(postprocessing.sharpened(video, 9)).max() == 1  # what would be beyond white or black is not
   half = np.zeros((2, 3, 20, 24, 1), np.float32)
   half[..., 12:, :] = 0.5
   np.testing.assert_allclose(
-    finishing.sharpened(video, half)[..., 12:, :], finishing.sharpened(video, 0.5)[..., 12:, :], atol=1e-6
+    postprocessing.sharpened(video, half)[..., 12:, :], postprocessing.sharpened(video, 0.5)[..., 12:, :], atol=1e-6
   )
-  np.testing.assert_array_equal(finishing.sharpened(video, half)[..., :12, :], video[..., :12, :])
+  np.testing.assert_array_equal(postprocessing.sharpened(video, half)[..., :12, :], video[..., :12, :])
 
 
 def test_frames_are_sharpened_where_they_are_drawn():
@@ -38,7 +42,7 @@ def test_frames_are_sharpened_where_they_are_drawn():
   plain, sharp = _finished(compose(heads, image))
   mask = np.minimum(1, 5 * plain['attention'])
   assert 0.2 < np.mean(mask == 1) < 0.5
-  expected = finishing.sharpened(plain['video'], 0.4 * mask)
+  expected = postprocessing.sharpened(plain['video'], 0.4 * mask)
   np.testing.assert_allclose(sharp['video'], expected, atol=1e-6)
   np.testing.assert_allclose(sharp['video'][..., 16:, :], plain['video'][..., 16:, :], atol=1e-3)
   assert np.abs(sharp['video'] - plain['video'])[..., :16, :].mean() > 0.02
@@ -52,7 +56,7 @@ def test_what_was_moved_is_sharpened_too():
   moved = np.zeros((1, 1, 32, 32, 1), np.float32)
   moved[..., :8, :], moved[..., 8:16, :] = 3, 0.1
   plain, sharp = (outputs['video'] for outputs in _finished({**compose(heads, image), 'displacement': moved}))
-  expected = finishing.sharpened(plain, 0.4 * np.minimum(1, 5 * moved))
+  expected = postprocessing.sharpened(plain, 0.4 * np.minimum(1, 5 * moved))
   np.testing.assert_allclose(sharp, expected, atol=1e-3)
 
 
@@ -62,5 +66,5 @@ def test_a_shade_takes_brightness_away():
   shade = np.zeros((1, 2, 16, 16, 1), np.float32)
   shade[:, 1, 4:8] = 0.6
   plain = jax.device_get(compose(heads, image)['video'])
-  dark = jax.device_get(finishing.darkened(plain, shade))
+  dark = jax.device_get(postprocessing.darkened(plain, shade))
   np.testing.assert_allclose((dark + 1) / (plain + 1), np.broadcast_to(1 - shade, dark.shape), atol=1e-4)

@@ -13,7 +13,7 @@ import pytest
 import random_nets
 
 from atvg_jax import cli
-from atvg_jax.generate import batch, demo
+from atvg_jax.generate import demo, many_videos
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_reader
 
@@ -75,7 +75,7 @@ def test_a_bad_item_is_told_and_the_rest_go_on(folder, nets, tmp_path, capsys):
     assert arrays['landmarks'].shape == (10, 136) and arrays['points_in_picture'].shape == (10, 68, 2)
   # Once more: what is there stays as it is.
   stamps = {name: os.stat(out / name).st_mtime_ns for name in ('a.mp4', 'f.mp4')}
-  rows = batch.run(batch.from_manifest(manifest, str(out)), str(out), weights=nets)
+  rows = many_videos.run(many_videos.from_manifest(manifest, str(out)), str(out), weights=nets)
   assert [row.status for row in rows].count('skipped') == 3
   assert stamps == {name: os.stat(out / name).st_mtime_ns for name in stamps}
 
@@ -90,8 +90,8 @@ def test_no_output_leads_out_of_the_folder(folder, nets, tmp_path, name):
   elsewhere.mkdir()
   (out / 'link').symlink_to(elsewhere)
   (out / 'file.mp4').symlink_to(elsewhere / 'x.mp4')
-  items = batch.from_manifest(_manifest(folder, [_item(name)], 'bad.jsonl'), str(out))
-  rows = batch.run(items, str(out), weights=nets)
+  items = many_videos.from_manifest(_manifest(folder, [_item(name)], 'bad.jsonl'), str(out))
+  rows = many_videos.run(items, str(out), weights=nets)
   assert [row.status for row in rows] == ['failed'], rows
   assert not os.listdir(elsewhere) and sorted(os.listdir(tmp_path)) == ['elsewhere', 'out']
 
@@ -107,7 +107,7 @@ def test_nothing_kept_beside_a_video_leads_out_or_is_made_twice(folder, tmp_path
     _item('c.motion.mp4'),
     _item('d.mp4', save='a\0'),
   ]
-  items = batch.from_manifest(_manifest(folder, lines, 'bad.jsonl'), str(out))
+  items = many_videos.from_manifest(_manifest(folder, lines, 'bad.jsonl'), str(out))
   reasons = [item.reason for item in items]
   assert 'cannot be saved' in reasons[0] and 'no text' in reasons[5]
   assert 'same output as line 2' in reasons[2] and 'same output as line 4' in reasons[4]
@@ -120,26 +120,26 @@ def test_csv_names_are_relative_to_it(folder, nets, tmp_path):
     ['image,audio,output,frame', 'face.jpg,speech0.wav,"a, b.mp4",', '', 'face.jpg,speech1.wav,c.mp4,full,more'],
     'list.csv',
   )
-  items = batch.from_manifest(manifest, str(tmp_path))
+  items = many_videos.from_manifest(manifest, str(tmp_path))
   assert items[0].job.image == str(folder / 'face.jpg') and items[0].output == 'a, b.mp4'
   assert items[0].job.frame == 'crop' and 'unknown' in items[1].reason
   for content, reason in [('', 'nothing'), ('image,audio\n', "no column 'output'"), ('\xff\xfe', 'no column')]:
     with pytest.raises(InputError, match=reason):
-      batch.from_manifest(_manifest(folder, [content], 'bad.csv'), str(tmp_path))
+      many_videos.from_manifest(_manifest(folder, [content], 'bad.csv'), str(tmp_path))
   with pytest.raises(InputError, match='cannot be read'):
-    batch.from_manifest(str(folder), str(tmp_path))
+    many_videos.from_manifest(str(folder), str(tmp_path))
 
 
 def test_folders_make_their_product_and_shards_share_it(folder, tmp_path):
-  items = batch.from_folders(str(folder), str(folder), str(tmp_path))
+  items = many_videos.from_folders(str(folder), str(folder), str(tmp_path))
   assert [item.output for item in items] == [f'face__speech{number}.mp4' for number in range(3)]
   (tmp_path / 'empty').mkdir()
   with pytest.raises(InputError, match='without any picture'):
-    batch.from_folders(str(tmp_path / 'empty'), str(folder), str(tmp_path))
+    many_videos.from_folders(str(tmp_path / 'empty'), str(folder), str(tmp_path))
   missing = [item._replace(job=None, reason='no.') for item in items]
   out = tmp_path / 'out'
   with pytest.raises(InputError, match='shard'):
-    batch.run(missing, str(out), shard='0/2')
+    many_videos.run(missing, str(out), shard='0/2')
   shares = [[item.output for item in items[number::2]] for number in range(2)]
   assert shares == [['face__speech0.mp4', 'face__speech2.mp4'], ['face__speech1.mp4']]
 
@@ -168,7 +168,7 @@ def test_a_killed_batch_goes_on_without_a_half_file(folder, nets, tmp_path):
     process.send_signal(signal.SIGKILL)
   made = {path.name: path.stat().st_mtime_ns for path in out.glob('[0-9]*.mp4')}
   (out / '.12345.11.mp4').write_bytes(b'half')  # as a kill at the worst moment leaves it
-  rows = batch.run(batch.from_manifest(manifest, str(out)), str(out), weights=nets)
+  rows = many_videos.run(many_videos.from_manifest(manifest, str(out)), str(out), weights=nets)
   assert [row.status for row in rows].count('skipped') == len(made) >= 2
   assert sorted(os.listdir(out)) == sorted([f'{number}.mp4' for number in range(12)] + ['summary.json'])
   for number in range(12):
