@@ -49,7 +49,7 @@ def net_predictor(config: Any, state: Any, basis: Any) -> Predictor:
 
   def predict(clip: Mapping[str, np.ndarray]) -> np.ndarray:
     made = np.asarray(sample_step(state, clip)[name])
-    return made if config.task == 'at' else np.clip(np.round((made + 1) * 127.5), 0, 255).astype(np.uint8)
+    return made if config.task == 'at' else features.to_bytes(made)
 
   return predict
 

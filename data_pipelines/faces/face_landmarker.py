@@ -176,7 +176,7 @@ class FaceLandmarker:
     top -= max(0, side - picture.height) // 2
     crop = picture.crop((left, top, left + side, top + side))
     crop = crop.resize((_DETECTOR_SIZE, _DETECTOR_SIZE), Image.Resampling.BOX)
-    regressors, scores = self._detector(np.asarray(crop, np.float32) / 127.5 - 1)
+    regressors, scores = self._detector(features.to_float(np.asarray(crop)))
     scores = scores.reshape(-1)
     # The threshold on the sigmoid, asked before it.
     keep = scores > np.log(_DETECTOR_THRESHOLD / (1 - _DETECTOR_THRESHOLD))

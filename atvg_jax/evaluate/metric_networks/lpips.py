@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 
 from atvg_jax.evaluate.metric_networks import layers
+from data_pipelines import features
 from data_pipelines.errors import InputError
 
 _SHA256 = '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'
@@ -75,7 +76,7 @@ def distance(weights: dict[str, Any], predicted: jax.Array, true: jax.Array) -> 
 
 def _features(weights: dict[str, Any], images: jax.Array) -> list[jax.Array]:
   """uint8 [N, H, W, 3] → the output of every convolution, after its ReLU."""
-  x = (images.astype(jnp.float32) / 127.5 - 1 - _SHIFT) / _SCALE
+  x = (features.to_float(images) - _SHIFT) / _SCALE
   found = []
   for number, (_, _, stride, padding) in enumerate(_CONVS):
     if number in _POOLED:
