@@ -54,7 +54,7 @@ def _look(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-  from atvg_jax.generate import video_maker
+  from atvg_jax.generate import many_videos, video_maker
 
   options = _look(arguments)
   if arguments.manifest is not None:

@@ -136,11 +136,8 @@ def _gradient_norms(net, grads):
     grad = grads
     for name in names:
       grad = grad[name]
-    if names[0] == 'heads':
-      # Colour's three channels, then attention's one.
-      parts = [grad[..., :3], grad[..., 3:]]
-    else:  # a sum of two biases hands its gradient to both
-      parts = [grad] * len(rule.keys)
+    # Of the heads, colour's three channels, then attention's one; else a sum of two biases gives both its gradient.
+    parts = [grad[..., :3], grad[..., 3:]] if names[0] == 'heads' else [grad] * len(rule.keys)
     norms |= {key: _float32_norm(part) for key, part in zip(rule.keys, parts, strict=True)}
   return norms
 
