@@ -16,7 +16,7 @@ from data_pipelines import features
 from data_pipelines.errors import InputError
 
 if TYPE_CHECKING:
-  from atvg_jax.generate import many_videos, video_maker
+  from atvg_jax.generate import video_maker
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
