@@ -1,0 +1,85 @@
+"""From what a front end hears in every frame to landmark coefficients, with past and future in sight and no state to carry."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from atvg_jax.models.layers import Array, Dtype
+from atvg_jax.models.recurrent import gru_update
+
+_UNROLL = 5  # steps of the loop in one: on CPUs what surrounds a step takes as long as the step
+
+
+class BiGru(nn.Module):
+  """Gated recurrent units over time, forwards and backwards in one loop.
+
+  Attributes:
+    features: of each direction.
+  """
+
+  features: int
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[B, T, F] -> [B, T, 2 features]: forwards, then backwards."""
+    size = self.features
+    inputs = nn.Dense(6 * size, dtype=self.dtype, name='input')(x).reshape(*x.shape[:2], 2, 3 * size)
+    inputs = jnp.stack([inputs[:, :, 0], inputs[:, ::-1, 1]])  # [2, B, T, 3 size]
+    kernel = self.param('recurrent', _orthogonal, (2, size, 3 * size)).astype(self.dtype)
+    bias = self.param('recurrent_bias', nn.initializers.zeros, (2, 1, size)).astype(self.dtype)
+
+    def step(state: Array, now: Array) -> tuple[Array, Array]:
+      hidden = jnp.einsum('dbf,dfg->dbg', state, kernel)
+      hidden = hidden.at[..., 2 * size :].add(bias)
+      state = gru_update(now, hidden, state)
+      return state, state
+
+    start = jnp.zeros((2, x.shape[0], size), self.dtype)
+    _, states = jax.lax.scan(step, start, inputs.transpose(2, 0, 1, 3), unroll=_UNROLL)
+    states = states.transpose(1, 2, 0, 3)  # [2, B, T, size]
+    return jnp.concatenate([states[0], states[1, :, ::-1]], axis=-1)
+
+
+def _orthogonal(key: Array, shape: tuple[int, int, int]) -> Array:
+  init = nn.initializers.orthogonal()
+  return jnp.stack([init(part, shape[1:]) for part in jax.random.split(key, shape[0])])
+
+
+class SpeechHead(nn.Module):
+  """Landmark coefficients of every frame of a window, from all of the window.
+
+  Attributes:
+    num_coefficients: how many coefficients describe a mouth.
+    dense_features: of the layer between the front end and the recurrence.
+    recurrent_features, recurrent_layers: the recurrence's, of each direction.
+    input_noise: deviation of normal noise on what is heard, in training; what is heard has a deviation of 1.
+    input_dropout: share of what is heard that is left out in training.
+    dropout_rate: before and after the recurrence; half of it between its layers.
+  """
+
+  num_coefficients: int = 6
+  dense_features: int = 128
+  recurrent_features: int = 96
+  recurrent_layers: int = 2
+  input_noise: float = 0.2
+  input_dropout: float = 0.1
+  dropout_rate: float = 0.4
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, heard: Array, *, train: bool) -> Array:
+    """[B, T, F], of mean 0 and deviation 1 -> [B, T, num_coefficients], float32."""
+
+    def dropout(rate: float, values: Array) -> Array:
+      return nn.Dropout(rate, deterministic=not train)(values)
+
+    x = heard.astype(self.dtype)
+    if train and self.input_noise:
+      x = x + self.input_noise * jax.random.normal(self.make_rng('dropout'), x.shape, x.dtype)
+    x = dropout(self.input_dropout, x)
+    x = dropout(self.dropout_rate, nn.relu(nn.Dense(self.dense_features, dtype=self.dtype, name='dense')(x)))
+    for layer in range(self.recurrent_layers):
+      x = BiGru(self.recurrent_features, dtype=self.dtype, name=f'gru{layer}')(x)
+      x = dropout(self.dropout_rate / (1 if layer == self.recurrent_layers - 1 else 2), x)
+    return nn.Dense(self.num_coefficients, dtype=self.dtype, name='head')(x).astype(jnp.float32)
