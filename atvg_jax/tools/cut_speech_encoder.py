@@ -15,7 +15,7 @@ import zipfile
 
 import numpy as np
 
-from atvg_jax.models.speech_encoder import SCALE
+from atvg_jax.audio.speech_encoder import SCALE
 
 _MODEL = 'model.bin'
 _VERSION = 6

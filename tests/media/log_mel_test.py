@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from atvg_jax.models import speech_encoder
-from data_pipelines import log_mel
+from data_pipelines.media import log_mel
 
 
 def demo_speech() -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from log_mel_test import demo_speech
 
-from atvg_jax.models import speech_encoder
+from atvg_jax.audio import speech_encoder
 from atvg_jax.tools import cut_speech_encoder
-from data_pipelines import log_mel
+from data_pipelines.media import log_mel
 
 
 @pytest.fixture(scope='module')

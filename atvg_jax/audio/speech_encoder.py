@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from atvg_jax.models.layers import Array, Dtype
-from data_pipelines import log_mel
+
+from data_pipelines.media import log_mel
 
 ROWS_PER_FRAME = log_mel.ROWS_PER_FRAME // 2  # of what the encoder says
 SCALE = ':scale'  # ends the name of the array of what the numbers of an int8 array are to be multiplied with
