@@ -34,7 +34,7 @@ class LandmarkBasis(NamedTuple):
     components: [K, 136] orthonormal directions of movement, the largest first.
     scale: standard deviation of the movement along the first component; coefficients are in this unit.
     opening: [136] movement that opens the mouth by one unit of `mouth_gap`.
-    rest_gap: mean `mouth_gap` of rest shapes.
+    rest_gap: `mouth_gap` of a mouth at rest: the mean of the clips' rest shapes, unless `fit` was given another.
     explained: [K] share of the (speaking points') movement that each component explains.
   """
 
@@ -63,7 +63,12 @@ def mirror(landmarks: np.ndarray) -> np.ndarray:
 
 
 def fit(
-  statistics: Mapping[str, np.ndarray], num_components: int, *, points: str = 'mouth_jaw', symmetric: bool = True
+  statistics: Mapping[str, np.ndarray],
+  num_components: int,
+  *,
+  points: str = 'mouth_jaw',
+  symmetric: bool = True,
+  rest_gap: float | None = None,
 ) -> LandmarkBasis:
   """Fits a basis to the statistics of one or more data sets.
 
@@ -76,6 +81,7 @@ def fit(
       everything, so also brows, blinks and what the alignment left of the head's turning.
     symmetric: whether to model only what moves alike on both sides of the face. A turning head moves
       the two sides apart, speech hardly does, so this keeps head motion out of the components.
+    rest_gap: see `LandmarkBasis`; None: the mean.
 
   Returns:
     The basis, in float32.
@@ -109,7 +115,7 @@ def fit(
     components=np.ascontiguousarray(components, np.float32),
     scale=np.float32(np.sqrt(variances[0])),
     opening=(toward_opening / mouth_gap(toward_opening)).astype(np.float32),
-    rest_gap=np.float32(mouth_gap(mean)),
+    rest_gap=np.float32(mouth_gap(mean) if rest_gap is None else rest_gap),
     explained=(variances[:num_components] / variances.sum()).astype(np.float32),
   )
 

@@ -29,8 +29,13 @@ def base(task: str) -> ConfigDict:
   config.landmarks.num_components = 6
   config.landmarks.points = 'mouth_jaw'
   config.landmarks.symmetric = True
+  # Gap of the lips of a mouth at rest, in half crops, that coefficients refer to: rests that are further open are closed
+  # to it. None: the mean of the clips' rests, and coefficients refer to each clip's own.
+  config.landmarks.rest_gap = config_dict.placeholder(float)
 
   config.model = ConfigDict()  # keywords of AtNet or VgNet; an empty one means published sizes
+  if task == 'at':
+    config.model.audio = 'mfcc'  # the front end, or 'speech': see atvg_jax/audio/front_ends.py
   config.discriminator = None  # keywords of RegressionDiscriminator (an empty ConfigDict: published sizes), or None
   config.init_from = ''  # weights that a new run starts from: a training workdir or an .npz file of the same net
   config.published = False  # generate with the published code's quirks, see docs/fidelity.md

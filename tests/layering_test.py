@@ -13,7 +13,7 @@ _TENSORFLOW = {'tensorflow', 'tensorflow_datasets'}
 _FLOORS = {
   'atvg_jax': (
     {'landmarks', 'metrics', 'audio', 'runtime'},
-    {'models'},
+    {'models', 'tools'},
     {'checkpoints'},
     {'train'},
     {'generate'},

@@ -1,1 +1,1 @@
-"""Audio front ends, a file each: a name, a window and a hop in samples, and a JAX function from samples to features."""
+"""Audio front ends, a file each; `front_ends` names them and says what each is."""

@@ -5,14 +5,18 @@
 AT-net's input leaves out the first coefficient, and takes 28 rows around every frame: `audio.windows`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from atvg_jax.audio import front_ends
 from data_pipelines import features
 from data_pipelines.media import audio
 
-NAME = 'mfcc'
+NAME = front_ends.MFCC
 WINDOW = audio.WINDOW  # samples at 16 kHz: 25 ms
 HOP = features.MFCC_HOP  # 10 ms
 
@@ -45,3 +49,29 @@ def mfcc(samples: jax.Array) -> jax.Array:
 def _log(x: jax.Array) -> jax.Array:
   """Logarithm, of zeros that of float64's epsilon, with a gradient of zero there."""
   return jnp.log(jnp.where(x == 0, np.finfo(np.float64).eps, x))
+
+
+def frame_windows(weights: Mapping[str, Any], samples: jax.Array) -> jax.Array:
+  """Every frame's 28 rows, without the log energy: [B, 640 T] → [B, T, 28, 12]; `audio.frame_rows` and `audio.windows`.
+
+  Args:
+    weights: none; an empty dict.
+    samples: at 16 kHz, in [-1, 1].
+  """
+  del weights
+  frames = samples.shape[-1] // features.SAMPLES_PER_FRAME
+  silence = features.MFCC_CONTEXT * features.MFCC_HOP
+  rows = mfcc(jnp.pad(samples, ((0, 0), (silence, silence + HOP))))[..., 1:]
+  places = features.MFCC_ROWS_PER_FRAME * np.arange(frames)[:, None] + np.arange(features.MFCC_WINDOW)
+  return rows[:, places]
+
+
+FRONT_END = front_ends.FrontEnd(
+  name=NAME,
+  shape=(features.MFCC_WINDOW, features.MFCC_COEFFICIENTS),
+  past=features.MFCC_CONTEXT // features.MFCC_ROWS_PER_FRAME,
+  ahead=features.MFCC_CONTEXT // features.MFCC_ROWS_PER_FRAME,
+  takes_sound=False,
+  load_weights=dict,
+  features=frame_windows,
+)

@@ -7,14 +7,16 @@ Radford et al., 'Robust Speech Recognition via Large-Scale Weak Supervision', ar
 import importlib.resources
 import os
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-
 from data_pipelines.media import log_mel
+
+Array = jax.Array
 
 ROWS_PER_FRAME = log_mel.ROWS_PER_FRAME // 2  # of what the encoder says
 SCALE = ':scale'  # ends the name of the array of what the numbers of an int8 array are to be multiplied with
@@ -29,7 +31,7 @@ class Block(nn.Module):
   """
 
   heads: int
-  dtype: Dtype = jnp.float32
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -57,7 +59,7 @@ class SpeechEncoder(nn.Module):
   features: int = 384
   heads: int = 6
   blocks: int = 2
-  dtype: Dtype = jnp.float32
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, rows: Array, first: int | Array = 0) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from atvg_jax.audio import front_ends
 from atvg_jax.runtime import parallel
 from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
@@ -117,6 +118,10 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
   for name, fixed in (('recurrent_kernel', 3), ('recurrent_dilation', 2)):
     if model.get(name) == fixed:
       del model[name]
+  if config['task'] == 'at':
+    model.setdefault('audio', front_ends.MFCC)
+    if 'landmarks' in config:
+      config['landmarks'] = {'rest_gap': None, **config['landmarks']}
   return {**config, 'model': model, 'generation': generation | dict(config.get('generation', {}))}
 
 

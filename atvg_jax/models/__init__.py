@@ -6,14 +6,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from atvg_jax.models import at_net, release_vg_net, sound_vg_net, vg_net
+from atvg_jax.models import at_net, release_vg_net, sound_vg_net, speech_head, vg_net
 from atvg_jax.models.layers import LayerOptions
 from data_pipelines.errors import InputError
 
 # By a config's `task`: the nets that `model.name` may ask for. Without a name it is the first of `_UNNAMED` that has
 # the config's fields.
 _NAMED: dict[str, dict[str, Any]] = {
-  'at': {'at_single': at_net.AtSingle},
+  'at': {'at_single': at_net.AtSingle, 'speech_head': speech_head.SpeechHead},
   'vg': {'sound_vg': sound_vg_net.SoundVgNet},
 }
 _UNNAMED: dict[str, tuple[Any, ...]] = {'at': (at_net.AtNet,), 'vg': (vg_net.VgNet, release_vg_net.ReleaseVgNet)}
@@ -32,6 +32,7 @@ def make_net(config: Any, **options: Any) -> Any:
   """
   keywords = dict(config['model'])
   name = keywords.pop('name', None)
+  keywords.pop('audio', None)  # the front end's name: see `audio.front_ends`
   named, unnamed = (by_task(table, config['task']) for table in (_NAMED, _UNNAMED))
   if name is not None and name not in named:
     raise InputError(f'config.model.name={name!r} is unknown: leave it out, or use one of {sorted(named)}')

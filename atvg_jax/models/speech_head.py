@@ -1,12 +1,15 @@
-"""From what a front end hears in every frame to landmark coefficients, with past and future in sight and no state to carry."""
+"""From a front end's features of every frame to landmark coefficients, by past and future, with no state to carry."""
 
-from flax import linen as nn
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
-from atvg_jax.models.layers import Array, Dtype
+from atvg_jax.models.layers import Array, Dtype, LayerOptions
 from atvg_jax.models.recurrent import gru_update
 
+_MOMENTUM = 0.99  # of the standardisation's statistics
 _UNROLL = 5  # steps of the loop in one: on CPUs what surrounds a step takes as long as the step
 
 
@@ -47,15 +50,18 @@ def _orthogonal(key: Array, shape: tuple[int, int, int]) -> Array:
 
 
 class SpeechHead(nn.Module):
-  """Landmark coefficients of every frame of a window, from all of the window.
+  """AT-net for a front end that takes sound: coefficients of every frame of a window, from all of the window.
+
+  No state is carried from window to window: windows overlap instead (`front_ends.FrontEnd.past`).
 
   Attributes:
     num_coefficients: how many coefficients describe a mouth.
     dense_features: of the layer between the front end and the recurrence.
     recurrent_features, recurrent_layers: the recurrence's, of each direction.
-    input_noise: deviation of normal noise on what is heard, in training; what is heard has a deviation of 1.
-    input_dropout: share of what is heard that is left out in training.
+    input_noise: deviation of normal noise on the standardised features, in training.
+    input_dropout: share of the features that is left out in training.
     dropout_rate: before and after the recurrence; half of it between its layers.
+    layers: what all layers have in common; there are no norms but the standardisation.
   """
 
   num_coefficients: int = 6
@@ -65,21 +71,36 @@ class SpeechHead(nn.Module):
   input_noise: float = 0.2
   input_dropout: float = 0.1
   dropout_rate: float = 0.4
-  dtype: Dtype = jnp.float32
+  layers: LayerOptions = LayerOptions(norm='none')
 
   @nn.compact
-  def __call__(self, heard: Array, *, train: bool) -> Array:
-    """[B, T, F], of mean 0 and deviation 1 -> [B, T, num_coefficients], float32."""
+  def __call__(
+    self, example_coefficients: Array, audio: Array, *, train: bool, carry: Array | None = None
+  ) -> dict[str, Any]:
+    """As `AtNet`, from the front end's features [B, T, ...] alone: the example is ignored, and the carry is empty."""
+    del example_coefficients
 
     def dropout(rate: float, values: Array) -> Array:
       return nn.Dropout(rate, deterministic=not train)(values)
 
-    x = heard.astype(self.dtype)
+    layers = self.layers
+    x = audio.reshape(*audio.shape[:2], -1)
+    # To mean 0 and deviation 1; the statistics of training are kept, as any batch norm's.
+    x = nn.BatchNorm(
+      not train, momentum=_MOMENTUM, use_bias=False, use_scale=False, axis_name=layers.axis_name, name='standardisation'
+    )(x).astype(layers.dtype)
     if train and self.input_noise:
       x = x + self.input_noise * jax.random.normal(self.make_rng('dropout'), x.shape, x.dtype)
     x = dropout(self.input_dropout, x)
-    x = dropout(self.dropout_rate, nn.relu(nn.Dense(self.dense_features, dtype=self.dtype, name='dense')(x)))
+    x = dropout(self.dropout_rate, nn.relu(nn.Dense(self.dense_features, **layers.dtypes, name='dense')(x)))
     for layer in range(self.recurrent_layers):
-      x = BiGru(self.recurrent_features, dtype=self.dtype, name=f'gru{layer}')(x)
+      x = BiGru(self.recurrent_features, dtype=layers.dtype, name=f'gru{layer}')(x)
       x = dropout(self.dropout_rate / (1 if layer == self.recurrent_layers - 1 else 2), x)
-    return nn.Dense(self.num_coefficients, dtype=self.dtype, name='head')(x).astype(jnp.float32)
+    coefficients = nn.Dense(self.num_coefficients, **layers.dtypes, name='head')(x)
+    if carry is None:
+      carry = jnp.zeros(self.carry_shape(len(audio)), layers.dtype)
+    return {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
+
+  def carry_shape(self, batch_size: int | str) -> tuple[int | str, ...]:
+    """As `AtNet.carry_shape`, of no layers."""
+    return 0, 0, batch_size, 0

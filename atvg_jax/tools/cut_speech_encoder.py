@@ -22,12 +22,12 @@ _VERSION = 6
 _DTYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
 # Ours → theirs, within a block.
 _BLOCK = {
-    'attention_norm': 'self_attention/layer_norm',
-    'query_key_value': 'self_attention/linear_0',
-    'attended': 'self_attention/linear_1',
-    'dense_norm': 'ffn/layer_norm',
-    'dense0': 'ffn/linear_0',
-    'dense1': 'ffn/linear_1',
+  'attention_norm': 'self_attention/layer_norm',
+  'query_key_value': 'self_attention/linear_0',
+  'attended': 'self_attention/linear_1',
+  'dense_norm': 'ffn/layer_norm',
+  'dense0': 'ffn/linear_0',
+  'dense1': 'ffn/linear_1',
 }
 
 
@@ -49,7 +49,7 @@ def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:
     nonlocal place
     size = take('H')
     place += size
-    return content[place - size:place - 1].decode()
+    return content[place - size : place - 1].decode()
 
   try:
     version, name = take('I'), text()
@@ -61,7 +61,7 @@ def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:
       name = text()
       shape = [take('I') for _ in range(take('B'))]
       dtype, size = _DTYPES[take('B')], take('I')
-      variables[name] = np.frombuffer(content[place:place + size], dtype).reshape(shape)
+      variables[name] = np.frombuffer(content[place : place + size], dtype).reshape(shape)
       place += size
   except (struct.error, IndexError, UnicodeDecodeError) as error:
     raise ValueError(f'no CTranslate2 model ({error})') from error

@@ -28,13 +28,14 @@ def fit(
   *,
   points: str = 'mouth_jaw',
   symmetric: bool = True,
+  rest_gap: float | None = None,
 ) -> lm.LandmarkBasis:
   """The basis of the union of data sets' training splits; the options are those of `landmarks.fit`.
 
   Raises:
     InputError: a folder is no converted data set, or its frames are too few.
   """
-  return lm.fit(feed.landmark_statistics(dirs), num_components, points=points, symmetric=symmetric)
+  return lm.fit(feed.landmark_statistics(dirs), num_components, points=points, symmetric=symmetric, rest_gap=rest_gap)
 
 
 def landmark_basis(config: Any, workdir: str, basis: lm.LandmarkBasis | None = None) -> lm.LandmarkBasis | None:
@@ -49,7 +50,13 @@ def landmark_basis(config: Any, workdir: str, basis: lm.LandmarkBasis | None = N
     return lm.load(path)
   if basis is None:
     settings = config.landmarks
-    basis = fit(config.data.dirs, settings.num_components, points=settings.points, symmetric=settings.symmetric)
+    basis = fit(
+      config.data.dirs,
+      settings.num_components,
+      points=settings.points,
+      symmetric=settings.symmetric,
+      rest_gap=settings.rest_gap,
+    )
   if parallel.is_main_process():
     lm.save(path, basis)
   return basis

@@ -36,7 +36,7 @@ def log_mel(samples: Any, xp: ModuleType = np) -> Any:
   windows = padded[..., HOP * np.arange(rows)[:, None] + np.arange(WINDOW)]  # [..., rows, 400]
   # A product with a matrix and not an FFT: 400 is no power of two, and matrices are what devices are fast at.
   spectrum = _product(windows, _fourier(), xp)
-  cosine, sine = spectrum[..., :WINDOW // 2], spectrum[..., WINDOW // 2:]
+  cosine, sine = spectrum[..., : WINDOW // 2], spectrum[..., WINDOW // 2 :]
   bands = _product(cosine * cosine + sine * sine, _mel_triangles(), xp)
   return (xp.log10(xp.maximum(bands, np.float32(_FLOOR))) + 4) / 4
 

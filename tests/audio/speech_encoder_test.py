@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from log_mel_test import demo_speech
+from demo_samples import demo_speech
 
 from atvg_jax.audio import speech_encoder
 from atvg_jax.tools import cut_speech_encoder
@@ -64,13 +64,16 @@ def test_origin_is_told():
 def test_int8_and_back(tmp_path):
   rng = np.random.default_rng(0)
   arrays = {
-      'dense/kernel': rng.standard_normal((7, 5)).astype(np.float32) * np.logspace(-3, 0, 5, dtype=np.float32),
-      'dense/bias': rng.standard_normal(5).astype(np.float32),
+    'dense/kernel': rng.standard_normal((7, 5)).astype(np.float32) * np.logspace(-3, 0, 5, dtype=np.float32),
+    'dense/bias': rng.standard_normal(5).astype(np.float32),
   }
   np.savez(tmp_path / 'small.npz', **cut_speech_encoder.quantised(arrays))
   back = speech_encoder.pretrained(tmp_path / 'small.npz')['dense']
-  np.testing.assert_allclose(back['kernel'] / np.abs(arrays['dense/kernel']).max(axis=0),
-                             arrays['dense/kernel'] / np.abs(arrays['dense/kernel']).max(axis=0), atol=0.5 / 127 + 1e-6)
+  np.testing.assert_allclose(
+    back['kernel'] / np.abs(arrays['dense/kernel']).max(axis=0),
+    arrays['dense/kernel'] / np.abs(arrays['dense/kernel']).max(axis=0),
+    atol=0.5 / 127 + 1e-6,
+  )
   np.testing.assert_allclose(back['bias'], arrays['dense/bias'], rtol=1e-3)
 
 

@@ -1,22 +1,13 @@
 """Log-mel rows are those of transformers' Whisper, by NumPy and by JAX alike."""
 
-import wave
-
 import golden_recipe as golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from demo_samples import demo_speech
 
-from atvg_jax.models import speech_encoder
 from data_pipelines.media import log_mel
-
-
-def demo_speech() -> np.ndarray:
-  """float32 [32000]: two seconds of the packaged sentence, those that the golden answers are to."""
-  path = speech_encoder.asset('demo_speech.wav')
-  with wave.open(str(path)) as file:
-    return np.frombuffer(file.readframes(48_000), '<i2')[16_000:].astype(np.float32) / 32768
 
 
 @pytest.mark.parametrize('xp', [np, jnp])

@@ -18,10 +18,10 @@ def test_gru_equals_torch():
   for direction, suffix in enumerate(('', '_reverse')):
     part = slice(12 * direction, 12 * direction + 12)
     values = {
-        'weight_ih_l0': np.asarray(params['input']['kernel'])[:, part].T,
-        'bias_ih_l0': np.asarray(params['input']['bias'])[part],
-        'weight_hh_l0': np.asarray(params['recurrent'])[direction].T,
-        'bias_hh_l0': np.concatenate([np.zeros(8), np.asarray(params['recurrent_bias'])[direction, 0]]),
+      'weight_ih_l0': np.asarray(params['input']['kernel'])[:, part].T,
+      'bias_ih_l0': np.asarray(params['input']['bias'])[part],
+      'weight_hh_l0': np.asarray(params['recurrent'])[direction].T,
+      'bias_hh_l0': np.concatenate([np.zeros(8), np.asarray(params['recurrent_bias'])[direction, 0]]),
     }
     for name, value in values.items():
       getattr(gru, name + suffix).data = torch.tensor(np.ascontiguousarray(value, np.float32))
@@ -33,10 +33,13 @@ def test_gru_equals_torch():
 def test_head_sees_the_whole_window_and_is_quiet_out_of_training():
   net = speech_head.SpeechHead(dense_features=8, recurrent_features=4)
   heard = jnp.asarray(np.random.default_rng(0).standard_normal((2, 6, 10)), jnp.float32)
-  variables = net.init(jax.random.key(0), heard, train=False)
+  example = jnp.zeros((2, 6))
+  variables = net.init(jax.random.key(0), example, heard, train=False)
 
   def answer(heard, **options):
-    return net.apply(variables, heard, train=bool(options), **options)
+    if not options:
+      return net.apply(variables, example, heard, train=False)['coefficients']
+    return net.apply(variables, example, heard, train=True, mutable=['batch_stats'], **options)[0]['coefficients']
 
   gradient = jax.grad(lambda heard: answer(heard)[:, 3].sum())(heard)
   assert (np.abs(gradient).max(axis=(0, 2)) > 0).all()
