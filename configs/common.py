@@ -29,8 +29,8 @@ def base(task: str) -> ConfigDict:
   config.landmarks.num_components = 6
   config.landmarks.points = 'mouth_jaw'
   config.landmarks.symmetric = True
-  # Gap of the lips of a mouth at rest, in half crops, that coefficients refer to: rests that are further open are closed
-  # to it. None: the mean of the clips' rests, and coefficients refer to each clip's own.
+  # Gap of the lips of a mouth at rest, in half crops, that coefficients refer to: rests that are more open are closed to
+  # it. None: the mean of the clips' rests, and coefficients refer to each clip's own.
   config.landmarks.rest_gap = config_dict.placeholder(float)
 
   config.model = ConfigDict()  # keywords of AtNet or VgNet; an empty one means published sizes
@@ -99,6 +99,10 @@ def _loss(task: str) -> ConfigDict:
   loss = ConfigDict()
   if task == 'at':
     loss.velocity = 0.0  # of the coefficients' frame-to-frame change; their value has weight 1
+    loss.gap = 0.0  # of the lips' gap, in units of the first coefficient
+    loss.gap_velocity = 0.0  # of its frame-to-frame change
+    loss.closure = 0.0  # how much more the gap counts where the true lips touch
+    loss.concordance = 0.0  # 1 - the gap's concordance with the truth, which keeps the range of the movement
     loss.distance = 0.0  # how far off the mouth's points are, in pixels: what LMD measures
   else:
     loss.pixel = 10.0  # the paper's λ, of the dynamic pixel-wise loss
@@ -130,7 +134,7 @@ def _smoke(config: ConfigDict) -> ConfigDict:
   config.evaluation.window = 5
   config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, 2)
   upsample_features = (8,) * len(config.model.get('upsample_features', (8, 8)))
-  config.model.update(_TINY[config.task])
+  config.model.update(_TINY.get(config.model.get('name'), _TINY[config.task]))
   if config.task == 'vg':
     config.model.upsample_features = upsample_features
   if config.model.get('name') == 'at_single':
@@ -144,6 +148,7 @@ def _smoke(config: ConfigDict) -> ConfigDict:
 
 
 _TINY = {
+  'speech_head': {'dense_features': 8, 'recurrent_features': 8, 'recurrent_layers': 1},
   'at': {
     'audio_features': ((4, 8), (8, 8, 8)),
     'audio_head_features': (16, 8),

@@ -1,12 +1,14 @@
 """Tiny nets with random weights for tests: they draw noise, but every path through the code is a real one."""
 
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
 
 from atvg_jax import landmarks as lm
 from atvg_jax import models
+from atvg_jax.audio import front_ends
 from atvg_jax.checkpoints import weights
 from configs import release_at, release_vg
 from data_pipelines import features
@@ -24,15 +26,16 @@ def basis(num_components: int = 6) -> lm.LandmarkBasis:
   )
 
 
-def bundle(kind: str) -> weights.Bundle:
-  """The small nets' smoke sizes, initialised at random; kind is 'at' or 'vg'."""
-  config = {'at': release_at, 'vg': release_vg}[kind].get_config('smoke').to_dict()
+def bundle(kind: str, module: Any = None) -> weights.Bundle:
+  """A config's smoke size, by default the small net's, initialised at random; kind is 'at' or 'vg'."""
+  module = module or {'at': release_at, 'vg': release_vg}[kind]
+  config = module.get_config('smoke').to_dict()
   net = models.make_net(config)
   points = np.zeros((1, features.LANDMARK_SIZE), np.float32)
   inputs = {
     'at': (
       points[:, : config['landmarks']['num_components']],
-      np.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+      np.zeros((1, 1, *front_ends.of(config).shape), np.float32) if kind == 'at' else None,
     ),
     'vg': (np.zeros((1, features.IMAGE_SIZE, features.IMAGE_SIZE, 3), np.float32), points, points[:, None]),
   }[kind]

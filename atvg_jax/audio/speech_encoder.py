@@ -1,7 +1,7 @@
-"""A pretrained speech encoder: the stem and the first blocks of Whisper tiny.en, which AT-net can hear by in the place of MFCC.
+"""A pretrained speech encoder: the stem and the first blocks of Whisper tiny.en, of which `speech_frontend` is made.
 
-Radford et al., 'Robust Speech Recognition via Large-Scale Weak Supervision', arXiv 2212.04356. The weights are not learnt here:
-`atvg_jax/assets/speech_encoder.md` tells where they are from.
+Radford et al., 'Robust Speech Recognition via Large-Scale Weak Supervision', arXiv 2212.04356. The weights are not
+learnt here: `atvg_jax/assets/speech_encoder.md` says where they are from.
 """
 
 import importlib.resources
@@ -18,7 +18,7 @@ from data_pipelines.media import log_mel
 
 Array = jax.Array
 
-ROWS_PER_FRAME = log_mel.ROWS_PER_FRAME // 2  # of what the encoder says
+ROWS_PER_FRAME = log_mel.ROWS_PER_FRAME // 2  # of the encoder's output
 SCALE = ':scale'  # ends the name of the array of what the numbers of an int8 array are to be multiplied with
 _EPSILON = 1e-5  # of its layer norms
 
@@ -48,7 +48,7 @@ class Block(nn.Module):
 
 
 class SpeechEncoder(nn.Module):
-  """Log-mel rows to what is said in them, two rows of the answer a video frame.
+  """Log-mel rows to features of speech, two rows of them a video frame.
 
   Attributes:
     features: width.
@@ -63,11 +63,11 @@ class SpeechEncoder(nn.Module):
 
   @nn.compact
   def __call__(self, rows: Array, first: int | Array = 0) -> Array:
-    """What every row holds in the light of all others.
+    """Features of every row; each depends on all rows.
 
     Args:
       rows: [B, 2 R, 80] of `log_mel.log_mel`.
-      first: the place of the first row of the answer, an int or int [B]: a moment's sound is told from another's by places.
+      first: position of the first row of the output, an int or int [B].
 
     Returns:
       [B, R, features]: row i is of the moment 20 i ms.

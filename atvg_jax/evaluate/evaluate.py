@@ -117,6 +117,7 @@ class Evaluation:
         features.VIDEO: np.zeros((batch_size, length, size, size, 3), np.uint8),
         features.LANDMARKS: np.tile(face, (batch_size, length, 1)),
         features.MFCC: np.zeros((batch_size, length, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+        features.AUDIO: np.zeros((batch_size, length * features.SAMPLES_PER_FRAME), np.int16),
         features.FRAME_MASK: np.ones((batch_size, length), np.float32),
         features.MASK: np.zeros(batch_size, np.float32),
       }
@@ -180,7 +181,7 @@ class Evaluation:
     return {
       'baseline': np.broadcast_to(image[:, None], real.shape),
       'true landmarks': draw(split(driving)),
-      'sound': draw(self.generator.predict_landmarks(conditions, split(batch[features.MFCC]))),
+      'sound': draw(self.generator.clip_landmarks(conditions, batch, clip_scores.WINDOW)),
       'real': real,
     }
 
@@ -222,12 +223,13 @@ def run(
   if evaluation.generator.vg.couples_clips:
     batch_size = 1  # clips would leak into each other
   warming = evaluation.threads.submit(evaluation.warm_up, batch_size)
+  with_audio = metric_networks.needs_sound or evaluation.generator.at.front_end.takes_sound
   tables, set_scores = {}, {}
   for directory in dirs:
     index = record_index.load(directory, split)
     speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
     batches = feed.clip_batches(
-      directory, split, batch_size=batch_size, example=PROTOCOLS[protocol], with_audio=metric_networks.needs_sound
+      directory, split, batch_size=batch_size, example=PROTOCOLS[protocol], with_audio=with_audio
     )
     warming.result()
     scored = evaluation.score(first_clips(batches, max_clips), speakers)
@@ -250,4 +252,9 @@ def first_clips(batches: Iterable[dict[str, np.ndarray]], max_clips: int | None)
     seen += int(batch[features.MASK].sum())
     # They come padded for programs that take whole clips; those here take windows that do not fit the padding.
     length = int(batch[features.FRAME_MASK].sum(axis=1).max())
-    yield batch | {key: batch[key][:, :length] for key in _BY_FRAME}
+    sound = (
+      {features.AUDIO: batch[features.AUDIO][:, : length * features.SAMPLES_PER_FRAME]}
+      if features.AUDIO in batch
+      else {}
+    )
+    yield batch | sound | {key: batch[key][:, :length] for key in _BY_FRAME}

@@ -42,6 +42,7 @@ _VERSION = 1  # of the experiments: points of another are not mixed with these
 Batch = Mapping[str, np.ndarray]
 
 
+_OF_SOUND = 'white noise', 'babble'  # the experiments that change the sound
 _DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # of crop shifts: right, down
 
 
@@ -261,26 +262,44 @@ def _video(generator: Generator, batch: Batch, inputs: _Inputs, point: Point, le
     noise = np.stack([_rng(name, point).normal(size=driving.shape[1:]) for name in batch[features.CLIP_ID]])
     windows = streaming.split((driving + point.amount * noise).astype(np.float32), clip_scores.WINDOW)
   else:
-    mfcc = streaming.split(_mfcc_windows(batch, point, lengths), clip_scores.WINDOW)
-    windows = generator.predict_landmarks(conditions, mfcc)
+    inputs: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
+    if generator.at.front_end.takes_sound:
+      inputs = {features.AUDIO: _sound(batch, point, lengths)}
+    windows = generator.clip_landmarks(conditions, inputs, clip_scores.WINDOW)
   drawn = generator.vg(inputs.image, conditions.example_landmarks, windows)
   return np.concatenate(list(drawn), axis=1)[:, : inputs.video.shape[1]]
 
 
 def _mfcc_windows(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
   """MFCC windows [B, T, 28, 12] of the sound at this point."""
-  if point.experiment not in ('white noise', 'babble'):
+  if point.experiment not in _OF_SOUND:
     return batch[features.MFCC]
   windows = np.empty_like(batch[features.MFCC])
   for clip, length in enumerate(lengths):
-    speech = batch[features.AUDIO][clip, : length * features.SAMPLES_PER_FRAME] / np.float32(32767)
-    if point.experiment == 'babble':
-      noise = babble(batch[features.VOICES][clip, :, : len(speech)])
-    else:
-      noise = _rng(batch[features.CLIP_ID][clip], point).normal(size=len(speech))
-    rows = audio.frame_rows(with_noise(speech, noise, point.amount), length)
+    rows = audio.frame_rows(_noisy(batch, clip, point, length), length)
     windows[clip, :length], windows[clip, length:] = audio.windows(rows), audio.windows(rows)[-1]
   return windows
+
+
+def _sound(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
+  """int16 [B, 640 T], the sound at this point; louder than full scale is clipped."""
+  if point.experiment not in _OF_SOUND:
+    return batch[features.AUDIO]
+  sounds = np.zeros_like(batch[features.AUDIO])
+  for clip, length in enumerate(lengths):
+    noisy = np.clip(_noisy(batch, clip, point, length), -1, 1)
+    sounds[clip, : len(noisy)] = np.round(32767 * noisy)
+  return sounds
+
+
+def _noisy(batch: Batch, clip: int, point: Point, length: int) -> np.ndarray:
+  """float32 [640 length]: a clip's speech with the noise of a point of `_OF_SOUND`."""
+  speech = batch[features.AUDIO][clip, : length * features.SAMPLES_PER_FRAME] / np.float32(32767)
+  if point.experiment == 'babble':
+    noise = babble(batch[features.VOICES][clip, :, : len(speech)])
+  else:
+    noise = _rng(batch[features.CLIP_ID][clip], point).normal(size=len(speech))
+  return with_noise(speech, noise, point.amount)
 
 
 def babble(voices: np.ndarray) -> np.ndarray:

@@ -70,8 +70,8 @@ def predict_landmarks(generator: Generator, track: AlignedTrack, sound: Iterable
   mouth = lm.from_coefficients(coefficients, rest, basis) - rest  # how each frame's mouth moves in the video
   conditions = Conditions(rest[None], landmarks[:1], coefficients[:1].astype(np.float32))
   silence = itertools.repeat(np.zeros(features.SAMPLES_PER_FRAME, np.float32))
-  mfcc = streaming.mfcc_windows(itertools.chain(sound, silence))
-  pieces = generator.predict_landmarks(conditions, mfcc)
+  inputs = streaming.at_inputs(itertools.chain(sound, silence), generator.at.front_end)
+  pieces = generator.predict_landmarks(conditions, inputs, streaming.WINDOW)
   predicted = itertools.chain.from_iterable(piece[0] for piece in pieces)
   for without_mouth, speaking in zip(landmarks - mouth, predicted):
     yield (without_mouth + speaking - rest).astype(np.float32)

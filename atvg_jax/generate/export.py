@@ -2,7 +2,9 @@
 
 The folder that `atvg export` writes holds
 
-* `at.stablehlo`: (example_coefficients [B, K], mfcc [B, T, 28, 12], carry) → (coefficients [B, T, K], carry)
+* `at.stablehlo`: (example_coefficients [B, K], mfcc [B, T, 28, 12], carry) → (coefficients [B, T, K], carry).
+  With the front end 'speech' the second argument is the sound itself, [B, T, 640]: windows with `past` and `ahead`
+  frames around those that are wanted (see options.json), of which nothing is carried.
 * `vg.stablehlo`: (example_image [B, 128, 128, 3] in [-1, 1], example_landmarks [B, 136], landmarks [B, T, 136],
   carry) → (video [B, T, 128, 128, 3] in [-1, 1], carry)
 * `basis.npz`: the landmark basis, and `landmarks = rest + (exaggeration * coefficients * scale) @ components`
@@ -23,7 +25,9 @@ from jax import export as jax_export
 
 import atvg_jax
 from atvg_jax import models
+from atvg_jax.audio import front_ends
 from atvg_jax.checkpoints.weights import Bundle, describe, load_nets
+from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator
 from atvg_jax.models import postprocessing
 from data_pipelines import atomic_files, features
@@ -46,6 +50,7 @@ def run(out: str, weights: Sequence[str] | None = None) -> None:
   except OSError as error:
     raise InputError(f'--out {out} cannot be the folder of the programs ({error.strerror})') from error
   at, vg = (generator.bundles[kind] for kind in ('at', 'vg'))
+  front_end = generator.at.front_end
   carries: dict[str, list[int | str]] = {}
   options = {
     'made_by': f'atvg_jax {atvg_jax.__version__}',
@@ -54,6 +59,7 @@ def run(out: str, weights: Sequence[str] | None = None) -> None:
     'sample_rate': features.SAMPLE_RATE,
     'image_size': features.IMAGE_SIZE,
     'exaggeration': float(generator.normalisation.exaggeration),
+    'audio': {'front_end': front_end.name, 'past': front_end.past, 'ahead': front_end.ahead},
     'carry': carries,
     'weights': {kind: describe(bundle) for kind, bundle in generator.bundles.items()},
   }
@@ -70,18 +76,20 @@ def run(out: str, weights: Sequence[str] | None = None) -> None:
 
 
 def at_program(bundle: Bundle) -> tuple[jax_export.Exported, list[int | str]]:
-  """AT-net as a program, and the shape of its carry."""
-  net = models.make_net(bundle.config)
-  variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+  """AT-net as a program, with its front end where that takes sound, and the shape of its carry."""
+  net, front_end = models.make_net(bundle.config), front_ends.of(bundle.config)
+  variables, run_net = streaming.at_variables(bundle, front_end), streaming.at_apply(net, front_end)
   carry: list[int | str] = [*net.carry_shape('batch')]
 
-  def apply(example_coefficients, mfcc, carry):
-    outputs = net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
+  def apply(example_coefficients, inputs, carry):
+    if front_end.takes_sound:
+      inputs = inputs.reshape(inputs.shape[0], -1)  # [B, T, 640] → [B, 640 T]
+    outputs = run_net(variables, example_coefficients, inputs, carry)
     return outputs['coefficients'], outputs['carry'].astype(jnp.float32)
 
   assert bundle.basis is not None, "AT-net's weights hold its landmark basis"
-  mfcc = ('batch', 'time', features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
-  return _export(apply, ('batch', len(bundle.basis.components)), mfcc, carry), carry
+  shape = (features.SAMPLES_PER_FRAME,) if front_end.takes_sound else front_end.shape
+  return _export(apply, ('batch', len(bundle.basis.components)), ('batch', 'time', *shape), carry), carry
 
 
 def vg_program(bundle: Bundle) -> tuple[jax_export.Exported, list[int | str]]:

@@ -8,7 +8,7 @@ gives them); VG-net draws. TensorFlow is not needed, and not imported.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from atvg_jax.generate.normalisation import Conditions, Normalisation, OwnFaceNo
 from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait, find_face
 from atvg_jax.runtime import parallel
+from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_landmarker
 
@@ -107,12 +108,22 @@ class Generator:
     return find_face(image, landmarker, self.normalisation.alignment)
 
   def predict_landmarks(
-    self, conditions: Conditions, mfcc: Iterable[np.ndarray], window: int = 0
+    self, conditions: Conditions, inputs: Iterable[np.ndarray], window: int = 0
   ) -> Iterator[np.ndarray]:
-    """Landmarks [B, n, 136] of B faces, for every piece of MFCC [B, n, 28, 12]; `window` as in `AtStream`."""
-    for coefficients in self.at(conditions.example_coefficients, mfcc, window):
+    """Landmarks [B, n, 136] of B faces, for every piece of AT-net's input; `inputs` and `window` as in `AtStream`."""
+    for coefficients in self.at(conditions.example_coefficients, inputs, window):
       coefficients = coefficients * self.normalisation.exaggeration
       yield lm.from_coefficients(coefficients, conditions.rest[:, None], self.basis).astype(np.float32)
+
+  def clip_landmarks(
+    self, conditions: Conditions, batch: Mapping[str, np.ndarray], window: int
+  ) -> Iterator[np.ndarray]:
+    """Landmarks [B, window, 136] of a batch of whole clips, from its `features.MFCC` or `AUDIO`, as AT-net takes."""
+    front_end = self.at.front_end
+    if front_end.takes_sound:
+      sound = batch[features.AUDIO].astype(np.float32) / 32767
+      return self.predict_landmarks(conditions, streaming.split_sound(sound, front_end, window), window)
+    return self.predict_landmarks(conditions, streaming.split(batch[features.MFCC], window))
 
   def speech_landmarks(
     self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = streaming.WINDOW
@@ -124,9 +135,10 @@ class Generator:
       sound: float32 [n], or pieces of it, of which no more is read than a window needs.
       window: frames in a piece; all but the last have them.
     """
-    mfcc = streaming.mfcc_windows([sound] if isinstance(sound, np.ndarray) else sound, window)
+    sounds = [sound] if isinstance(sound, np.ndarray) else sound
+    inputs = streaming.at_inputs(sounds, self.at.front_end, window)
     conditions = self.normalisation.conditions(portrait.landmarks[None])
-    for landmarks in self.predict_landmarks(conditions, mfcc, window):
+    for landmarks in self.predict_landmarks(conditions, inputs, window):
       yield landmarks[0]
 
   def draw(

@@ -6,7 +6,7 @@ memory at any time is one window, not the video.
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from atvg_jax import models
-from atvg_jax.audio import mfcc_frontend
+from atvg_jax.audio import front_ends, mfcc_frontend
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate.pieces import Piece, lookahead
 from atvg_jax.models import fast_vg, postprocessing
@@ -23,36 +23,85 @@ from data_pipelines import features
 from data_pipelines.media import audio_stream
 
 WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
+_SEAM = 2  # frames over which a window of sound is blended with the one before
 
 
 class AtStream:
-  """AT-net: MFCC windows → landmark coefficients."""
+  """AT-net: a front end's inputs → landmark coefficients.
+
+  Attributes:
+    front_end: what AT-net takes its input from. Where that takes sound, its program holds front end and net, and its
+      inputs are windows of sound (`sound_windows`); else they are windows of features.
+  """
 
   def __init__(self, bundle: weights.Bundle):
     """Takes weights of kind 'at'."""
+    self.front_end = front_ends.of(bundle.config)
     self._net = models.make_net(bundle.config)
-    self._variables = jax.device_put({'params': bundle.params, 'batch_stats': bundle.batch_stats})
+    self._variables = jax.device_put(at_variables(bundle, self.front_end))
+    apply = at_apply(self._net, self.front_end)
 
-    def step(variables, example_coefficients, mfcc, carry):
-      outputs: Any = self._net.apply(variables, example_coefficients, mfcc, train=False, carry=carry)
+    def step(variables, example_coefficients, inputs, carry):
+      outputs: Any = apply(variables, example_coefficients, inputs, carry)
       return outputs['coefficients'], outputs['carry']
 
     self.step = program_cache.Program(step, bundle.config['model'], bundle.config['dtype'])
 
   def __call__(
-    self, example_coefficients: np.ndarray, mfcc: Iterable[np.ndarray], window: int = 0
+    self, example_coefficients: np.ndarray, inputs: Iterable[np.ndarray], window: int = 0
   ) -> Iterator[np.ndarray]:
-    """Yields coefficients [B, n, K] for every piece of MFCC [B, n, 28, 12].
+    """Yields coefficients [B, n, K] for every piece.
 
     Args:
       example_coefficients: [B, K], of the example landmarks.
-      mfcc: pieces that follow each other in time; all but the last have one length.
-      window: that length, if the last piece may be shorter.
+      inputs: pieces that follow each other in time; all but the last have one length. Features [B, n, ...], or sound
+        float32 [B, 640 (past + n + ahead)], as `front_end` takes.
+      window: that length, n, if the last piece may be shorter; of sound it must be given.
     """
+    if self.front_end.takes_sound:
+      yield from self._of_sound(example_coefficients, inputs, window)
+      return
     carry = jnp.zeros(self._net.carry_shape(len(example_coefficients)), self._net.layers.dtype)
-    for piece in mfcc:
+    for piece in inputs:
       coefficients, carry = self.step(self._variables, example_coefficients, filled_up(piece, window), carry)
       yield np.asarray(coefficients)[:, : piece.shape[1]]
+
+  def _of_sound(
+    self, example_coefficients: np.ndarray, sounds: Iterable[np.ndarray], window: int
+  ) -> Iterator[np.ndarray]:
+    past, ahead = self.front_end.past, self.front_end.ahead_of(window)
+    size = (past + window + ahead) * features.SAMPLES_PER_FRAME
+    carry = jnp.zeros(self._net.carry_shape(len(example_coefficients)), self._net.layers.dtype)
+    seam = min(_SEAM, ahead, window)
+    shares = (np.arange(1, seam + 1, dtype=np.float32) / (seam + 1))[:, None]
+    before: np.ndarray | None = None  # what the window before has of this one's first frames
+    for sound in sounds:
+      length = sound.shape[1] // features.SAMPLES_PER_FRAME - past - ahead
+      sound = np.pad(sound, ((0, 0), (0, size - sound.shape[1])))
+      outputs = np.array(self.step(self._variables, example_coefficients, sound, carry)[0])
+      answer = outputs[:, past : past + window]
+      if before is not None:
+        answer[:, :seam] = shares * answer[:, :seam] + (1 - shares) * before
+      before = outputs[:, past + window : past + window + seam]
+      yield answer[:, :length]
+
+
+def at_variables(bundle: weights.Bundle, front_end: front_ends.FrontEnd) -> dict[str, Any]:
+  """What `at_apply` takes: the net's arrays, and the front end's frozen ones where it takes sound."""
+  variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
+  return variables | ({'front_end': front_end.load_weights()} if front_end.takes_sound else {})
+
+
+def at_apply(net: Any, front_end: front_ends.FrontEnd) -> Callable[..., dict[str, Any]]:
+  """AT-net in evaluation mode: (variables, example coefficients, inputs, carry) → its outputs."""
+
+  def apply(variables, example_coefficients, inputs, carry):
+    if front_end.takes_sound:
+      variables = dict(variables)
+      inputs = front_end.features(variables.pop('front_end'), inputs)
+    return net.apply(variables, example_coefficients, inputs, train=False, carry=carry)
+
+  return apply
 
 
 class VgStream:
@@ -221,3 +270,35 @@ def mfcc_windows(sound: Iterable[np.ndarray], window: int = WINDOW) -> Iterator[
 
   for windows, length in audio_stream.mfcc_windows(sound, window, mfcc):
     yield windows[:, :length]
+
+
+def sound_windows(
+  sound: Iterable[np.ndarray], front_end: front_ends.FrontEnd, window: int = WINDOW
+) -> Iterator[np.ndarray]:
+  """Overlapping windows of sound, [1, 640 (past + n + ahead)], each as soon as its sound is there.
+
+  Args:
+    sound: pieces [n] of samples at 16 kHz, of which no more is read than a window needs.
+    front_end: whose past and ahead.
+    window: n of all windows but the last.
+  """
+  past, ahead = front_end.past, front_end.ahead_of(window)
+  for samples, length in audio_stream.sound_windows(sound, past, window, ahead):
+    yield samples[None, : (past + length + ahead) * features.SAMPLES_PER_FRAME]
+
+
+def at_inputs(
+  sound: Iterable[np.ndarray], front_end: front_ends.FrontEnd, window: int = WINDOW
+) -> Iterator[np.ndarray]:
+  """What `AtStream` takes, of sound in pieces [n]."""
+  return sound_windows(sound, front_end, window) if front_end.takes_sound else mfcc_windows(sound, window)
+
+
+def split_sound(sound: np.ndarray, front_end: front_ends.FrontEnd, window: int = WINDOW) -> Iterator[np.ndarray]:
+  """Overlapping windows [B, 640 (past + W + ahead)] of clips' sound [B, 640 T]; the last is filled up with silence."""
+  past, ahead = front_end.past, front_end.ahead_of(window)
+  rate = features.SAMPLES_PER_FRAME
+  frames = sound.shape[1] // rate
+  padded = np.pad(sound, ((0, 0), (past * rate, (window + ahead) * rate)))
+  for start in range(0, frames, window):
+    yield padded[:, start * rate : (start + past + window + ahead) * rate]

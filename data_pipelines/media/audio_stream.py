@@ -194,3 +194,30 @@ class _Pipe:
 
   def rewind(self) -> None:
     self._again = self._seen
+
+
+def sound_windows(pieces: Iterable[np.ndarray], past: int, window: int, ahead: int) -> Iterator[tuple[np.ndarray, int]]:
+  """Windows that follow each other with the sound around them, each as soon as that is there.
+
+  Args:
+    pieces: the sound.
+    past, window, ahead: frames before a window, in it, and after it.
+
+  Yields:
+    float32 [640 (past + window + ahead)], silent beyond the sound's ends, and how many of the window's frames it takes
+    to cover the sound: all, or less in the last window.
+  """
+  size = (past + window + ahead) * features.SAMPLES_PER_FRAME
+  step, before = window * features.SAMPLES_PER_FRAME, past * features.SAMPLES_PER_FRAME
+  sound = np.zeros(before, np.float32)  # from the window's past on
+  for piece in pieces:
+    sound = np.concatenate([sound, np.asarray(piece, np.float32)])
+    while len(sound) >= size:
+      yield sound[:size], window
+      sound = sound[step:]
+  real = len(sound) - before
+  while real > 0:
+    content = np.zeros(size, np.float32)
+    content[: min(size, len(sound))] = sound[:size]
+    yield content, min(window, -(-real // features.SAMPLES_PER_FRAME))
+    sound, real = sound[step:], real - step

@@ -1,8 +1,8 @@
-"""Log-mel pictures of sound, as speech encoders hear it: one code for NumPy and for JAX arrays.
+"""Log-mel spectrograms, the input of speech encoders: one code for NumPy and for JAX arrays.
 
-As Whisper's (Radford et al., arXiv 2212.04356): 80 bands, windows of 25 ms every 10 ms. Two things differ, so that what is heard
-of a moment does not depend on what the rest of the recording holds: quiet bands end at a fixed floor, where Whisper's lies 80 dB
-below the loudest of the recording, and beyond its ends sound is silent, where Whisper's is mirrored.
+As Whisper's (Radford et al., arXiv 2212.04356): 80 bands, windows of 25 ms every 10 ms. Two things differ, so that the
+rows of a moment do not depend on the rest of the recording. Quiet bands end at a fixed floor; Whisper's lies 80 dB below
+the recording's loudest. Beyond its ends sound is silent; Whisper's is mirrored.
 """
 
 import functools
@@ -33,7 +33,7 @@ def log_mel(samples: Any, xp: ModuleType = np) -> Any:
   samples = xp.asarray(samples, np.float32)
   rows = samples.shape[-1] // HOP
   padded = xp.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(WINDOW // 2, WINDOW // 2)])
-  windows = padded[..., HOP * np.arange(rows)[:, None] + np.arange(WINDOW)]  # [..., rows, 400]
+  windows = padded[..., HOP * xp.arange(rows)[:, None] + np.arange(WINDOW)]  # [..., rows, 400]
   # A product with a matrix and not an FFT: 400 is no power of two, and matrices are what devices are fast at.
   spectrum = _product(windows, _fourier(), xp)
   cosine, sine = spectrum[..., : WINDOW // 2], spectrum[..., WINDOW // 2 :]
@@ -48,7 +48,7 @@ def _product(values: Any, matrix: np.ndarray, xp: ModuleType) -> Any:
 
 @functools.cache
 def _fourier() -> np.ndarray:
-  """float32 [400, 400]: a Hann window, and the cosines and sines of the lower 200 of 201 frequencies (the last is in no band)."""
+  """float32 [400, 400]: a Hann window times the cosines and sines of 200 of the 201 frequencies; the last is in no band."""
   time = np.arange(WINDOW)
   window = 0.5 - 0.5 * np.cos(2 * np.pi * time / WINDOW)
   angles = 2 * np.pi * time[:, None] * np.arange(WINDOW // 2) / WINDOW
@@ -57,7 +57,7 @@ def _fourier() -> np.ndarray:
 
 @functools.cache
 def _mel_triangles() -> np.ndarray:
-  """float32 [200, 80]: triangles of equal area on Slaney's scale, as `librosa.filters.mel(sr=16000, n_fft=400, n_mels=80)`."""
+  """float32 [200, 80]: equal-area triangles on Slaney's scale: `librosa.filters.mel(sr=16000, n_fft=400, n_mels=80)`."""
   # Slaney's scale: linear up to 1000 Hz, which is 15, then a factor of 6.4 for every 27.
   step = np.log(6.4) / 27
   mels = np.linspace(0, 15 + np.log(features.SAMPLE_RATE / 2 / 1000) / step, BANDS + 2)

@@ -1,0 +1,70 @@
+"""AT-net with the front end that takes sound: windows with past and ahead, in streams, batches and as a program."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import random_nets
+from demo_samples import demo_speech
+
+from atvg_jax.audio import front_ends
+from atvg_jax.generate import export, streaming
+from configs import speech_at
+from data_pipelines import features
+
+
+@pytest.fixture(scope='module')
+def bundle():
+  return random_nets.bundle('at', speech_at)
+
+
+@pytest.fixture(scope='module')
+def stream(bundle):
+  return streaming.AtStream(bundle)
+
+
+def test_windows_of_a_stream_are_those_of_a_batch(stream):
+  samples = demo_speech()[: 640 * 23 + 100]
+  pieces = np.split(samples, [10, 5_000, 5_001, 12_000])
+  live = list(streaming.at_inputs(pieces, stream.front_end, 5))
+  assert [piece.shape for piece in live] == [(1, 640 * (25 + n + 5)) for n in (5, 5, 5, 5, 4)]
+  whole = list(streaming.split_sound(np.pad(samples, (0, 540))[None], stream.front_end, 5))
+  for one, other in zip(live, whole, strict=True):
+    np.testing.assert_array_equal(one, other[:, : one.shape[1]])
+
+
+def test_no_more_is_read_than_a_window_needs(stream):
+  def pieces():
+    yield np.zeros(640 * 10, np.float32)
+    raise AssertionError('read on')
+
+  next(streaming.at_inputs(pieces(), stream.front_end, 5))
+
+
+def test_a_window_is_the_net_on_its_sound(bundle, stream):
+  samples = demo_speech()[: 640 * 12]
+  example = np.zeros((1, 6), np.float32)
+  windows = list(stream(example, streaming.at_inputs([samples], stream.front_end, 10), 10))
+  assert [window.shape for window in windows] == [(1, 10, 6), (1, 2, 6)]
+  assert np.isfinite(np.concatenate(windows, axis=1)).all()
+  front_end, apply = stream.front_end, jax.jit(streaming.at_apply(stream._net, stream.front_end))
+  first = next(streaming.split_sound(samples[None], front_end, 10))
+  outputs = apply(streaming.at_variables(bundle, front_end), example, first, np.zeros((0, 0, 1, 0), np.float32))
+  np.testing.assert_allclose(windows[0], outputs['coefficients'][:, 25:35], atol=1e-5)
+
+
+def test_the_program_of_export_holds_the_encoder(bundle, stream):
+  program, carry = export.at_program(bundle)
+  assert carry == [0, 0, 'batch', 0]
+  sound = next(streaming.split_sound(demo_speech()[None, : 640 * 10], stream.front_end, 10))
+  example, state = np.zeros((1, 6), np.float32), np.zeros((0, 0, 1, 0), np.float32)
+  coefficients, _ = program.call(example, sound.reshape(1, -1, features.SAMPLES_PER_FRAME), state)
+  ours = next(stream(example, [sound], 10))
+  np.testing.assert_allclose(coefficients[:, 25:35], ours, atol=1e-3)
+
+
+def test_a_front_end_looks_no_further_than_its_window():
+  front_end = front_ends.of({'model': {'audio': 'speech'}})
+  assert (front_end.past, front_end.ahead_of(5), front_end.ahead_of(streaming.WINDOW)) == (25, 5, 25)
+  assert dataclasses.replace(front_end, ahead=3).ahead_of(5) == 3
