@@ -29,8 +29,8 @@ def base(task: str) -> ConfigDict:
   config.landmarks.num_components = 6
   config.landmarks.points = 'mouth_jaw'
   config.landmarks.symmetric = True
-  # Gap of the lips of a mouth at rest, in half crops, that coefficients refer to: rests that are more open are closed to
-  # it. None: the mean of the clips' rests, and coefficients refer to each clip's own.
+  # Gap of the lips of a mouth at rest, in half crops, that coefficients refer to: wider rests are closed to it.
+  # None: the mean of the clips' rests, and coefficients refer to each clip's own.
   config.landmarks.rest_gap = config_dict.placeholder(float)
 
   config.model = ConfigDict()  # keywords of AtNet or VgNet; an empty one means published sizes

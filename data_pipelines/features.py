@@ -71,14 +71,15 @@ SPEAKER = 'speaker'  # text
 VIDEO = 'video'  # record [T] JPEG; batch [B, T, H, W, 3] uint8
 LANDMARKS = 'landmarks'  # [T, 136] float32
 REST_LANDMARKS = 'rest_landmarks'  # [136] float32: the clip's face with its mouth at rest
-AUDIO = 'audio'  # record [640 T] int16; evaluation batch [B, 640 T]
+AUDIO = 'audio'  # record [640 T] int16; batch of nets that take sound, and of evaluation, [B, 640 T]
 MFCC_ROWS = 'mfcc_rows'  # record [4 T + 24, 12] float32
 MFCC = 'mfcc'  # batch [B, T, 28, 12] float32
 EXAMPLE_IMAGE = 'example_image'  # batch [B, H, W, 3] uint8
 EXAMPLE_LANDMARKS = 'example_landmarks'  # batch [B, 136] float32
 MASK = 'mask'  # batch [B] float32: 0 marks padding
 VOICES = 'voices'  # evaluation batch [B, V, 640 T] int16: other people's sound
-FRAME_MASK = 'frame_mask'  # evaluation batch [B, T] float32: 0 marks padding
+FRAME_MASK = 'frame_mask'  # evaluation batch [B, T] float32: 0 marks padding; training batch with sound: weights
+REST_GAPS = 'rest_gaps'  # training batch with sound [B, T] float32: lips' gap in the rest of each frame's clip
 
 
 def to_float(pixels: Any) -> Any:

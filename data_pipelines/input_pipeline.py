@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines import features
-from data_pipelines.augmentation import ops, sound_ops
+from data_pipelines import features, scene_stream
+from data_pipelines.augmentation import ops, sound_ops, sound_scenes
 from data_pipelines.errors import InputError
 from data_pipelines.records import clip_reader, record_index, sample_plan, window_decoding
 from data_pipelines.records import landmark_statistics as statistics
@@ -48,6 +48,7 @@ def train_batches(
   weights: Sequence[float] | None = None,
   augment: Sequence[str] = (),
   with_video: bool = True,
+  with_sound: bool = False,
 ) -> tf.data.Dataset:
   """Endless shuffled batches of windows. Step s is the same whether or not the stream began there.
 
@@ -63,6 +64,8 @@ def train_batches(
     weights: share of each data set; None: in proportion to their clips.
     augment: names of `ops.OPS`, applied in this order, those of `sound_ops` before all others.
     with_video: False leaves `video` and `example_image` out, without decoding them.
+    with_sound: give `audio` int16 [B, 640 T] in the place of `mfcc`, and no pictures, for nets that take sound. Batches
+      then hold `rest_gaps` and `frame_mask`, the frames' weights, [B, T]; 'scene' is the only augmentation.
 
   Returns:
     Dicts of `example_image` uint8 [B, H, W, 3], `example_landmarks` [B, 136], `rest_landmarks` [B, 136],
@@ -75,12 +78,24 @@ def train_batches(
   _keep_to_cpu()
   _check_sizes(window, batch_size)
   chosen = ops.parse(augment)
+  scenes = [op for op in chosen if isinstance(op, sound_scenes.Scene)]
+  if (scenes and not with_sound) or (with_sound and len(chosen) > min(1, len(scenes))):
+    raise InputError(
+      "The augmentation 'scene' is for nets that take sound (config.model.audio='speech'), and the only one for them: "
+      f'change data.augment={tuple(augment)}.'
+    )
   record_index.refuse_leaks(_folders(dirs))
-  readers = [ClipReader(record_index.load(folder, split), window) for folder in _folders(dirs)]
+  shortest = scene_stream.SHORTEST if scenes else window
+  readers = [ClipReader(record_index.load(folder, split), shortest) for folder in _folders(dirs)]
+  plan = sample_plan.SamplePlan([len(reader) for reader in readers], weights, seed)
+  share = sample_plan.BatchShare(batch_size, process_index, process_count)
+  if with_sound:
+    composed = scene_stream.SceneStream(readers, plan, window, seed, scenes[0] if scenes else None)
+    return scene_stream.batches(composed, share, window, start_step)
   stream = _TrainStream(
     readers,
-    sample_plan.SamplePlan([len(reader) for reader in readers], weights, seed),
-    sample_plan.BatchShare(batch_size, process_index, process_count),
+    plan,
+    share,
     window=window,
     seed=seed,
     augment=tuple(chosen),

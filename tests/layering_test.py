@@ -28,7 +28,7 @@ _FLOORS = {
     {'clip_source', 'media', 'work_shards'},
     {'faces', 'audio'},
     {'records', 'augmentation'},
-    {'conversion'},
+    {'conversion', 'scene_stream'},
     {'datasets', 'input_pipeline'},
     {'prepare'},
   ),

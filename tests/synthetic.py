@@ -47,6 +47,13 @@ def batch(step: int, config: Any, batch_size: int | None = None) -> dict[str, np
     features.MASK: np.ones(count, np.float32),
     features.CLIP_ID: np.array([f'{step}-{place}'.encode() for place in range(count)], object),
   }
+  if config.task == 'at' and config.model.get('audio') == 'speech':
+    del made[features.MFCC]
+    made |= {
+      features.AUDIO: rng.integers(-9999, 9999, (count, frames * features.SAMPLES_PER_FRAME), np.int16),
+      features.REST_GAPS: np.zeros((count, frames), np.float32),
+      features.FRAME_MASK: np.ones((count, frames), np.float32),
+    }
   if config.task == 'vg':
     made[features.EXAMPLE_IMAGE] = rng.integers(0, 256, (count, size, size, 3), np.uint8)
     made[features.VIDEO] = rng.integers(0, 256, (count, frames, size, size, 3), np.uint8)

@@ -262,10 +262,10 @@ def _video(generator: Generator, batch: Batch, inputs: _Inputs, point: Point, le
     noise = np.stack([_rng(name, point).normal(size=driving.shape[1:]) for name in batch[features.CLIP_ID]])
     windows = streaming.split((driving + point.amount * noise).astype(np.float32), clip_scores.WINDOW)
   else:
-    inputs: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
+    of_sound: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
     if generator.at.front_end.takes_sound:
-      inputs = {features.AUDIO: _sound(batch, point, lengths)}
-    windows = generator.clip_landmarks(conditions, inputs, clip_scores.WINDOW)
+      of_sound = {features.AUDIO: _sound(batch, point, lengths)}
+    windows = generator.clip_landmarks(conditions, of_sound, clip_scores.WINDOW)
   drawn = generator.vg(inputs.image, conditions.example_landmarks, windows)
   return np.concatenate(list(drawn), axis=1)[:, : inputs.video.shape[1]]
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from atvg_jax.audio import front_ends
 from atvg_jax.runtime import parallel
 from data_pipelines import features
 
@@ -37,6 +38,11 @@ def _input_pipeline() -> Any:
   return input_pipeline
 
 
+def _takes_sound(config: Any) -> bool:
+  """Whether the config's net takes the sound itself."""
+  return config.task == 'at' and front_ends.of(config).takes_sound
+
+
 def landmark_statistics(dirs: Sequence[str]) -> Mapping[str, np.ndarray]:
   """The landmark statistics of converted data sets' training splits, summed, as `landmarks.fit` takes them."""
   return _input_pipeline().landmark_statistics(tuple(dirs))
@@ -57,6 +63,7 @@ def train_batches(config: Any, start_step: int) -> Iterator[NumpyBatch]:
     weights=tuple(data.weights) or None,
     augment=tuple(data.augment),
     with_video=config.task == 'vg',
+    with_sound=_takes_sound(config),
   )
   return input_pipeline.iterate(dataset)
 
@@ -71,6 +78,7 @@ def eval_batches(config: Any, directory: str) -> Iterator[NumpyBatch]:
       batch_size=parallel.per_process(settings.batch_size),
       window=settings.window,
       with_video=config.task == 'vg',
+      with_audio=_takes_sound(config),
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
@@ -127,13 +135,21 @@ def batch_shapes(config: Any, clips: int | None = None) -> dict[str, jax.ShapeDt
   """
   clips = clips or config.data.batch_size
   frames, size = config.data.window, config.data.image_size
+  shape = front_ends.of(config).shape if config.task == 'at' else (features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
   shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-    features.MFCC: ((frames, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS), np.float32),
+    features.MFCC: ((frames, *shape), np.float32),
     features.LANDMARKS: ((frames, features.LANDMARK_SIZE), np.float32),
     features.REST_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32),
     features.EXAMPLE_LANDMARKS: ((features.LANDMARK_SIZE,), np.float32),
     features.MASK: ((), np.float32),
   }
+  if _takes_sound(config):
+    del shapes[features.MFCC]
+    shapes |= {
+      features.AUDIO: ((frames * features.SAMPLES_PER_FRAME,), np.int16),
+      features.REST_GAPS: ((frames,), np.float32),
+      features.FRAME_MASK: ((frames,), np.float32),
+    }
   if config.task == 'vg':
     shapes |= {features.VIDEO: ((frames, size, size, 3), np.uint8), features.EXAMPLE_IMAGE: ((size, size, 3), np.uint8)}
   return {name: jax.ShapeDtypeStruct((clips, *shape), dtype) for name, (shape, dtype) in shapes.items()}

@@ -24,6 +24,8 @@ from data_pipelines import features
 
 Array = jax.Array
 
+# Of curves in units of the first coefficient: added to the concordance's denominator; variance of a curve that moves.
+_STILL, _MOVING = 0.02, 1e-3
 _BETA = 0.5  # of the dynamic pixel-wise loss: the weight where there is no attention
 
 # Terms of a loss, {name: (weight, value)}.
@@ -37,14 +39,47 @@ def weighted_sum(terms: Terms) -> tuple[Array, dict[str, Array]]:
   }
 
 
-def coefficient_loss(predicted: Array, true: Array) -> Array:
+def frame_mean(values: Array, frames: Array | None) -> Array:
+  """Mean of [..., B, T] by the frames' weights [B, T]; None weighs all alike."""
+  if frames is None:
+    return jnp.mean(values)
+  return jnp.mean(jnp.sum(values * frames, axis=(-2, -1)) / jnp.maximum(jnp.sum(frames), 1))
+
+
+def coefficient_loss(predicted: Array, true: Array, frames: Array | None = None) -> Array:
   """AT-net's loss: mean squared error of landmark coefficients.
 
   Args:
     predicted: [B, T, K], or [E, B, T, K] of an ensemble.
     true: [B, T, K].
+    frames: [B, T] the frames' weights; None weighs all alike.
   """
-  return jnp.mean(jnp.square(predicted - true))
+  squares = jnp.square(predicted - true)
+  return jnp.mean(squares) if frames is None else frame_mean(jnp.mean(squares, axis=-1), frames)
+
+
+def concordance_loss(predicted: Array, true: Array, frames: Array) -> Array:
+  """1 - the concordance of two curves, a mean over the clips whose true curve moves.
+
+  The concordance, 2 s_xy / (s_x² + s_y² + (m_x - m_y)²), is Lin's (Biometrics 45, 1989, equation 3). Of all answers
+  of a given correlation it is largest for those with the truth's mean and deviation; the squared error is least for
+  answers whose deviation is smaller by the correlation, a mouth that moves less than mouths do.
+
+  Args:
+    predicted: [B, T].
+    true: [B, T].
+    frames: [B, T] the frames' weights.
+  """
+  count = jnp.maximum(jnp.sum(frames, axis=1, keepdims=True), 1)
+
+  def mean(values: Array) -> Array:
+    return jnp.sum(values * frames, axis=1, keepdims=True) / count
+
+  means = mean(predicted), mean(true)
+  x, y = predicted - means[0], true - means[1]
+  spread = mean(y * y)
+  sums = mean(x * x) + spread + jnp.square(means[0] - means[1]) + _STILL
+  return jnp.mean(jnp.where(spread > _MOVING, 1 - 2 * mean(x * y) / sums, 0))
 
 
 def dynamic_pixel_loss(fake: Array, real: Array, attention: Array | None, weight: Array | None = None) -> Array:

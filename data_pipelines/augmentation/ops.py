@@ -1,7 +1,7 @@
 """All augmentations by the names that a config gives them, and how they are applied: where a new one is registered.
 
 In a config an op is a text such as 'flip' or 'color(0.1)'; see `parse`. The ops are in `image_ops` (faces), `mfcc_ops`
-(MFCC rows) and `sound_ops` (the sound before them).
+(MFCC rows), `sound_ops` (the sound before them) and `sound_scenes` (whole windows of nets that take sound).
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_pipelines.augmentation import image_ops, mfcc_ops, sound_ops
+from data_pipelines.augmentation import image_ops, mfcc_ops, sound_ops, sound_scenes
 from data_pipelines.augmentation.image_ops import Example
 from data_pipelines.errors import InputError
 
@@ -25,6 +25,7 @@ OPS = {
   'rotate': image_ops.Rotate,
   **mfcc_ops.OPS,
   **sound_ops.OPS,
+  **sound_scenes.OPS,
 }
 
 _OP = re.compile(r'\s*([a-z_]+)\s*(?:\(\s*(-?[0-9.]+)\s*\))?\s*')

@@ -201,7 +201,9 @@ def sound_windows(pieces: Iterable[np.ndarray], past: int, window: int, ahead: i
 
   Args:
     pieces: the sound.
-    past, window, ahead: frames before a window, in it, and after it.
+    past: frames of sound before a window.
+    window: frames in it.
+    ahead: frames after it.
 
   Yields:
     float32 [640 (past + window + ahead)], silent beyond the sound's ends, and how many of the window's frames it takes

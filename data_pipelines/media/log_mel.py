@@ -1,7 +1,7 @@
 """Log-mel spectrograms, the input of speech encoders: one code for NumPy and for JAX arrays.
 
 As Whisper's (Radford et al., arXiv 2212.04356): 80 bands, windows of 25 ms every 10 ms. Two things differ, so that the
-rows of a moment do not depend on the rest of the recording. Quiet bands end at a fixed floor; Whisper's lies 80 dB below
+rows of a moment do not depend on the rest of the recording. Quiet bands end at a fixed floor; Whisper's is 80 dB below
 the recording's loudest. Beyond its ends sound is silent; Whisper's is mirrored.
 """
 
@@ -28,7 +28,7 @@ def log_mel(samples: Any, xp: ModuleType = np) -> Any:
     xp: `numpy`, or `jax.numpy` for arrays of JAX.
 
   Returns:
-    float32 [..., n // 160, 80]: row i is of the window whose middle is sample 160 i. Voices are around 0, silence is -0.75.
+    float32 [..., n // 160, 80]: row i is of the window around sample 160 i. Voices are around 0, silence is -0.75.
   """
   samples = xp.asarray(samples, np.float32)
   rows = samples.shape[-1] // HOP
@@ -48,7 +48,7 @@ def _product(values: Any, matrix: np.ndarray, xp: ModuleType) -> Any:
 
 @functools.cache
 def _fourier() -> np.ndarray:
-  """float32 [400, 400]: a Hann window times the cosines and sines of 200 of the 201 frequencies; the last is in no band."""
+  """float32 [400, 400]: a Hann window times cosines and sines of 200 of 201 frequencies; the last is in no band."""
   time = np.arange(WINDOW)
   window = 0.5 - 0.5 * np.cos(2 * np.pi * time / WINDOW)
   angles = 2 * np.pi * time[:, None] * np.arange(WINDOW // 2) / WINDOW

@@ -1,15 +1,18 @@
 """Audio → landmarks: AT-net learns the PCA coefficients of the landmarks, frame by frame, by their squared error."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
 from atvg_jax import landmarks as lm
 from atvg_jax import models
+from atvg_jax.audio import front_ends
 from atvg_jax.metrics import landmark_metrics
 from atvg_jax.runtime import rng
 from atvg_jax.runtime.parallel import AXIS
@@ -18,18 +21,16 @@ from atvg_jax.train.task import Batch, Task, accumulate, frame_weights, masked_s
 from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
 
+_TOUCHING = 0.75  # pixels: below this gap lips touch
 _EPSILON = 0.03  # pixels, of the distance term: see `landmark_metrics.lmd`
-
-
-def _inputs(batch: Batch, basis: lm.LandmarkBasis) -> tuple[jax.Array, ...]:
-  example = lm.to_coefficients(batch[features.EXAMPLE_LANDMARKS], batch[features.REST_LANDMARKS], basis)
-  return example, batch[features.MFCC]
 
 
 def make(config: Any, basis: lm.LandmarkBasis) -> Task:
   """The task of a config; `basis` holds as many components as the net predicts coefficients."""
   net = models.make_net(config, axis_name=AXIS if config.sync_batch_norm else None)
-  task = AtTask(config, net, optimizers.make(config.optimizer, config.num_steps), basis)
+  front_end = front_ends.of(config)
+  frozen = front_end.load_weights() if front_end.takes_sound else {}
+  task = AtTask(config, net, optimizers.make(config.optimizer, config.num_steps), basis, front_end, frozen)
   return Task(task.init, task.train_step, task.eval_step, task.sample_step)
 
 
@@ -42,23 +43,24 @@ class AtTask:
     net: AT-net, as `models.make_net` makes it for training.
     optimizer: its optimizer.
     basis: the linear model of landmarks whose coefficients the net predicts.
+    front_end: what the net takes its input from.
+    frozen: its weights, constants of the steps.
   """
 
   config: Any
   net: nn.Module
   optimizer: optax.GradientTransformation
   basis: lm.LandmarkBasis
+  front_end: front_ends.FrontEnd
+  frozen: Mapping[str, Any]
 
   def init(self, key: jax.Array) -> TrainState:
     """A new state, its parameters drawn by `key`."""
     landmarks = jnp.zeros((1, features.LANDMARK_SIZE))
-    batch = {
-      features.MFCC: jnp.zeros((1, 1, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)),
-      features.EXAMPLE_LANDMARKS: landmarks,
-      features.REST_LANDMARKS: landmarks,
-    }
+    example = lm.to_coefficients(landmarks, landmarks, self.basis)
+    audio = jnp.zeros((1, 1, *self.front_end.shape))
     # Not `self.net`, whose batch norm may name the devices' axis: nothing is mapped over it here.
-    variables = models.make_net(self.config).init(key, *_inputs(batch, self.basis), train=False)
+    variables = models.make_net(self.config).init(key, example, audio, train=False)
     params = variables['params']
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -82,21 +84,26 @@ class AtTask:
     """
     outputs, updates = self.net.apply(
       {'params': params, 'batch_stats': batch_stats},
-      *_inputs(batch, self.basis),
+      *self._inputs(batch, train=True),
       train=True,
       rngs={'dropout': key},
       mutable=['batch_stats'],
     )
     # Each network of an ensemble by its own error: their mean errs less where they err independently.
     predicted, true = outputs.get('by_member', outputs['coefficients']), self._true_coefficients(batch)
-    weights, terms = self.config.loss, {'g_coefficient_loss': (1.0, losses.coefficient_loss(predicted, true))}
+    frames = batch.get(features.FRAME_MASK)
+    weights, terms = self.config.loss, {'g_coefficient_loss': (1.0, losses.coefficient_loss(predicted, true, frames))}
     if weights.velocity:
-      velocity_loss = losses.coefficient_loss(jnp.diff(predicted, axis=-2), jnp.diff(true, axis=-2))
+      velocity_loss = losses.coefficient_loss(jnp.diff(predicted, axis=-2), jnp.diff(true, axis=-2), _steps(frames))
       terms['g_velocity_loss'] = weights.velocity, velocity_loss
     if weights.distance:
-      landmarks = lm.from_coefficients(predicted, batch[features.REST_LANDMARKS][:, None], self.basis)
-      distances = landmark_metrics.lmd(landmarks, batch[features.LANDMARKS], epsilon=_EPSILON)
-      terms['g_distance_loss'] = weights.distance, jnp.mean(distances)
+      rest = self._rest(batch)[:, None]
+      landmarks = lm.from_coefficients(predicted, rest, self.basis)
+      # Composed windows hold clips with several rests: there the truth is as the basis has it.
+      truth = lm.from_coefficients(true, rest, self.basis) if features.REST_GAPS in batch else batch[features.LANDMARKS]
+      distances = landmark_metrics.lmd(landmarks, truth, epsilon=_EPSILON)
+      terms['g_distance_loss'] = weights.distance, losses.frame_mean(distances, frames)
+    terms |= self._gap_terms(predicted, true, frames)
     total, values = losses.weighted_sum(terms)
     return total, (updates.get('batch_stats', {}), values | {'g_loss': total})
 
@@ -128,7 +135,7 @@ class AtTask:
     true = batch[features.LANDMARKS]
     coefficients, predicted = self._predict(state, batch)
     frames = frame_weights(batch, true.shape[1])
-    at_rest = jnp.broadcast_to(batch[features.REST_LANDMARKS][:, None], true.shape)
+    at_rest = jnp.broadcast_to(self._rest(batch)[:, None], true.shape)
     sums = {
       'coefficient_loss': masked_sums(jnp.mean((coefficients - self._true_coefficients(batch)) ** 2, axis=-1), frames),
       'lmd': masked_sums(landmark_metrics.lmd(predicted, true), frames),
@@ -146,16 +153,63 @@ class AtTask:
       'frames': frame_weights(batch, predicted.shape[1]),
     }
 
+  def _gap_terms(self, predicted: jax.Array, true: jax.Array, frames: jax.Array | None) -> losses.Terms:
+    """The terms of `config.loss` about the lips' gap, in units of the first coefficient's."""
+    weights, terms = self.config.loss, {}
+    gaps = np.asarray(lm.mouth_gap(self.basis.components * self.basis.scale))  # [K]
+    unit = 1 / max(abs(float(gaps[0])), 1e-6)
+    ours, truth = predicted @ (gaps * unit), true @ (gaps * unit)
+    if weights.gap:
+      touching = truth < _TOUCHING * unit / (features.IMAGE_SIZE / 2)
+      errors = jnp.square(ours - truth) * (1 + weights.closure * touching)
+      terms['g_gap_loss'] = weights.gap, losses.frame_mean(errors, frames)
+    if weights.gap_velocity:
+      errors = jnp.square(jnp.diff(ours, axis=-1) - jnp.diff(truth, axis=-1))
+      terms['g_gap_velocity_loss'] = weights.gap_velocity, losses.frame_mean(errors, _steps(frames))
+    if weights.concordance:
+      counted = jnp.ones(truth.shape) if frames is None else frames
+      terms['g_concordance_loss'] = weights.concordance, losses.concordance_loss(ours, truth, counted)
+    return terms
+
+  def _inputs(self, batch: Batch, *, train: bool) -> tuple[jax.Array, jax.Array]:
+    """Coefficients of the example [B, K], and the front end's features [B, T, ...]."""
+    example = lm.to_coefficients(batch[features.EXAMPLE_LANDMARKS], batch[features.REST_LANDMARKS], self.basis)
+    if not self.front_end.takes_sound:
+      return example, batch[features.MFCC]
+    sound = batch[features.AUDIO].astype(jnp.float32) / 32767
+    if not train:  # whole clips, with the silence around them that generation has there
+      around = (features.SAMPLES_PER_FRAME * frames for frames in (self.front_end.past, self.front_end.ahead))
+      sound = jnp.pad(sound, ((0, 0), tuple(around)))
+    return example, jax.lax.stop_gradient(self.front_end.features(self.frozen, sound))
+
   def _true_coefficients(self, batch: Batch) -> jax.Array:
     """[B, T, K]."""
-    return lm.to_coefficients(batch[features.LANDMARKS], batch[features.REST_LANDMARKS][:, None], self.basis)
+    rest, basis = batch[features.REST_LANDMARKS], self.basis
+    coefficients = lm.to_coefficients(batch[features.LANDMARKS], rest[:, None], basis)
+    if self.config.landmarks.rest_gap is None:
+      return coefficients
+    gaps = batch[features.REST_GAPS] if features.REST_GAPS in batch else lm.mouth_gap(rest)[:, None]
+    excess = jnp.maximum(gaps - basis.rest_gap, 0)[..., None]
+    return coefficients + excess * (basis.opening @ basis.components.T / basis.scale)
+
+  def _rest(self, batch: Batch) -> jax.Array:
+    """[B, 136]: the rest shapes that coefficients refer to."""
+    rest = batch[features.REST_LANDMARKS]
+    return rest if self.config.landmarks.rest_gap is None else lm.rest_from_example(rest, self.basis)
 
   def _predict(self, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Coefficients [B, T, K] and landmarks [B, T, 136], in evaluation mode."""
     variables = {'params': state.inference_params, 'batch_stats': state.g_batch_stats}
-    outputs: Any = self.net.apply(variables, *_inputs(batch, self.basis), train=False)
-    rest = batch[features.REST_LANDMARKS][:, None]
-    return outputs['coefficients'], lm.from_coefficients(outputs['coefficients'], rest, self.basis)
+    outputs: Any = self.net.apply(variables, *self._inputs(batch, train=False), train=False)
+    coefficients = outputs['coefficients']
+    if self.front_end.takes_sound:
+      coefficients = coefficients[:, self.front_end.past : -self.front_end.ahead]
+    return coefficients, lm.from_coefficients(coefficients, self._rest(batch)[:, None], self.basis)
+
+
+def _steps(frames: jax.Array | None) -> jax.Array | None:
+  """Weights of the steps between frames, of the frames' [B, T]."""
+  return None if frames is None else frames[:, 1:] * frames[:, :-1]
 
 
 def _opening(predicted: jax.Array, true: jax.Array, frames: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
