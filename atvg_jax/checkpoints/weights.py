@@ -24,6 +24,8 @@ from data_pipelines.errors import InputError
 
 _FORMAT = 1
 _KINDS = ('at', 'vg')
+# Packaged beside those that are used by default: AT-nets on the speech encoder, of all data and of GRID (CC BY 4.0) alone.
+NAMED = {'speech': 'at_speech.npz', 'free': 'at_speech_free.npz'}
 
 
 class Bundle(NamedTuple):
@@ -112,16 +114,24 @@ def packaged_weights(kind: str) -> str:
   return str(importlib.resources.files('atvg_jax') / 'assets' / f'{kind}_small.npz')
 
 
+def _by_name(path: str) -> str:
+  """The path of the packaged weights of a name in `NAMED`, unless there is such a file or folder; else `path`."""
+  if path not in NAMED or os.path.exists(path):
+    return path
+  return str(importlib.resources.files('atvg_jax') / 'assets' / NAMED[path])
+
+
 def load_nets(weights: Sequence[str | os.PathLike[str]] | None) -> tuple[Bundle, Bundle]:
   """Weights of AT-net and of VG-net; what is not given is the packaged one.
 
   Args:
     weights: paths of training workdirs or .npz files in either order, or of a folder that holds `at.npz` and `vg.npz`.
+      'speech' and 'free' name packaged AT-nets with the speech encoder as front end: see `NAMED`.
 
   Raises:
     InputError: there are no such weights, or two are the same net's.
   """
-  paths = [os.fspath(path) for path in weights or ()]
+  paths = [_by_name(os.fspath(path)) for path in weights or ()]
   pair = [os.path.join(path, name) for path in paths for name in ('at.npz', 'vg.npz')]
   if len(pair) == 2 and all(map(os.path.exists, pair)):
     paths = pair

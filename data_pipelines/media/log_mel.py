@@ -57,7 +57,7 @@ def _fourier() -> np.ndarray:
 
 @functools.cache
 def _mel_triangles() -> np.ndarray:
-  """float32 [200, 80]: equal-area triangles on Slaney's scale: `librosa.filters.mel(sr=16000, n_fft=400, n_mels=80)`."""
+  """float32 [200, 80]: 80 equal-area triangles on Slaney's scale: `librosa.filters.mel(sr=16000, n_fft=400)`."""
   # Slaney's scale: linear up to 1000 Hz, which is 15, then a factor of 6.4 for every 27.
   step = np.log(6.4) / 27
   mels = np.linspace(0, 15 + np.log(features.SAMPLE_RATE / 2 / 1000) / step, BANDS + 2)
