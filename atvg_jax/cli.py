@@ -159,6 +159,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     max_clips=arguments.max_clips,
     out=arguments.out,
     metric_networks=metric_networks,
+    silence_clips=arguments.silence_clips,
   )
   print(text, end='')
 

@@ -138,6 +138,13 @@ def _add_evaluation(commands: _Commands) -> None:
     choices=('same-clip', 'other-clip', 'cross-speaker', 'published'),
     help='where the example frame is from (default: same-clip, another moment)',
   )
+  sub.add_argument(
+    '--silence-clips',
+    type=int,
+    default=0,
+    metavar='N',
+    help='score pauses between the first N clips of each folder too: whether the mouth rests',
+  )
   sub.add_argument('--lpips', action='store_true', help='LPIPS as well (needs the extra lpips)')
   sub.add_argument(
     '--syncnet-weights', metavar='FILE', help='LSE-C and LSE-D as well, by syncnet_v2.model (extra torch)'

@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atvg_jax.checkpoints.weights import load_nets
-from atvg_jax.evaluate import clip_scores, score_files, score_rows
+from atvg_jax.evaluate import clip_scores, score_files, score_rows, silence
 from atvg_jax.evaluate.metric_networks import networks
 from atvg_jax.evaluate.score_rows import Scored
 from atvg_jax.generate import streaming
@@ -196,6 +196,7 @@ def run(
   max_clips: int | None = None,
   out: str | None = None,
   metric_networks: networks.MetricNetworks | None = None,
+  silence_clips: int = 0,
 ) -> str:
   """Scores weights on the split of each folder.
 
@@ -208,6 +209,7 @@ def run(
     max_clips: score the first so many of each folder only.
     out: folder for evaluation.json, .md, .csv, .html and videos/, or None.
     metric_networks: networks that score the videos as well.
+    silence_clips: of how many clips of each folder pauses are made for `silence.scores`; 0: none.
 
   Returns:
     The tables, as Markdown.
@@ -238,7 +240,19 @@ def run(
       tables[directory] = score_files.write_videos(progress, out, os.path.basename(os.path.normpath(directory)))
     set_scores[directory] = metric_networks.set_scores()
   settings = {'split': split, 'protocol': protocol, 'weights': list(map(os.fspath, weights or ('packaged',)))}
-  return score_files.report(tables, set_scores, settings, out)
+  text = score_files.report(tables, set_scores, settings, out)
+  for directory in dirs if silence_clips else ():
+    speech = _speech(directory, split, silence_clips)
+    text += f'\n\n{directory}, pauses between clips:\n\n{silence.table(silence.scores(evaluation.generator, speech))}'
+  return text
+
+
+def _speech(directory: str, split: str, count: int) -> list[np.ndarray]:
+  """The sound of a split's first clips, float32 [n] each."""
+  sounds: list[np.ndarray] = []
+  for batch in first_clips(feed.clip_batches(directory, split, batch_size=1, with_audio=True), count):
+    sounds.append(batch[features.AUDIO][0] / np.float32(32767))
+  return sounds
 
 
 def first_clips(batches: Iterable[dict[str, np.ndarray]], max_clips: int | None) -> Iterator[dict[str, np.ndarray]]:
