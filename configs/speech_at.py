@@ -2,9 +2,10 @@
 
   atvg train --config=configs/speech_at.py --workdir=runs/speech_at
 
-The encoder is frozen; what is trained is a recurrent head of 0.5 M parameters on its features. Every window of training
+The encoder is frozen; what is trained is a recurrent head of 0.7 M parameters on its features. Every window of training
 is a composed scene (`scene`, see data_pipelines/augmentation/sound_scenes.py): pauses, noise, rooms, bands, codecs.
-Time: about 0.6 s a step on two CPU cores. Results: docs/results.md.
+Time: about 0.5 s a step on two shared CPU cores. After 1,000 steps: eval_grid/opening_correlation 0.932,
+eval_grid_more/opening_correlation 0.919, eval_lrw_ar/opening_correlation 0.620. More results: docs/results.md.
 """
 
 from ml_collections import ConfigDict
