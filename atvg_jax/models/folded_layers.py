@@ -23,6 +23,7 @@ from jax import lax
 
 from atvg_jax.models import winograd
 from atvg_jax.models.convolutions import DIMENSIONS, depth_to_space, sub_pixel_kernel
+from atvg_jax.models.landmark_maps import NUM_MAPS
 from atvg_jax.models.layers import ConvBlock, UpBlock, add_shared, fold_time
 from atvg_jax.models.norms import group_normalise
 from atvg_jax.models.recurrent import ConvGru
@@ -217,6 +218,8 @@ def fold_net(net: nn.Module, variables: Mapping[str, Any], backend: str, *inputs
 
   def fold_one(next_call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
     module = context.module
+    if context.method_name in _BLANKS:
+      return _BLANKS[context.method_name](*args)
     if context.method_name != '__call__' or not isinstance(module, (ConvBlock, UpBlock, ConvGru)):
       return next_call(*args, **kwargs)
     path = '/'.join(module.path)
@@ -305,3 +308,17 @@ def _blank(module: ConvBlock | UpBlock | ConvGru, args: Any) -> Any:
   if isinstance(module, UpBlock):
     return jnp.zeros((*lead, 2 * height, 2 * width, module.features), module.dtype)
   return jnp.zeros((*lead, -(-height // module.stride), -(-width // module.stride), module.features), module.dtype)
+
+
+def _blank_maps(landmarks: Array, size: int) -> Array:
+  return jnp.zeros((*landmarks.shape[:-1], size, size, NUM_MAPS))
+
+
+def _blank_warp(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Array, Array]:
+  shape = (*landmarks.shape[:2], *image.shape[1:3])
+  return jnp.zeros((*shape, image.shape[-1])), jnp.zeros((*shape, 1))
+
+
+# Methods of `ReleaseVgNet` without parameters, as zeros of their shapes: to trace them takes longer than all else of
+# folding a net, and somebody waits.
+_BLANKS: dict[str, Callable[..., Any]] = {'draw_landmarks': _blank_maps, 'warp_image': _blank_warp}

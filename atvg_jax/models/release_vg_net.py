@@ -29,7 +29,7 @@ class ReleaseVgNet(VgNet):
     """The encoder's half-size features and the example's landmark maps."""
     details = [half] if self.skip and size == half.shape[2] else []
     if self.landmark_maps:
-      details.append(landmark_maps(example_landmarks, size).astype(half.dtype))
+      details.append(self.draw_landmarks(example_landmarks, size).astype(half.dtype))
     return jnp.concatenate(details, axis=-1) if details else None
 
   def frame_details(self, landmarks: Array, background: Array, size: int) -> Array | None:
@@ -37,7 +37,7 @@ class ReleaseVgNet(VgNet):
     width = background.shape[-2]
     if size > width // 2:
       return None
-    details = [landmark_maps(landmarks, size)] if self.landmark_maps else []
+    details = [self.draw_landmarks(landmarks, size)] if self.landmark_maps else []
     if self.warp:
       details.append(space_to_depth(background, width // size))
     return jnp.concatenate(details, axis=-1) if details else None
@@ -46,4 +46,14 @@ class ReleaseVgNet(VgNet):
     """The example image, warped if asked for."""
     if not self.warp:
       return super().background(shared, landmarks)
-    return warped(shared['image'], shared['landmarks'], landmarks)
+    return self.warp_image(shared['image'], shared['landmarks'], landmarks)
+
+  # Without parameters: `folded_layers.fold_net` need not trace them.
+
+  def draw_landmarks(self, landmarks: Array, size: int) -> Array:
+    """`landmark_maps.landmark_maps`."""
+    return landmark_maps(landmarks, size)
+
+  def warp_image(self, image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Array, Array]:
+    """`landmark_warp.warped`."""
+    return warped(image, example_landmarks, landmarks)
