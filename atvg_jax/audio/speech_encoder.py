@@ -9,6 +9,7 @@ import os
 import pathlib
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,20 +103,15 @@ def pretrained(path: str | os.PathLike | None = None) -> dict[str, dict]:
     path: what `atvg_jax.tools.cut_speech_encoder` wrote; None for the packaged file.
   """
   path = path or asset('speech_encoder.npz')
-  params: dict[str, dict] = {}
+  arrays: dict[str, np.ndarray] = {}
   with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as file:
     for name in file.files:
       if name.endswith(SCALE):
         continue
-      values = file[name].astype(np.float32)
+      arrays[name] = file[name].astype(np.float32)
       if name + SCALE in file.files:
-        values *= file[name + SCALE]
-      *parents, leaf = name.split('/')
-      place = params
-      for parent in parents:
-        place = place.setdefault(parent, {})
-      place[leaf] = values
-  return params
+        arrays[name] *= file[name + SCALE]
+  return flax.traverse_util.unflatten_dict(arrays, sep='/')
 
 
 def frame_features(rows: jax.Array) -> jax.Array:
