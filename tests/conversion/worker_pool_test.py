@@ -1,39 +1,18 @@
 """Workers that fail, die or are many: every input has an outcome, and the others go on."""
 
 import os
-import pathlib
-import sys
 
+import pool_tasks
 import pytest
 
 from data_pipelines.conversion import worker_pool
-
-
-def work(task: tuple[str, str]) -> None:
-  """Importable by the spawned workers."""
-  kind, path = task
-  if kind == 'raise':
-    raise ValueError('a bad clip')
-  with pathlib.Path(path).open('a') as file:
-    file.write(f'{os.getpid()}\n')
-  if kind == 'die':
-    os._exit(3)
-  if kind == 'die once' and len(pathlib.Path(path).read_text().split()) == 1:
-    os._exit(3)
-
-
-def note_modules(path: str) -> None:
-  from data_pipelines.conversion import convert_clip
-
-  convert_clip.landmarker()
-  pathlib.Path(path).write_text('\n'.join([*sys.modules, f'threads {os.environ["OMP_NUM_THREADS"]}']))
 
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_every_input_has_one_outcome(tmp_path, workers):
   kinds = ['fine', 'raise', 'die', 'fine', 'die once', 'fine']
   tasks = [(kind, str(tmp_path / str(i))) for i, kind in enumerate(kinds)]
-  outcomes = {outcome.index: outcome.error for outcome in worker_pool.run(work, tasks, workers)}
+  outcomes = {outcome.index: outcome.error for outcome in worker_pool.run(pool_tasks.work, tasks, workers)}
   assert sorted(outcomes) == list(range(6))
   assert [outcomes[i] for i in (0, 3, 4, 5)] == [None] * 4
   assert outcomes[1].strip().endswith('ValueError: a bad clip')
@@ -44,11 +23,11 @@ def test_every_input_has_one_outcome(tmp_path, workers):
 
 
 def test_no_input_starts_no_worker():
-  assert list(worker_pool.run(work, [], 2)) == []
+  assert list(worker_pool.run(pool_tasks.work, [], 2)) == []
 
 
 def test_workers_import_neither_tensorflow_nor_jax_and_compute_on_one_thread(tmp_path):
-  (outcome,) = worker_pool.run(note_modules, [str(tmp_path / 'modules')], 1)
+  (outcome,) = worker_pool.run(pool_tasks.note_modules, [str(tmp_path / 'modules')], 1)
   assert outcome.error is None
   modules = (tmp_path / 'modules').read_text().splitlines()
   assert 'data_pipelines.faces.face_landmarker' in modules and 'threads 1' in modules

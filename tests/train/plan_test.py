@@ -5,11 +5,11 @@ import importlib.util
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
 
+import pool_tasks
 import pytest
 import synthetic
 
@@ -131,23 +131,14 @@ def test_the_published_vg_step_fits_into_a_v5e_chip():
   assert program['operations'] > 1e12 and program['collective'] > 0.3e9  # gradients of 80 M parameters in float32
 
 
-def _crash(topology, config, clips):
-  print('overflow', file=sys.stderr, flush=True)
-  os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def _seconds(topology, config, clips):
-  return float(clips) if topology == 'v5e:2x2' else None
-
-
 def test_a_compiler_that_crashes_is_told_in_a_sentence(monkeypatch, tmp_path):
   monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
   monkeypatch.setattr(importlib.metadata, 'version', lambda name: '1.2.3')
   where = plan.Slice.__new__(plan.Slice)
   where.name = 'v5e:2x2'
-  monkeypatch.setattr(plan, '_compile', _seconds)
+  monkeypatch.setattr(plan, '_compile', pool_tasks.seconds)
   assert plan.compile_apart(where, {}, 8) == 8 and not list(tmp_path.iterdir())
-  monkeypatch.setattr(plan, '_compile', _crash)
+  monkeypatch.setattr(plan, '_compile', pool_tasks.crash)
   with pytest.raises(InputError, match='libtpu 1.2.3 crashed at 8 clips a device on v5e:2x2') as caught:
     plan.compile_apart(where, {}, 8)
   (log,) = tmp_path.iterdir()
