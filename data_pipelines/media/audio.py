@@ -27,12 +27,21 @@ _LONGEST_GAP = 600  # seconds: time stamps that jump further are damaged, and no
 _GAP = 0.1  # seconds: a longer hole between two packets of sound is filled with silence
 
 
+def open_tagged(source: Any, protocol: str) -> av.container.InputContainer:
+  """`av.open` to read by one protocol, where tags that are not UTF-8 do no harm. The only place that asks PyAV's version.
+
+  PyAV 18 refuses a file for such a tag unless it is told to drop the bytes; 19 keeps them as lone surrogates.
+  """
+  tags = {'metadata_errors': 'ignore'} if int(av.__version__.partition('.')[0]) < 19 else {}
+  return av.open(source, 'r', options={'protocol_whitelist': protocol}, **tags)
+
+
 @contextlib.contextmanager
 def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
   """Opens a sound or video file for reading; `InputError` says why it cannot be."""
   path = check_file(path, 'a sound or video file')
   try:
-    container = av.open(f'file:{path}', metadata_errors='ignore', options={'protocol_whitelist': 'file'})
+    container = open_tagged(f'file:{path}', 'file')
   except (av.FFmpegError, OSError, ValueError) as error:
     raise InputError(
       f'{path} cannot be read as sound or video, it is damaged or of an unknown format ({_reason(error)}).'

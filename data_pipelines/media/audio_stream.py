@@ -80,7 +80,7 @@ def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
     yield from _wave_pieces(header)
     return
   try:
-    container = av.open(pipe, 'r', metadata_errors='ignore', options={'protocol_whitelist': 'pipe'})
+    container = audio.open_tagged(pipe, 'pipe')
   except (av.FFmpegError, OSError, ValueError) as error:
     raise InputError(
       'standard input cannot be read as sound: pipe a WAV file into it, or 16-bit samples at 16 kHz mono with --raw'

@@ -178,6 +178,24 @@ def test_bad_files_are_told_in_one_sentence(tmp_path, make, sentence):
   assert str(path) in str(caught.value) and '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('tag', ['Künstlerin'.encode('latin-1'), b'\xff\xfe\x00\x80', '歌手'.encode('shift-jis')])
+def test_tags_that_are_not_utf_8_do_no_harm(tmp_path, tag):
+  path, samples = tmp_path / 'a.wav', (tone(0.5) * 32767).astype('<i2')
+  write_16_bit(path, samples)
+  tag = tag + bytes(len(tag) % 2)
+  listed = b'LIST' + (12 + len(tag)).to_bytes(4, 'little') + b'INFOIART' + len(tag).to_bytes(4, 'little') + tag
+  content = bytearray(path.read_bytes() + listed)
+  content[4:8] = (len(content) - 8).to_bytes(4, 'little')
+  path.write_bytes(content)
+  np.testing.assert_allclose(audio.read_audio(path), samples / 32768, atol=1e-6)
+  with audio.open_media(path) as container:
+    assert 'artist' in container.metadata
+  path.write_bytes(content[:36])  # no sound: what is said of such a file can be printed
+  with pytest.raises(InputError) as caught:
+    audio.read_audio(path)
+  str(caught.value).encode()
+
+
 def test_a_video_without_sound_says_so(tmp_path):
   with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
     stream = container.add_stream('libx264', rate=25)
