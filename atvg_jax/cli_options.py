@@ -177,7 +177,7 @@ def _add_weights_files(commands: _Commands) -> None:
 
   sub = _add(commands, 'release', "pack a training workdir's weights into one small file")
   sub.add_argument('--workdir', required=True)
-  sub.add_argument('--out', required=True, metavar='FILE', help='the .npz to write')
+  sub.add_argument('--out', required=True, metavar='FILE', help='the .npz or .safetensors to write')
 
   sub = _add(commands, 'export', 'write both nets as StableHLO programs that run without this project')
   sub.add_argument('--out', required=True, metavar='DIR', help='folder to write')
@@ -218,6 +218,6 @@ def _add_weights(sub: argparse.ArgumentParser) -> None:
     '--weights',
     nargs='+',
     metavar='PATH',
-    help='weights of AT-net and of VG-net, in either order: training workdirs or .npz files (default: the packaged '
-    'ones)',
+    help='weights of AT-net and of VG-net, in either order: training workdirs, .npz or .safetensors files (default: '
+    'the packaged ones)',
   )

@@ -1,14 +1,14 @@
-"""Weights to generate with: from a training workdir, or packed into one .npz file that runs no code when read.
+"""Weights to generate with: from a training workdir, or packed into one file that runs no code when read.
 
-A packed file holds the arrays under '/'-joined paths (`params/...` in float16, `batch_stats/...` and `basis/...` in
-float32) and `metadata`, a JSON text: the kind of net, the config that it was trained with, and its provenance.
+A packed file (.npz or .safetensors, see `weight_files`) holds the arrays under '/'-joined paths (`params/...` in
+float16, `batch_stats/...` and `basis/...` in float32) and metadata: the kind of net, the config that it was trained with,
+and its provenance.
 """
 
 import hashlib
 import importlib.resources
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,12 +18,12 @@ import numpy as np
 from flax import traverse_util
 
 from atvg_jax import landmarks as lm
-from atvg_jax.checkpoints import run_config
-from data_pipelines.atomic_files import atomic_write
+from atvg_jax.checkpoints import run_config, weight_files
 from data_pipelines.errors import InputError
 
 _FORMAT = 1
 _KINDS = ('at', 'vg')
+_HUB_FILE = 'model.safetensors'  # what hubs call the file of a folder that holds one net
 # Packaged beside the default ones: AT-nets on the speech encoder, of all data and of GRID (CC BY 4.0) alone.
 NAMED = {'speech': 'at_speech.npz', 'free': 'at_speech_free.npz'}
 
@@ -49,7 +49,7 @@ class Bundle(NamedTuple):
 
 
 def save(path: str, bundle: Bundle, *, half: bool = True) -> None:
-  """Packs a net into an .npz file; `half` rounds the parameters to float16.
+  """Packs a net into a file, .safetensors or (whatever else its name says) .npz; `half` rounds parameters to float16.
 
   Raises:
     InputError: if a parameter does not fit into float16.
@@ -64,27 +64,27 @@ def save(path: str, bundle: Bundle, *, half: bool = True) -> None:
   others = {'batch_stats': bundle.batch_stats, 'basis': {} if bundle.basis is None else bundle.basis._asdict()}
   arrays |= {name: np.asarray(array, np.float32) for name, array in _flatten(others).items()}
   metadata = {'format': _FORMAT, 'kind': bundle.kind, 'config': bundle.config, 'provenance': bundle.provenance}
-  os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-  with atomic_write(path, 'wb') as file:
-    np.savez_compressed(file, metadata=np.array(json.dumps(metadata)), **arrays)
+  weight_files.write(path, arrays, metadata)
 
 
 def load(path: str) -> Bundle:
-  """The net in an .npz file, or in a training workdir: its newest checkpoint, the moving average if there is one.
+  """The net in a packed file, or in a training workdir: its newest checkpoint, the moving average if there is one.
 
-  `WORKDIR/best` is the checkpoint that the run kept for its `best_metric`.
+  `WORKDIR/best` is the checkpoint that the run kept for its `best_metric`. Of a folder that holds model.safetensors and
+  is no workdir, as hubs have them, it is that file.
 
   Raises:
     InputError: if there is nothing at `path`, or it is neither.
   """
   if os.path.isdir(path):
-    return _load_workdir(path)
+    packed = os.path.join(path, _HUB_FILE)
+    if not os.path.exists(packed) or os.path.exists(os.path.join(path, run_config.CONFIG_FILE)):
+      return _load_workdir(path)
+    path = packed
   if not os.path.exists(path):
-    raise InputError(f'there are no weights at {path}: name an .npz file or a training workdir')
+    raise InputError(f'there are no weights at {path}: name an .npz or .safetensors file, or a training workdir')
   try:
-    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as content:
-      metadata = json.loads(str(content['metadata']))
-      arrays = {name: content[name] for name in content.files if name != 'metadata'}
+    arrays, metadata = weight_files.read(path)
     if metadata['format'] != _FORMAT:
       raise InputError(f'{path} is of format {metadata["format"]}, this version reads {_FORMAT}: update atvg_jax')
     groups = traverse_util.unflatten_dict(
@@ -101,11 +101,10 @@ def load(path: str) -> Bundle:
     )
   except InputError:
     raise
-  except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+  except weight_files.ERRORS as error:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     raise InputError(
-      f"{path} holds no weights of atvg_jax ({reason}): name an .npz file written by 'atvg release', or a "
-      'training workdir'
+      f"{path} holds no weights of atvg_jax ({reason}): name a file written by 'atvg release', or a training workdir"
     ) from error
 
 
@@ -125,16 +124,16 @@ def load_nets(weights: Sequence[str | os.PathLike[str]] | None) -> tuple[Bundle,
   """Weights of AT-net and of VG-net; what is not given is the packaged one.
 
   Args:
-    weights: paths of training workdirs or .npz files in either order, or of a folder that holds `at.npz` and `vg.npz`.
-      'speech' and 'free' name packaged AT-nets with the speech encoder as front end: see `NAMED`.
+    weights: paths of training workdirs or packed files in either order, or of a folder that holds `at` and `vg` as
+      .npz or .safetensors files. 'speech' and 'free' name packaged AT-nets with the speech encoder as front end: see
+      `NAMED`.
 
   Raises:
     InputError: there are no such weights, or two are the same net's.
   """
   paths = [_by_name(os.fspath(path)) for path in weights or ()]
-  pair = [os.path.join(path, name) for path in paths for name in ('at.npz', 'vg.npz')]
-  if len(pair) == 2 and all(map(os.path.exists, pair)):
-    paths = pair
+  if len(paths) == 1:
+    paths = pair(paths[0]) or paths
   found: dict[str, tuple[str, Bundle]] = {}
   for path in paths:
     bundle = load_net(path)
@@ -145,6 +144,15 @@ def load_nets(weights: Sequence[str | os.PathLike[str]] | None) -> tuple[Bundle,
     found[bundle.kind] = (path, bundle)
   at, vg = (found[kind][1] if kind in found else load_net(packaged_weights(kind)) for kind in _KINDS)
   return at, vg
+
+
+def pair(folder: str | os.PathLike[str]) -> list[str]:
+  """The files `at` and `vg` of a folder that holds both, in one of the forms of `weight_files`; else []."""
+  for suffix in weight_files.SUFFIXES:
+    paths = [os.path.join(folder, f'{kind}{suffix}') for kind in _KINDS]
+    if all(map(os.path.exists, paths)):
+      return paths
+  return []
 
 
 def load_net(path: str | os.PathLike[str], kind: str | None = None) -> Bundle:
@@ -244,8 +252,8 @@ def _last_scores(workdir: str, step: int) -> dict[str, float]:
 
 def release(workdir: str, out: str) -> None:
   """The command `atvg release`: packs a workdir's newest weights into the file `out` and says what it holds."""
-  if not out.endswith('.npz'):
-    raise InputError(f'--out={out} must end in .npz')
+  if not out.endswith(weight_files.SUFFIXES):
+    raise InputError(f'--out={out} must end in {" or ".join(weight_files.SUFFIXES)}')
   if os.path.isdir(out):
     raise InputError(f'--out={out} is a folder: name a file')
   bundle = load(workdir)

@@ -71,11 +71,15 @@ class Generator:
 
   @classmethod
   def from_pretrained(cls, at: str | os.PathLike | None = None, vg: str | os.PathLike | None = None) -> 'Generator':
-    """Loads AT-net and VG-net from training workdirs or .npz files; None stands for the packaged weights.
+    """Loads AT-net and VG-net from training workdirs, .npz or .safetensors files; None stands for the packaged weights.
+
+    One folder that holds `at` and `vg` in either form, or one net as model.safetensors, will do as `at`.
 
     Raises:
       InputError: there are no such weights, or they are another net's.
     """
+    if at is not None and vg is None and weights.pair(at):
+      return cls(*weights.load_nets([at]))
     return cls(
       *(weights.load_net(path or weights.packaged_weights(kind), kind) for kind, path in (('at', at), ('vg', vg)))
     )

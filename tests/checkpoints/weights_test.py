@@ -5,9 +5,11 @@ import json
 import jax
 import numpy as np
 import pytest
+import random_nets
 import synthetic
 
 from atvg_jax.checkpoints import weights
+from atvg_jax.generate import Generator
 from atvg_jax.models import make_net
 from atvg_jax.train import loop
 from data_pipelines.errors import InputError
@@ -52,6 +54,56 @@ def test_released_weights_are_the_same_net_to_half_precision(workdir, tmp_path, 
   )
   np.testing.assert_allclose(first, second, rtol=1e-2, atol=1e-6)
   assert [file.name for file in (tmp_path / 'out').iterdir()] == ['at.npz']
+
+
+def test_safetensors_hold_what_npz_files_hold_and_are_read_by_anybody(workdir, tmp_path):
+  import safetensors
+
+  for name in ('at.npz', 'at.safetensors'):
+    weights.release(str(workdir[0]), str(tmp_path / name))
+  first, second = (weights.load(str(tmp_path / name)) for name in ('at.npz', 'at.safetensors'))
+  assert first[:2] == second[:2] and first.provenance == second.provenance
+  for left, right in ((first.params, second.params), (first.batch_stats, second.batch_stats)):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+  jax.tree.map(np.testing.assert_array_equal, first.basis, second.basis)
+  with safetensors.safe_open(tmp_path / 'at.safetensors', framework='numpy') as file:
+    assert file.metadata()['format'] == 'flax' and 'research use' in file.metadata()['atvg_jax']
+    half = [file.get_tensor(name).dtype == np.float16 for name in file.keys() if name.startswith('params/')]  # noqa: SIM118
+    assert half and all(half)
+
+
+def test_a_folder_as_hubs_have_it_is_taken(tmp_path):
+  for kind, folder in (('at', 'at_net'), ('vg', 'vg_net')):
+    weights.save(str(tmp_path / folder / 'model.safetensors'), random_nets.bundle(kind))
+    weights.save(str(tmp_path / 'both' / f'{kind}.safetensors'), random_nets.bundle(kind))
+  found = [
+    Generator.from_pretrained(tmp_path / 'at_net', tmp_path / 'vg_net'),
+    Generator.from_pretrained(tmp_path / 'both'),
+    Generator.from_pretrained(tmp_path / 'at_net' / 'model.safetensors', tmp_path / 'both' / 'vg.safetensors'),
+  ]
+  hashes = [[weights.describe(made.bundles[kind])['sha256'] for kind in ('at', 'vg')] for made in found]
+  assert hashes[0] == hashes[1] == hashes[2]
+  assert hashes[0] != [
+    weights.describe(weights.load(weights.packaged_weights(kind)))['sha256'] for kind in ('at', 'vg')
+  ]
+
+
+@pytest.mark.parametrize(
+  'damage, reason',
+  [
+    (lambda content: content[:200], 'holds no weights'),
+    (lambda content: content[:-8], 'holds no weights'),
+    (lambda content: b'\xff' * 8 + content[8:], 'holds no weights'),
+    (lambda content: content.replace(b'"atvg_jax"', b'"atvg_xxx"'), 'of another program'),
+  ],
+)
+def test_damaged_or_foreign_safetensors_are_told(damage, reason, tmp_path):
+  path = tmp_path / 'at.safetensors'
+  weights.save(str(path), random_nets.bundle('at'))
+  path.write_bytes(damage(path.read_bytes()))
+  with pytest.raises(InputError, match=reason) as caught:
+    weights.load(str(path))
+  assert '\n' not in str(caught.value)
 
 
 def test_weights_too_large_for_half_precision_are_refused(workdir, tmp_path):
