@@ -7,12 +7,18 @@ import sys
 
 import numpy as np
 
+from atvg_jax.runtime import parallel
+
 _TESTS = pathlib.Path(__file__).resolve().parent
 
 
-def start(*arguments: str) -> subprocess.Popen:
-  """Starts tests/parallel_worker.py."""
-  environment = os.environ | {'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]), 'XLA_FLAGS': ''}
+def start(*arguments: str, mapping: str = 'pmap') -> subprocess.Popen:
+  """Starts tests/parallel_worker.py, its steps mapped over the devices by `mapping`."""
+  environment = os.environ | {
+    'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]),
+    'XLA_FLAGS': '',
+    parallel.MAPPING: mapping,
+  }
   return subprocess.Popen(
     [sys.executable, str(_TESTS / 'parallel_worker.py'), *arguments],
     env=environment,

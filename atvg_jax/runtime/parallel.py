@@ -2,6 +2,9 @@
 
 Every process (host) drives its local devices. A batch is cut into equal parts, one for each device; the train state is
 replicated. A step function is written for one device and the axis `AXIS`.
+
+By default `jax.pmap` maps it over the devices. ATVG_MAPPING=shard_map in the environment takes `jax.jit` of
+`jax.shard_map` instead, with equal bits: on the day that JAX drops `pmap`, this default changes and nothing else.
 """
 
 import functools
@@ -19,6 +22,8 @@ from atvg_jax.runtime import flops
 from data_pipelines.errors import InputError
 
 AXIS = 'batch'  # of the devices, in step functions
+MAPPING = 'ATVG_MAPPING'  # environment variable: one of _MAPPINGS
+_MAPPINGS = ('pmap', 'shard_map')
 
 
 def initialize(*, distributed: bool | None = None) -> None:
@@ -117,12 +122,71 @@ def pmap_train_step(step: Callable[..., Any], devices: Sequence[Any] | None = No
     step: written for one device and `AXIS`.
     devices: by default all devices of all processes.
   """
-  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
+  return _mapped(step, in_axes=(None, 0), out_axes=None, donate_argnums=(0,), devices=devices)
 
 
 def pmap_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """(state, sharded batch) → replicated sums and counts."""
-  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+  return _mapped(step, in_axes=(None, 0), out_axes=None)
+
+
+def _mapped(
+  function: Callable[..., Any],
+  *,
+  in_axes: tuple[int | None, ...],
+  out_axes: int | None,
+  donate_argnums: tuple[int, ...] = (),
+  devices: Sequence[Any] | None = None,
+) -> stages.Wrapped:
+  """A function of one device and `AXIS` on all devices, by the mapping that the environment names.
+
+  Args:
+    function: takes and returns one device's part.
+    in_axes: for each argument, 0: a leading axis of devices; None: the same on all of them.
+    out_axes: likewise for all results.
+    donate_argnums: arguments whose memory is given away.
+    devices: by default all devices of all processes.
+
+  Raises:
+    InputError: the environment names no mapping.
+  """
+  mapping = os.environ.get(MAPPING, _MAPPINGS[0])
+  if mapping not in _MAPPINGS:
+    raise InputError(f'{MAPPING}={mapping} in the environment is none of {", ".join(_MAPPINGS)}')
+  if mapping == 'pmap':
+    return jax.pmap(
+      function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate_argnums, devices=devices
+    )
+  mesh = Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+  specs = [PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in (*in_axes, out_axes)]
+
+  def part(*arguments: Any) -> Any:
+    # A device's part has a leading axis of length 1, which `pmap` takes away.
+    cut = [tree if axis is None else jax.tree.map(lambda x: x[0], tree) for tree, axis in zip(arguments, in_axes)]
+    results = function(*cut)
+    return results if out_axes is None else jax.tree.map(lambda x: x[None], results)
+
+  placed = [NamedSharding(mesh, spec) for spec in specs]
+  program = jax.jit(
+    # As in `pmap`, nothing checks that results without an axis are equal on all devices: see `assert_replicated`.
+    jax.shard_map(part, mesh=mesh, in_specs=tuple(specs[:-1]), out_specs=specs[-1], check_vma=False),
+    in_shardings=tuple(placed[:-1]),
+    out_shardings=placed[-1],
+    donate_argnums=donate_argnums,
+  )
+  return program if devices is not None or jax.process_count() == 1 else _of_local_arrays(program, mesh, specs)
+
+
+def _of_local_arrays(program: stages.Wrapped, mesh: Mesh, specs: Sequence[PartitionSpec]) -> Any:
+  """A program of arrays on all processes' devices for arrays on this process', which is what `pmap` takes and gives."""
+
+  def run(*arguments: Any) -> Any:
+    joined = [
+      multihost_utils.host_local_array_to_global_array(tree, mesh, spec) for tree, spec in zip(arguments, specs)
+    ]
+    return multihost_utils.global_array_to_host_local_array(program(*joined), mesh, specs[-1])
+
+  return run
 
 
 def operations(step: Callable[..., Any], state: Any, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> float:
@@ -146,7 +210,7 @@ def cut_clips(clips: np.ndarray) -> np.ndarray:
 
 def pmap_clips(function: Callable[..., Any], num_clips: int) -> Callable[..., Any]:
   """(replicated parameters, `num_clips` arrays or trees of `cut_clips`) → the function's results, likewise cut."""
-  return jax.pmap(function, in_axes=(None, *(0,) * num_clips))
+  return _mapped(function, in_axes=(None, *(0,) * num_clips), out_axes=0, devices=jax.local_devices())
 
 
 def to_host(tree: Any) -> Any:

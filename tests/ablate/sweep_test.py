@@ -110,7 +110,7 @@ def test_the_baseline_draws_frames_by_itself():
   config = synthetic.config('ablations', 'baseline,smoke', data__window=2)
   task, state, batch = _state(config)
   made = jax.jit(task.sample_step)(state, batch)
-  np.testing.assert_array_equal(made['video'], made['color'])
+  np.testing.assert_allclose(made['video'], made['color'], atol=1e-6, rtol=0)  # to a rounding of JAX 0.12
   assert (made['attention'] == 1).all()
   net, variables = make_net(config), {'params': state.g_params, 'batch_stats': state.g_batch_stats}
   prepared = fast_vg.prepare(net, variables)

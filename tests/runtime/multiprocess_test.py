@@ -16,12 +16,21 @@ def _free_port() -> str:
     return str(listener.getsockname()[1])
 
 
-def _pair(folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+def _pair(
+  folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = (), mapping: str = 'pmap'
+) -> list[subprocess.Popen]:
   """Two processes of four devices each that share `folder`/shared; `last` are further arguments of the second."""
   common = ('--workdir', str(folder / 'shared'), '--count', '2', '--port', _free_port(), *arguments)
   return [
     parallel_workers.start(
-      'at', '4', str(folder / f'{index}.npz'), '--index', str(index), *common, *(last if index else ())
+      'at',
+      '4',
+      str(folder / f'{index}.npz'),
+      '--index',
+      str(index),
+      *common,
+      *(last if index else ()),
+      mapping=mapping,
     )
     for index in (0, 1)
   ]
@@ -29,10 +38,13 @@ def _pair(folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()) -> 
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """A folder with one.npz, of one process of eight devices, and pair/{0,1}.npz, of two of four."""
+  """A folder with one.npz, of one process of eight devices, and pair/{0,1}.npz, of two of four; twin: by shard_map."""
   folder = tmp_path_factory.mktemp('runs')
-  (folder / 'pair').mkdir()
+  for name in ('pair', 'twin'):
+    (folder / name).mkdir()
   parallel_workers.finish(parallel_workers.start('at', '8', str(folder / 'one.npz')), *_pair(folder / 'pair'))
+  # By itself: processes that wait for each other's compilations give up after half a minute.
+  parallel_workers.finish(*_pair(folder / 'twin', mapping='shard_map'))
   return folder
 
 
@@ -41,6 +53,11 @@ def test_two_processes_and_one_train_alike(runs):
   parallel_workers.compare(runs / 'pair' / '0.npz', runs / 'pair' / '1.npz', 0.0)
   assert sorted(path.name for path in (runs / 'pair' / 'shared' / 'checkpoints').iterdir()) == ['3', '5']
   assert [path.name for path in (runs / 'pair' / 'shared' / 'best').iterdir()] == ['5']
+
+
+def test_two_processes_train_by_shard_map_as_by_pmap_to_the_bit(runs):
+  for index in (0, 1):
+    parallel_workers.compare(runs / 'pair' / f'{index}.npz', runs / 'twin' / f'{index}.npz', 0.0)
 
 
 def test_one_goes_on_where_two_stopped_and_two_where_one_did(runs, tmp_path):
