@@ -1,4 +1,4 @@
-"""A talking face from what is installed anyway: matplotlib's portrait, the packaged recording and weights."""
+"""A talking face from what is packaged: a portrait, a recording and weights."""
 
 import importlib.resources
 
@@ -6,15 +6,17 @@ from atvg_jax.generate import video_maker
 
 
 def portrait() -> str:
-  """Path of a portrait of Rear Admiral Grace Hopper, a picture in the public domain that matplotlib installs."""
-  import matplotlib
-
-  return matplotlib.get_data_path() + '/sample_data/grace_hopper.jpg'
+  """Path of a portrait of Rear Admiral Grace Hopper in the public domain, see assets/demo_portrait.md."""
+  return _asset('demo_portrait.jpg')
 
 
 def speech() -> str:
   """Path of nine seconds of synthetic speech; assets/demo_speech.md says how it was made."""
-  return str(importlib.resources.files('atvg_jax') / 'assets' / 'demo_speech.wav')
+  return _asset('demo_speech.wav')
+
+
+def _asset(name: str) -> str:
+  return str(importlib.resources.files('atvg_jax') / 'assets' / name)
 
 
 def run(out: str = 'demo.mp4') -> video_maker.Result:
