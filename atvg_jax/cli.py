@@ -225,9 +225,15 @@ _PASSED_ON: Mapping[str, str] = {
 }
 
 
+# TensorFlow and the TPU's library greet at length, also where they have nothing to do: records are read without oneDNN.
+_QUIET: Mapping[str, str] = {'TF_CPP_MIN_LOG_LEVEL': '2', 'TF_ENABLE_ONEDNN_OPTS': '0', 'TPU_MIN_LOG_LEVEL': '3'}
+_OURS = ('atvg_jax', 'configs', 'data_pipelines')
+
+
 def run(argv: Sequence[str]) -> None:
   """Runs one command line (without the program's name); raises InputError on bad input."""
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length
+  for name, value in _QUIET.items():
+    os.environ.setdefault(name, value)
   if argv and argv[0] in _PASSED_ON:
     importlib.import_module(_PASSED_ON[argv[0]]).run(list(argv[1:]))
     return
@@ -242,6 +248,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     run(sys.argv[1:] if argv is None else argv)
   except InputError as error:
     print(f'atvg: {error}', file=sys.stderr)
+    return 2
+  except ModuleNotFoundError as error:
+    package = (error.name or '').partition('.')[0]
+    if package in ('', *_OURS):
+      raise
+    print(
+      f'atvg: this needs the package {package}, which is not installed here, as where only what generation needs is '
+      'installed: pip install -e . in the folder of the checkout',
+      file=sys.stderr,
+    )
     return 2
   except KeyboardInterrupt:
     print('atvg: interrupted; no unfinished file is left under a final name', file=sys.stderr)

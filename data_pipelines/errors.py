@@ -11,6 +11,11 @@ class InputError(ValueError):
   """
 
 
+def extra_command(extra: str) -> str:
+  """How to install an optional part of this project, for the end of a message."""
+  return f'pip install -e ".[{extra}]" in the folder of the checkout'
+
+
 def check_file(path: str | os.PathLike, wanted: str) -> str:
   """The path as text, if it is a file with something in it that may be read.
 

@@ -151,6 +151,23 @@ def test_interrupts_and_errors_have_their_statuses(monkeypatch, capsys):
   assert capsys.readouterr().err == 'atvg: no.\n'
 
 
+def test_a_package_that_is_not_installed_is_told(monkeypatch, capsys):
+  def missing(name):
+    def run(*_):
+      raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+    return run
+
+  monkeypatch.setattr(demo, 'run', missing('tensorboardX.proto'))
+  assert cli.main(['demo']) == 2
+  told = capsys.readouterr().err
+  assert told.startswith('atvg: this needs the package tensorboardX') and 'pip install -e .' in told
+  assert told.count('\n') == 1
+  monkeypatch.setattr(demo, 'run', missing('atvg_jax.gone'))  # a fault of this project
+  with pytest.raises(ModuleNotFoundError):
+    cli.main(['demo'])
+
+
 def test_options_as_they_were_spelt_before_are_taken():
   def parsed(line):
     return cli_options.make_parser().parse_args(line.split())

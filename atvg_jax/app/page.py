@@ -17,7 +17,7 @@ from typing import Any
 
 from atvg_jax.app import studio
 from atvg_jax.generate import demo
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, extra_command
 
 PORT = 7860
 _HOST = '127.0.0.1'
@@ -244,5 +244,5 @@ def _gradio(folder: str) -> ModuleType:
   try:
     import gradio
   except ImportError as error:
-    raise InputError('the page needs the extra demo: pip install "atvg_jax[demo]"') from error
+    raise InputError(f'the page needs the extra demo: {extra_command("demo")}') from error
   return gradio

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, extra_command
 
 
 def load_state_dict(path: str) -> dict[str, np.ndarray]:
@@ -19,7 +19,7 @@ def load_state_dict(path: str) -> dict[str, np.ndarray]:
   try:
     import torch
   except ImportError as error:
-    raise InputError("reading .pth files needs PyTorch: pip install 'atvg_jax[torch]'") from error
+    raise InputError(f'reading .pth files needs PyTorch: {extra_command("torch")}') from error
   if not os.path.isfile(path):
     raise InputError(f'there is no file {path}: name a .pth file of the published weights')
   with open(path, 'rb') as file:

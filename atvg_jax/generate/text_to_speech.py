@@ -15,7 +15,7 @@ import numpy as np
 
 from atvg_jax.generate import video_maker
 from data_pipelines import features
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, extra_command
 from data_pipelines.media import audio
 
 VOICE = 'en-gb'
@@ -79,7 +79,7 @@ def speak(text: str, voice: str = VOICE, speed: int = SPEED) -> np.ndarray:
     raise InputError(f'--speed {speed} cannot be spoken: use {_SPEEDS[0]} to {_SPEEDS[1]} words a minute')
   library, rate = _library()
   if library.espeak_SetVoiceByName(_identifier(voice).encode()):
-    raise InputError(f'--voice {voice} cannot be loaded: install the extra again by pip install "atvg_jax[tts]"')
+    raise InputError(f'--voice {voice} cannot be loaded: install the extra again by {extra_command("tts")}')
   library.espeak_SetParameter(_RATE, speed, 0)
   library.espeak_SetParameter(_VOLUME, _AMPLITUDE, 0)
   content = text.replace('\0', ' ').encode(errors='replace')
@@ -122,7 +122,7 @@ def _library() -> tuple[ctypes.CDLL, int]:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = espeakng_loader.get_data_path()
   except (ImportError, OSError, RuntimeError) as error:
-    raise InputError('speech from text needs the extra tts: pip install "atvg_jax[tts]"') from error
+    raise InputError(f'speech from text needs the extra tts: {extra_command("tts")}') from error
   library.espeak_Initialize.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
   library.espeak_SetVoiceByName.argtypes = (ctypes.c_char_p,)
   library.espeak_SetParameter.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
@@ -142,7 +142,7 @@ def _library() -> tuple[ctypes.CDLL, int]:
   )
   rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DO_NOT_EXIT)
   if rate <= 0:
-    raise InputError(f'eSpeak NG finds no voices in {data}: install the extra again by pip install "atvg_jax[tts]"')
+    raise InputError(f'eSpeak NG finds no voices in {data}: install the extra again by {extra_command("tts")}')
   return library, rate
 
 

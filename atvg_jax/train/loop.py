@@ -220,15 +220,8 @@ def _initial_state(
     _log.info('resumes from the checkpoint of step %d', step)
   for name, params in (('generator', state.g_params), ('discriminator', state.d_params)):
     if params is not None:
-      _log.info('%s', parameter_table(name, params))
+      _log.info('%s: %s parameters', name, f'{sum(leaf.size for leaf in jax.tree.leaves(params)):,}')
   return parallel.replicate(state), step
-
-
-def parameter_table(name: str, params: Any) -> str:
-  """A text: how many parameters a network has, in all and in each of its parts."""
-  counts = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()}
-  rows = [(name, sum(counts.values())), *((f'  {part}', count) for part, count in counts.items())]
-  return '\n'.join(f'{part:<28}{count:>12,} parameters' for part, count in rows)
 
 
 def _postfix(row: dict[str, float]) -> str:

@@ -25,7 +25,7 @@ from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train import command_flags, feed
 from atvg_jax.train.tasks import make_task
 from data_pipelines import features
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, extra_command
 
 _GIB = 2**30
 
@@ -112,8 +112,8 @@ class Slice:
     except Exception as error:  # of many kinds, where libtpu is missing or refuses
       reason = str(error).strip().splitlines()[0]
       raise InputError(
-        f'no compiler for --topology={topology} ({reason}): is the extra installed (pip install '
-        '"atvg_jax[tpu]"), and is that a slice that can be had?'
+        f'no compiler for --topology={topology} ({reason}): is the extra installed ({extra_command("tpu")}), and is '
+        'that a slice that can be had?'
       ) from error
     self.name = topology
     # On v4, each of a chip's two cores is a device here.

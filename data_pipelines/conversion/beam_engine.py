@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, extra_command
 
 
 def require() -> None:
@@ -19,8 +19,8 @@ def require() -> None:
     import apache_beam  # noqa: F401
   except ImportError as error:
     raise InputError(
-      "--beam-runner needs Apache Beam, which is not installed: pip install 'atvg_jax[beam]', or leave "
-      'the flag out to convert with the cores of this machine.'
+      f'--beam-runner needs Apache Beam, which is not installed: {extra_command("beam")}, or leave the flag out to '
+      'convert with the cores of this machine.'
     ) from error
 
 

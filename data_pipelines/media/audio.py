@@ -28,7 +28,7 @@ _GAP = 0.1  # seconds: a longer hole between two packets of sound is filled with
 
 
 def open_tagged(source: Any, protocol: str) -> av.container.InputContainer:
-  """`av.open` to read by one protocol, where tags that are not UTF-8 do no harm. The only place that asks PyAV's version.
+  """`av.open` to read by one protocol, where tags that are not UTF-8 do no harm. Only here is PyAV's version asked.
 
   PyAV 18 refuses a file for such a tag unless it is told to drop the bytes; 19 keeps them as lone surrogates.
   """

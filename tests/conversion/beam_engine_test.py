@@ -36,7 +36,7 @@ def test_without_beam_a_sentence_says_what_to_install(tmp_path, monkeypatch):
     return imported(name, *args, **kwargs)
 
   monkeypatch.setattr(builtins, '__import__', without_beam)
-  with pytest.raises(InputError, match=r"pip install 'atvg_jax\[beam\]'"):
+  with pytest.raises(InputError, match=r'pip install -e "\.\[beam\]" in the folder of the checkout'):
     prepare.prepare('grid', source, tmp_path / 'out', progress=False, beam_runner='DirectRunner')
   assert not list(tmp_path.glob('out*'))
 

