@@ -1,10 +1,14 @@
 import os
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from data_pipelines import atomic_files
 from data_pipelines.atomic_files import atomic_write
+from data_pipelines.errors import InputError
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path):
@@ -81,16 +85,53 @@ def test_threads_may_write_the_same_file(tmp_path):
   assert os.listdir(tmp_path) == ['a.txt']
 
 
+def _killed(path):
+  """A process that is killed while it writes."""
+  program = (
+    'import os, sys\nfrom data_pipelines import atomic_files\n'
+    'unfinished = atomic_files.Unfinished(sys.argv[1])\nprint(unfinished.path, flush=True)\nos.kill(os.getpid(), 9)'
+  )
+  environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
+  done = subprocess.run(
+    [sys.executable, '-c', program, path], env=environment, capture_output=True, text=True, check=False
+  )
+  return done.stdout.strip()
+
+
 @pytest.mark.parametrize('name', ['a.mp4', 'n' * 251 + '.mp4'])
-def test_leftovers_of_a_killed_process_are_removed(tmp_path, name):
-  killed = atomic_files.temporary_path(tmp_path / name)
-  open(killed, 'w').close()
+def test_the_next_process_removes_what_a_killed_one_left(tmp_path, name):
+  killed = _killed(tmp_path / name)
+  assert os.listdir(tmp_path) == [os.path.basename(killed)] and killed.endswith('.mp4')
   kept = [name, f'.{name[:240]}', f'.12.other.{name[-20:]}', '.12.a.mp4.txt', '.notes']
   for other in kept:
     (tmp_path / other).touch()
-  assert killed.endswith('.mp4') and os.path.basename(killed).startswith(f'.{os.getpid()}-')
-  atomic_files.remove_leftovers(tmp_path / name)
-  assert sorted(os.listdir(tmp_path)) == sorted(kept)
+  with atomic_write(tmp_path / 'another.txt'):
+    pass
+  assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'another.txt'])
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path):
+  with atomic_files.Unfinished(tmp_path / 'a.mp4') as unfinished:
+    atomic_files.remove_leftovers(tmp_path / 'a.mp4')
+    assert os.listdir(tmp_path) == [os.path.basename(unfinished.path)]
+  assert os.listdir(tmp_path) == ['a.mp4']
+
+
+def test_of_another_host_only_what_is_old_is_a_leftover(tmp_path):
+  for name, age in (('.1-ffff0000.new.mp4', 60), ('.1-ffff0001.old.mp4', 7200)):
+    (tmp_path / name).touch()
+    os.utime(tmp_path / name, (time.time() - age,) * 2)
+  atomic_files.remove_leftovers(tmp_path / 'a.mp4')
+  assert os.listdir(tmp_path) == ['.1-ffff0000.new.mp4']
+
+
+@pytest.mark.parametrize('name', ['n' * 252 + '.npz', 'ü' * 128])
+def test_a_name_beyond_the_limit_is_told(tmp_path, name):
+  with pytest.raises(InputError, match='256 bytes, more than 255'):
+    atomic_files.check_name(tmp_path / name)
+  with pytest.raises(OSError, match='too long'), atomic_write(tmp_path / name):
+    pass
+  assert not os.listdir(tmp_path)
 
 
 def test_leftovers_of_earlier_versions_are_removed(tmp_path):

@@ -65,7 +65,8 @@ class VideoWriter:
     if sound is not None:
       self._sound = _Pieces([sound] if isinstance(sound, np.ndarray) else sound)
     self._num_samples = 0
-    self._temporary: str | None = None
+    self._unfinished: atomic_files.Unfinished | None = None
+    self._finished = False
     target: str | _Bytes
     if not isinstance(path, (str, os.PathLike)):
       target, form, stream = _Bytes(path), 'mp4', True
@@ -74,13 +75,19 @@ class VideoWriter:
       form = _FORMATS.get(os.path.splitext(self.path)[1].lower(), 'mp4')
       target = os.path.abspath(self.path)  # a name such as tcp:a.mp4 is no address
       if not stream:
-        target = self._temporary = atomic_files.temporary_path(self.path)
+        try:
+          self._unfinished = atomic_files.Unfinished(self.path)
+        except OSError as error:
+          raise InputError(f'{self.path} cannot be written ({error.strerror}): choose another folder.') from error
+        target = self._unfinished.path
     options = _STREAMING[form] | {'flush_packets': '1'} if stream else {'movflags': 'faststart'}
     if form == 'matroska' and not stream:
       options = {}
     try:
       self._container = av.open(target, 'w', format=form, options=options)
     except (av.FFmpegError, OSError) as error:
+      if self._unfinished is not None:
+        self._unfinished.discard()
       raise InputError(f'{self.path} cannot be written ({error.strerror}): choose another folder.') from error
     try:
       if comment is not None:
@@ -119,20 +126,30 @@ class VideoWriter:
     self.num_frames += 1
     self._write_sound(self.num_frames * features.SAMPLES_PER_FRAME)
 
-  def close(self) -> None:
-    """Finishes the file and gives it its name."""
+  def finish(self) -> None:
+    """Writes the rest: all that can still fail. `close` then gives the file its name."""
+    if self._finished:
+      return
     try:
       if not self.num_frames:
         raise ValueError('a video needs at least one frame')
       self._mux(self._video.encode())
       if self._audio is not None:
         self._mux(self._audio.encode())
-      self._container.close()
-      if self._temporary is not None:
-        os.replace(self._temporary, self.path)
+      try:
+        self._container.close()
+      except (av.FFmpegError, OSError) as error:
+        raise self._full(error) from error
+      self._finished = True
     except BaseException:
       self._discard()
       raise
+
+  def close(self) -> None:
+    """Finishes the file and gives it its name."""
+    self.finish()
+    if self._unfinished is not None:
+      self._unfinished.publish()
 
   def __enter__(self) -> Self:
     return self
@@ -159,17 +176,19 @@ class VideoWriter:
     try:
       self._container.mux(packets)
     except (av.FFmpegError, OSError) as error:
-      raise InputError(
-        f'{self.path} cannot be written any further ({error.strerror or type(error).__name__}): is the '
-        'disk full, or has the reader gone?'
-      ) from error
+      raise self._full(error) from error
+
+  def _full(self, error: Exception) -> InputError:
+    reason = getattr(error, 'strerror', None) or type(error).__name__
+    return InputError(
+      f'{self.path} cannot be written any further ({reason}): is the disk full, or has the reader gone?'
+    )
 
   def _discard(self) -> None:
     with contextlib.suppress(Exception):
       self._container.close()
-    if self._temporary is not None:
-      with contextlib.suppress(FileNotFoundError):
-        os.remove(self._temporary)
+    if self._unfinished is not None:
+      self._unfinished.discard()
 
 
 def check_name(path: str) -> None:
@@ -177,6 +196,7 @@ def check_name(path: str) -> None:
   folder, name = os.path.split(os.path.abspath(path))
   if not name.lower().endswith(VIDEO_SUFFIXES):
     raise InputError(f'{path} must end in {", ".join(VIDEO_SUFFIXES)}: the video is written as H.264.')
+  atomic_files.check_name(path)
   if os.path.isdir(path):
     raise InputError(f'{path} is a directory, where the name of a video file is needed.')
   if not os.path.isdir(folder):
