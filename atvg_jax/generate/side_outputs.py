@@ -23,10 +23,12 @@ KINDS = ('landmarks', 'attention', 'motion')
 _MAPS = KINDS[1:]
 
 
-def check(kinds: Sequence[str]) -> None:
-  """Raises InputError where there is no such side output."""
+def check(kinds: Sequence[str], out: str = '') -> None:
+  """Raises InputError where there is no such side output, or the video `out` leaves its name no room."""
   if unknown := set(kinds) - set(KINDS):
     raise InputError(f'{min(unknown)!r} cannot be saved: choose of {", ".join(KINDS)}')
+  for path in paths(out, kinds):
+    atomic_files.check_name(path)
 
 
 def paths(out: str, kinds: Sequence[str]) -> list[str]:
@@ -62,14 +64,27 @@ class Saver:
     return self
 
   def __exit__(self, kind, value, traceback) -> None:
-    if kind is None and 'landmarks' in self._paths:
-      self._save_landmarks(self._paths['landmarks'])
     self._stack.__exit__(kind, value, traceback)
 
+  def finish(self) -> None:
+    """Writes the rest, all that can still fail, after the last frame; the end of the block gives the files their names.
+
+    Raises:
+      InputError: the disk is full.
+    """
+    for writer in self._writers.values():
+      writer.finish()
+    if 'landmarks' in self._paths:
+      try:
+        self._save_landmarks(self._paths['landmarks'])
+      except OSError as error:
+        raise InputError(f'{self._paths["landmarks"]} cannot be written ({error.strerror}): make room first') from error
+
   def keep(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Passes pieces of crops on, and keeps what is asked for."""
+    """Passes pieces of crops on, and keeps what is asked for, if anything is."""
     for piece in pieces:
-      self._landmarks.append(piece.landmarks)
+      if 'landmarks' in self._paths:
+        self._landmarks.append(piece.landmarks)
       for kind, writer in self._writers.items():
         for picture in piece.maps[kind]:
           writer.append(picture)
@@ -79,7 +94,8 @@ class Saver:
     landmarks = np.concatenate(self._landmarks)
     points = self._normalisation.points(self._portrait.landmarks, landmarks)
     in_picture = face_alignment.apply(face_alignment.invert(self._portrait.matrix), points)
-    with atomic_files.atomic_write(path, 'wb') as file:
+    unfinished = self._stack.enter_context(atomic_files.Unfinished(path))
+    with open(unfinished.path, 'wb') as file:
       np.savez_compressed(
         file,
         landmarks=landmarks,

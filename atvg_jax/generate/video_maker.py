@@ -1,6 +1,5 @@
 """Files in, a video out: a picture of a face and a recording of speech, or a video to follow."""
 
-import contextlib
 import functools
 import itertools
 import os
@@ -23,7 +22,7 @@ from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait
 from data_pipelines import features
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.faces import face_alignment, face_landmarker, upright
 from data_pipelines.media import audio as audio_io
 from data_pipelines.media import audio_stream, video_reader, video_writer
 
@@ -98,7 +97,7 @@ def check(job: Job) -> None:
     raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
   if job.frame not in FRAMES:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
-  side_outputs.check(job.save)
+  side_outputs.check(job.save, job.out)
   if dubbing.is_video(job.image) and (job.driving is not None or job.motion or job.save):
     raise InputError(
       f'{job.image} is a video: it can be given another sound by --audio, but without --driving, --motion and --save'
@@ -163,23 +162,14 @@ class VideoMaker:
       landmarks = (transferred[start : start + window] for start in range(0, num_frames, window))
     animate = self._animation(job, portrait)
     size = picture.shape[:2] if job.frame == 'full' else (features.IMAGE_SIZE, features.IMAGE_SIZE)
-    with contextlib.ExitStack() as stack:
-      writer = stack.enter_context(self._writer(job, size, sound, live))
-      pieces = self._draw(job, portrait, landmarks, window, stack)
+    saver = side_outputs.Saver(job.out, job.save, portrait, self.generator.normalisation)
+    with saver, self._writer(job, size, sound, live) as writer:
+      pieces: Iterator[Piece] = saver.keep(self.generator.draw(portrait, landmarks, window, saver.needs_maps))
       if job.frame == 'full':
         pieces = self.generator.paste(picture, portrait, pieces)
       seconds = _write(writer, animate(_frames(pieces)), num_frames, progress, watch)
+      saver.finish()  # all files are whole before any has its name
     return Result(job.out, writer.num_frames, seconds)
-
-  def _draw(
-    self, job: Job, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int, stack: contextlib.ExitStack
-  ) -> Iterator[Piece]:
-    """Pieces of crops; what is to be saved of them is, and is kept where the stack ends well."""
-    if not job.save:
-      return self.generator.draw(portrait, landmarks, window)
-    normalisation = self.generator.normalisation
-    saver = stack.enter_context(side_outputs.Saver(job.out, job.save, portrait, normalisation))
-    return saver.keep(self.generator.draw(portrait, landmarks, window, saver.needs_maps))
 
   def _animation(self, job: Job, portrait: Portrait) -> Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]]:
     """Frames → frames with a head that moves and blinks, where the job wants it."""
@@ -239,9 +229,13 @@ class VideoMaker:
     del version  # a file that was changed is read again
     picture = _shrunk(video_reader.read_image(name), name)
     try:
+      turns = upright.quarter_turns(picture, self.landmarker)
+      picture = np.ascontiguousarray(np.rot90(picture, turns))
       portrait = self.generator.find_face(picture, self.landmarker)
     except InputError as error:
       raise _about(name, error) from error
+    if turns:
+      _notify(f'{name} is turned by {90 * turns if turns < 3 else 90} degrees: taking it upright')
     if portrait.faces_seen > 1:
       _notify(f'{name} shows {portrait.faces_seen} faces: taking the largest')
     return portrait, picture

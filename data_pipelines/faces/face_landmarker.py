@@ -47,6 +47,12 @@ class Face(NamedTuple):
   eyes: np.ndarray  # [2, 2]: the left and the right eye in pixels
   mesh: np.ndarray  # [478, 3] in pixels: what the mesh net sees in the detector's square
 
+  @property
+  def tilt(self) -> float:
+    """Degrees by which the mesh's eyes are off level, positive where the right one is lower."""
+    left, right = self.mesh[_EYE_CORNERS, :2]
+    return float(np.degrees(np.arctan2(right[1] - left[1], right[0] - left[0])))
+
 
 class Shape(NamedTuple):
   """One face's points."""

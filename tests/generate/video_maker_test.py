@@ -171,6 +171,16 @@ def test_the_whole_picture_from_python(nets, image):
     generator(small, _speech(0.2), frame='half')
 
 
+def test_a_picture_on_its_head_is_taken_upright_and_told(nets, image, tmp_path, capsys):
+  for turns in (0, 2):
+    Image.fromarray(np.rot90(image, turns)).save(tmp_path / f'{turns}.png')
+  maker = video_maker.VideoMaker(nets)
+  (upright, _), (turned, picture) = (maker.face(str(tmp_path / f'{turns}.png')) for turns in (0, 2))
+  np.testing.assert_array_equal(picture, image)
+  np.testing.assert_array_equal(turned.crop, upright.crop)
+  assert '2.png is turned by 180 degrees' in capsys.readouterr().err
+
+
 def _write_sound(path, samples):
   with wave.open(str(path), 'wb') as file:
     file.setparams((1, 2, features.SAMPLE_RATE, 0, 'NONE', ''))
