@@ -1,9 +1,11 @@
 """The `atvg` command: one function a subcommand, each importing only what it runs. Options: `cli_options`.
 
-Bad input ends in one sentence on standard error and exit status 2; an interrupt in exit status 130.
+Bad input, a full disk and the like end in one sentence on standard error and exit status 2; an interrupt in 130, any
+other signal in 128 and its number. Then nothing unfinished is left.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -11,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from atvg_jax import cli_options
-from atvg_jax.runtime import host_memory
+from atvg_jax.runtime import devices, ending, host_memory
 from data_pipelines import features
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, of_the_machine
 
 if TYPE_CHECKING:
   from atvg_jax.generate import video_maker
@@ -245,24 +247,35 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Entry point of the console script: runs the command and returns the exit status."""
   host_memory.keep_freed()
   try:
-    run(sys.argv[1:] if argv is None else argv)
+    with ending.as_exceptions():
+      run(sys.argv[1:] if argv is None else argv)
   except InputError as error:
-    print(f'atvg: {error}', file=sys.stderr)
-    return 2
+    return _tell(str(error), 2)
   except ModuleNotFoundError as error:
     package = (error.name or '').partition('.')[0]
     if package in ('', *_OURS):
       raise
-    print(
-      f'atvg: this needs the package {package}, which is not installed here, as where only what generation needs is '
+    return _tell(
+      f'this needs the package {package}, which is not installed here, as where only what generation needs is '
       'installed: pip install -e . in the folder of the checkout',
-      file=sys.stderr,
+      2,
     )
-    return 2
   except KeyboardInterrupt:
-    print('atvg: interrupted; no unfinished file is left under a final name', file=sys.stderr)
-    return 130
+    return _tell('interrupted; no unfinished file is left under a final name', 130)
+  except ending.Ended as ended:
+    return _tell(f'ended by {ended}; no unfinished file is left under a final name', 128 + ended.number)
+  except Exception as error:
+    sentence = devices.missing(error) or of_the_machine(error)
+    if sentence is None:
+      raise  # a bug: its traceback is what helps
+    return _tell(sentence, 2)
   return 0
+
+
+def _tell(sentence: str, status: int) -> int:
+  with contextlib.suppress(OSError):  # the terminal may be gone
+    print(f'atvg: {sentence}', file=sys.stderr, flush=True)
+  return status
 
 
 if __name__ == '__main__':

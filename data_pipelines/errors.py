@@ -1,6 +1,8 @@
 """The one exception whose message is meant for the person at the keyboard, and what every reader checks first."""
 
+import errno
 import os
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
@@ -40,3 +42,36 @@ def check_file(path: str | os.PathLike, wanted: str) -> str:
   if not os.access(path, os.R_OK):
     raise InputError(f'{path} may not be read: change its permissions.')
   return path
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_TEXTS = tuple(os.strerror(number) for number in sorted(_FULL))
+
+
+def of_the_machine(error: BaseException) -> str | None:
+  """The sentence of a failure that is the machine's and no bug: a full disk, a forbidden file, too little memory.
+
+  Libraries wrap what the system says, so causes are looked through; some, TensorFlow's among them, only quote it.
+
+  Returns:
+    None for any other error.
+  """
+  for cause in _causes(error):
+    number = getattr(cause, 'errno', None)
+    if number in _FULL or any(text in str(cause) for text in _FULL_TEXTS):
+      where = getattr(cause, 'filename', None) or getattr(error, 'filename', None) or 'what is to be written'
+      return f'there is no room left for {where}: make some on that disk, then run the same command again'
+  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+    return 'there is too little memory: close other programs, or take a smaller picture, window or batch'
+  if isinstance(error, BrokenPipeError):
+    return 'whoever read the output has gone'
+  if isinstance(error, OSError) and error.errno is not None:
+    where = f'{os.fsdecode(error.filename)}: ' if isinstance(error.filename, (str, bytes)) else ''
+    return f'{where}{(error.strerror or type(error).__name__).lower()}; mend that, then run the same command again'
+  return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+  while error is not None:
+    yield error
+    error = error.__cause__ or error.__context__

@@ -1,5 +1,6 @@
 """What is no readable file is told as what it is."""
 
+import errno
 import os
 
 import pytest
@@ -33,3 +34,33 @@ def test_a_forbidden_file_is_told(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'access', lambda path, mode: False)  # root may read everything
   with pytest.raises(errors.InputError, match='may not be read'):
     errors.check_file(tmp_path / 'a', 'a picture')
+
+
+def _raised(outer, inner):
+  try:
+    raise inner
+  except Exception as cause:
+    try:
+      raise outer from cause
+    except Exception as error:
+      return error
+
+
+@pytest.mark.parametrize(
+  'error, sentence',
+  [
+    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/data/a.npz'), 'no room left for /data/a.npz'),
+    (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), 'no room left'),
+    (_raised(RuntimeError('while writing'), OSError(errno.ENOSPC, 'full', '/b')), 'no room left for /b'),
+    (RuntimeError('a/b.tfrecord; No space left on device'), 'no room left'),
+    (PermissionError(errno.EACCES, os.strerror(errno.EACCES), '/c'), '/c: permission denied'),
+    (OSError(errno.EIO, os.strerror(errno.EIO), b'/d'), '/d: input/output error'),
+    (MemoryError(), 'too little memory'),
+    (RuntimeError('RESOURCE_EXHAUSTED: Out of memory while trying to allocate'), 'too little memory'),
+    (ValueError('a bug'), None),
+    (OSError('a library'), None),
+  ],
+)
+def test_failures_of_the_machine_have_a_sentence_and_bugs_have_none(error, sentence):
+  told = errors.of_the_machine(error)
+  assert told is None if sentence is None else sentence in told
