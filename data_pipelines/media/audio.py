@@ -10,6 +10,7 @@ import numpy as np
 
 from data_pipelines import features
 from data_pipelines.errors import InputError, check_file
+from data_pipelines.media import downmix
 
 # Of the cepstra; `atvg_jax.cepstra`, their twin on the device, shares them.
 WINDOW = 400  # samples: 25 ms
@@ -105,12 +106,13 @@ class SoundCollector:
   def __init__(self):
     self.start: float | None = None  # seconds, on the file's clock
     self._resampler = self._new_resampler()
+    self._downmix = downmix.Downmix()
     self._chunks: list[np.ndarray] = []
     self._expected = 0.0  # seconds: when the next frame of sound is due
 
   @staticmethod
   def _new_resampler() -> av.AudioResampler:
-    # The channels are averaged here, not by the resampler: its sum of both is 3 dB too loud, and clips.
+    # The channels are averaged by `downmix`, not by the resampler: its sum of both is 3 dB too loud, and clips.
     return av.AudioResampler(format='fltp', rate=features.SAMPLE_RATE)
 
   def add(self, frame: av.AudioFrame) -> None:
@@ -141,7 +143,7 @@ class SoundCollector:
     return np.clip(np.nan_to_num(joined), -1.0, 1.0)
 
   def _take(self, frames: list[av.AudioFrame]) -> None:
-    self._chunks += [frame.to_ndarray().mean(axis=0) for frame in frames]
+    self._chunks += [self._downmix(frame.to_ndarray()) for frame in frames]
 
   def _flush(self) -> None:
     if self.start is not None:

@@ -3,7 +3,10 @@
 Pieces are float32 [n] in [-1, 1] at 16 kHz mono, of any length that suits where they come from.
 """
 
+import io
+import itertools
 import os
+import tempfile
 import wave
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple, cast
@@ -18,6 +21,10 @@ from data_pipelines.media import audio
 _RAW_BYTES = 4096  # of a pipe, at once: an eighth of a second
 _CHANNELS = 64
 _HEADER = 1 << 16  # bytes: what is no plain WAV is found out before
+_MOST_KEPT = 2 << 30  # bytes of a pipe whose index is at its end
+# In the first bytes of MP4 and its kin, and of CAF: their index may be behind the sound, and a pipe cannot go back.
+_WITH_AN_INDEX = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'caff')
+_STANDARD_INPUT = 'standard input'
 
 
 class Measure(NamedTuple):
@@ -79,16 +86,39 @@ def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:
   else:
     yield from _wave_pieces(header)
     return
+  yield from _container_pieces(pipe)
+
+
+def _container_pieces(pipe: '_Pipe') -> Iterator[np.ndarray]:
+  """The sound of a pipe that is no plain WAV: as it comes or, where its index is at its end, when all of it is here."""
+  opened = False
   try:
-    container = audio.open_tagged(pipe, 'pipe')
+    with audio.open_tagged(pipe, 'pipe') as container:
+      opened = True
+      frames = _sound_frames(container)
+      first = next(frames, None)
+      if first is not None:
+        pipe.forget()
+        yield from _decoded(itertools.chain([first], frames), _STANDARD_INPUT)
+        return
   except (av.FFmpegError, OSError, ValueError) as error:
-    raise InputError(
-      'standard input cannot be read as sound: pipe a WAV file into it, or 16-bit samples at 16 kHz mono with --raw'
-    ) from error
-  with container:
-    if not container.streams.audio:
-      raise InputError('standard input has no sound in it: pipe a WAV file into it')
-    yield from _decoded(audio.decode(container, [container.streams.audio[0]], lambda error: None), 'standard input')
+    if not opened and not pipe.begins_with(_WITH_AN_INDEX):
+      raise InputError(
+        'standard input cannot be read as sound: pipe a WAV file into it, or 16-bit samples at 16 kHz mono with --raw'
+      ) from error
+  with pipe.whole() as file:
+    try:
+      container = audio.open_tagged(file, 'pipe')
+    except (av.FFmpegError, OSError, ValueError) as error:
+      raise InputError('standard input cannot be read as sound: it is damaged, or of an unknown format') from error
+    with container:
+      yield from _decoded(_sound_frames(container), _STANDARD_INPUT)
+
+
+def _sound_frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
+  if not container.streams.audio:
+    raise InputError('standard input has no sound in it: pipe a WAV file into it')
+  return audio.decode(container, [container.streams.audio[0]], lambda error: None)
 
 
 def mfcc_windows(
@@ -150,7 +180,7 @@ def _wave_pieces(reader: wave.Wave_read) -> Iterator[np.ndarray]:
       frame.sample_rate = rate
       yield frame
 
-  yield from _decoded(frames(), 'standard input')
+  yield from _decoded(frames(), _STANDARD_INPUT)
 
 
 def _decoded(frames: Iterable[av.AudioFrame], name: str | os.PathLike) -> Iterator[np.ndarray]:
@@ -174,26 +204,62 @@ def _read_some(file: BinaryIO, size: int) -> bytes:
 
 
 class _Pipe:
-  """A file that can only be read on, and whose beginning is remembered until it is known what it is."""
+  """A file that can only be read on, and is remembered until it is known that nobody wants to go back."""
 
   def __init__(self, file: BinaryIO):
     self._file = file
-    self._seen = b''
-    self._again = b''
+    self._head = b''
+    # Closed when nobody wants it any more.
+    self._seen: BinaryIO | None = cast(BinaryIO, tempfile.SpooledTemporaryFile(_HEADER))  # noqa: SIM115
+    self._again = False  # what is remembered comes once more
+    self._wanted = True  # what is read is to be remembered
 
   def read(self, size: int) -> bytes:
-    if self._again:
-      content, self._again = self._again[:size], self._again[size:]
-      return content
+    if self._again and self._seen is not None:
+      if content := self._seen.read(size):
+        return content
+      self._again = False
+    if not self._wanted and self._seen is not None:
+      self._seen.close()
+      self._seen = None
     content = b''
     while len(content) < size and (more := _read_some(self._file, size - len(content))):
       content += more
-    if len(self._seen) < _HEADER:
-      self._seen += content
+    self._remember(content)
     return content
 
+  def begins_with(self, marks: Iterable[bytes]) -> bool:
+    """Whether one of `marks` stands in the first bytes."""
+    return any(mark in self._head for mark in marks)
+
   def rewind(self) -> None:
-    self._again = self._seen
+    assert self._seen is not None
+    self._seen.seek(0)
+    self._again = True
+
+  def forget(self) -> None:
+    """What is read from now on is not kept."""
+    self._wanted = False
+
+  def whole(self) -> BinaryIO:
+    """All that there is, in a file to be closed that is on the disk where it is long.
+
+    Raises:
+      InputError: it is endless, or nearly so.
+    """
+    assert self._seen is not None
+    self._seen.seek(0, io.SEEK_END)
+    self._again = False
+    while self.read(_HEADER):
+      if self._seen.tell() > _MOST_KEPT:
+        raise InputError('standard input has its index after more than 2 GB of sound: give its file as --audio')
+    self._seen.seek(0)
+    return self._seen
+
+  def _remember(self, content: bytes) -> None:
+    if self._seen is not None:
+      self._head = (self._head + content)[:12] if len(self._head) < 12 else self._head
+      self._seen.write(content)
 
 
 def sound_windows(pieces: Iterable[np.ndarray], past: int, window: int, ahead: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -23,7 +23,7 @@ _MAX_FRAME_PIXELS = 36_000_000  # of a video: 8K
 _MAX_BYTES = 4 << 30  # of a decoded clip
 _LONGEST_FRAME = 600  # seconds: time stamps that jump further are damaged, or meant to do harm
 # What pictures come as. Pillow knows more, some of which starts other programs (PostScript).
-_FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'DIB', 'GIF', 'TIFF', 'PPM', 'TGA', 'JPEG2000', 'AVIF', 'ICO')
+_FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'DIB', 'GIF', 'TIFF', 'PPM', 'TGA', 'JPEG2000', 'AVIF', 'HEIF', 'ICO')
 
 
 class Clip(NamedTuple):
@@ -76,6 +76,12 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 def _known_formats() -> list[str]:
   """Those of _FORMATS that this Pillow was built with."""
   Image.init()
+  try:
+    import pi_heif  # what phones photograph in
+  except ImportError:
+    pass
+  else:
+    pi_heif.register_heif_opener()
   return [name for name in _FORMATS if name in Image.OPEN]
 
 

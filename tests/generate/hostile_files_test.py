@@ -1,6 +1,7 @@
 """Damaged and hostile files end in a sentence, or are read for what they are; nothing crashes or is fetched."""
 
 import io
+import pathlib
 import struct
 import wave
 import zlib
@@ -131,6 +132,11 @@ def test_a_turned_photograph_is_upright(nets, tmp_path, face):
   face.transpose(Image.Transpose.ROTATE_270).save(tmp_path / 'a.jpg', exif=exif, quality=95)
   portrait = nets.find_face(video_reader.read_image(tmp_path / 'a.jpg'))
   assert portrait.matrix[0, 0] > 0.5 and abs(portrait.matrix[0, 1]) < 0.2
+
+
+def test_a_picture_as_phones_save_them_is_read(face):
+  picture = video_reader.read_image(pathlib.Path(__file__).parents[1] / 'golden' / 'phone.heic')
+  assert np.abs(picture.astype(int) - np.asarray(face)).mean() < 4
 
 
 @pytest.mark.parametrize(
