@@ -20,19 +20,7 @@ TABLE, CURVES_FILE, SHEET_FILE = 'table', 'curves.png', 'contact_sheet.png'
 _HEADINGS = {'vg': 'landmarks → video, true landmarks', 'at': 'sound → landmarks'}
 # Columns of the Markdown; JSON and CSV have all that were scored.
 SHOWN = {
-  'vg': (
-    'psnr',
-    'ssim',
-    'psnr_mouth',
-    'ssim_mouth',
-    'psnr_lips',
-    'ssim_lips',
-    'lmd',
-    'opening_r',
-    'opening_range',
-    'cpbd',
-    'jitter',
-  ),
+  'vg': (*clip_scores.LIKENESS, 'lmd', 'opening_r', 'opening_range', 'closure', 'cpbd', 'jitter'),
   'at': ('lmd', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'),
 }
 # Held-out numbers of the training that are drawn over its steps: task → (name, heading).

@@ -42,6 +42,12 @@ COLUMNS: Mapping[str, Column] = {
   'opening_range': Column(
     'range', '.2f', 0, "how far the mouth opens and shuts, as a share of the true mouth's: 1 is best"
   ),
+  'closure': Column(
+    'closure', '.3f', 1, 'of the frames in which the true lips are shut, the share where these meet too'
+  ),
+  'false_closure': Column(
+    'false closure', '.3f', -1, 'of the frames in which the true lips are apart, the share where these meet'
+  ),
   'lag': Column('lag', '+.1f', 0, 'frames by which the mouth moves late: 0 is best'),
   'velocity_error': Column(
     'velocity', '.3f', -1, "error of the mouth landmarks' motion from frame to frame, in pixels"
@@ -84,6 +90,8 @@ class RealClip(NamedTuple):
 
 
 _REGIONS = '', '_mouth', '_lips'
+# The scores of likeness to the true frames, in the order of the tables.
+LIKENESS = tuple(f'{name}{region}' for region in _REGIONS for name in ('psnr', 'ssim'))
 
 
 @jax.jit
@@ -168,18 +176,21 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
     'lmd' and 'lmd_face': mean distance in pixels of the 20 mouth points, and of all 68.
     'opening_r': correlation of the mouth's opening over time.
     'opening_range': how much it opens and shuts (standard deviation) as a share of the true.
+    'closure' and 'false_closure': see `landmark_metrics.closures`.
     'lag': by how many frames it comes late where it correlates best.
     'velocity_error': mean distance of the mouth points' movements from frame to frame, in pixels.
     'jitter': see `landmark_metrics.jitter`.
 
-    NaN where a score is not defined. Where no face was found, distances are not, and the correlation is 0: a mouth that
-    cannot be seen does not follow. It is 0 for a mouth that does not move, too, which has no lag.
+    NaN where a score is not defined. Where no face was found, distances are not, and the correlation and closure are 0:
+    a mouth that cannot be seen does not follow. The correlation is 0 for a mouth that does not move, too, which has no
+    lag.
   """
-  nothing = dict.fromkeys(
-    ('lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'), float('nan')
-  )
+  names = 'lmd', 'lmd_face', 'opening_r', 'opening_range', 'closure', 'false_closure', 'lag', 'velocity_error', 'jitter'
+  nothing = dict.fromkeys(names, float('nan'))
+  true_opening = face_alignment.mouth_opening(true)
   if found is None:
-    return nothing | {'opening_r': 0.0, 'opening_range': 0.0}
+    unseen, _ = landmark_metrics.closures(np.full_like(true_opening, np.inf), true_opening)
+    return nothing | {'opening_r': 0.0, 'opening_range': 0.0, 'closure': float(unseen)}
   points, true_points = face_alignment.denormalise(found), face_alignment.denormalise(true)  # [T, 68, 2] pixels
   distance = np.linalg.norm(points - true_points, axis=-1)
   scores = nothing | {'lmd': float(distance[:, features.MOUTH].mean()), 'lmd_face': float(distance.mean())}
@@ -188,7 +199,8 @@ def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, flo
     scores['velocity_error'] = float(np.linalg.norm(velocity, axis=-1).mean())
   if len(found) > 2:
     scores['jitter'] = float(landmark_metrics.jitter(found))
-  opening, true_opening = face_alignment.mouth_opening(found), face_alignment.mouth_opening(true)
+  opening = face_alignment.mouth_opening(found)
+  scores['closure'], scores['false_closure'] = map(float, landmark_metrics.closures(opening, true_opening))
   if np.std(true_opening) > _MIN_DEVIATION:
     scores['opening_r'] = (
       float(landmark_metrics.correlation(opening, true_opening)) if np.std(opening) > _MIN_DEVIATION else 0.0

@@ -48,18 +48,7 @@ PROTOCOLS = {
   'published': 'first-frame',
 }
 
-_NEEDS_TRUE_FRAMES = (
-  'psnr',
-  'ssim',
-  'psnr_mouth',
-  'ssim_mouth',
-  'psnr_lips',
-  'ssim_lips',
-  'lmd',
-  'lmd_face',
-  'velocity_error',
-  'lpips',
-)
+_NEEDS_TRUE_FRAMES = (*clip_scores.LIKENESS, 'lmd', 'lmd_face', 'velocity_error', 'lpips')
 
 _BY_FRAME = features.VIDEO, features.LANDMARKS, features.MFCC, features.FRAME_MASK
 

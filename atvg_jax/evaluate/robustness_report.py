@@ -24,6 +24,7 @@ _SHOWN = (
   'lmd_face',
   'opening_r',
   'opening_range',
+  'closure',
   'lag',
   'velocity_error',
   'jitter',

@@ -25,6 +25,7 @@ _BY_SPEAKER = (
   'lmd',
   'opening_r',
   'opening_range',
+  'closure',
   'lag',
   'jitter',
 )

@@ -79,7 +79,7 @@ def _moved(score, itself):
 
 
 _LIKENESS = {f'{name}{part}' for name in ('psnr', 'ssim') for part in ('', '_mouth', '_lips')}
-_MOVEMENT = {'lmd', 'lmd_face', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'}
+_MOVEMENT = {'lmd', 'lmd_face', 'opening_r', 'opening_range', 'false_closure', 'lag', 'velocity_error', 'jitter'}
 
 
 def test_every_damage_moves_what_it_should_and_nothing_else(landmarker, clip, itself):
@@ -135,6 +135,33 @@ def test_a_mouth_that_moves_half_has_half_the_range(landmarker, clip):
   half = clip[1].mean(axis=0) + (clip[1] - clip[1].mean(axis=0)) / 2
   score = _score(landmarker, clip[0], clip, found=half)
   assert score['opening_range'] == pytest.approx(0.5, abs=0.02) and score['opening_r'] > 0.98 and score['lag'] == 0
+
+
+def _parted(landmarks, gaps):
+  """Landmarks [T, 136] whose inner lips are further apart by `gaps` [T], in distances of the eyes."""
+  points = landmarks.reshape(-1, 68, 2).copy()
+  points[:, 65:68, 1] += (gaps * face_alignment.eye_distance(points))[:, None]
+  return points.reshape(landmarks.shape)
+
+
+def test_lips_that_do_not_meet_cost_closure_and_lips_that_meet_wrongly_are_false(clip, itself):
+  opening = face_alignment.mouth_opening(clip[1])
+  assert np.isnan(itself['closure']) and itself['false_closure'] == 0  # the drawn face's lips never touch
+  shut = opening < 0.1
+  true = _parted(clip[1], np.where(shut, -0.01 - opening, 0))
+  perfect = clip_scores.landmark_scores(true, true)
+  assert perfect['closure'] == 1 and perfect['false_closure'] == 0
+  # A smile that is held: apart by a pixel and a half more where the true lips touch. The correlation hardly sees it.
+  held = clip_scores.landmark_scores(_parted(true, np.where(shut, 0.04, 0)), true)
+  assert held['closure'] == 0 == held['false_closure'] and held['opening_r'] > 0.99
+  assert _moved(held, perfect) <= {'closure', 'lmd', 'lmd_face', 'opening_r', 'opening_range', 'velocity_error'}
+  half = np.flatnonzero(~shut)[::2]
+  wrong = true.copy()
+  wrong[half] = true[np.flatnonzero(shut)[0]]
+  assert clip_scores.landmark_scores(wrong, true)['false_closure'] == pytest.approx(len(half) / (~shut).sum())
+  assert clip_scores.landmark_scores(wrong, true)['closure'] == 1
+  unseen = clip_scores.landmark_scores(None, true)
+  assert unseen['closure'] == 0 and np.isnan(unseen['false_closure'])
 
 
 def test_trembling_is_jitter_and_a_shift_is_distance(landmarker, clip, itself):

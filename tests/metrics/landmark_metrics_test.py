@@ -1,4 +1,4 @@
-"""LMD, correlation, lag and jitter against their formulas."""
+"""LMD, correlation, lag, closures and jitter against their formulas."""
 
 import numpy as np
 import pytest
@@ -36,6 +36,17 @@ def test_best_lag_finds_a_delay(lag):
   found, r = landmark_metrics.best_lag(np.roll(sound, lag), sound)
   assert found == lag
   assert r == pytest.approx(1, abs=1e-5)
+
+
+def test_closures_are_shares_of_shut_and_of_open_frames():
+  true = np.float32([[-0.01, 0.0, 0.004, 0.03, 0.05, 0.2], [0.1, 0.2, 0.3, 0.03, 0.02, 0.01]])
+  kept, false = landmark_metrics.closures(true, true)
+  np.testing.assert_array_equal(kept, [1, np.nan])
+  np.testing.assert_array_equal(false, [0, 0])
+  drawn = np.float32([[0.019, 0.021, 0.1, 0.0, 0.0, 0.1], [0.1, 0.0, 0.3, 0.0, 0.0, 0.0]])
+  kept, false = landmark_metrics.closures(drawn, true)
+  np.testing.assert_allclose(kept, [1 / 3, np.nan])
+  np.testing.assert_allclose(false, [1 / 2, 1 / 3])
 
 
 def test_best_lag_needs_frames():
