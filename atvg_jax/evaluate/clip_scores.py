@@ -13,7 +13,7 @@ from atvg_jax.generate import streaming
 from atvg_jax.metrics import cpbd, image_metrics, landmark_metrics, published_metrics
 from data_pipelines import features
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.faces import face_alignment, face_blendshapes, face_landmarker
 
 
 class Column(NamedTuple):
@@ -52,6 +52,8 @@ COLUMNS: Mapping[str, Column] = {
   'velocity_error': Column(
     'velocity', '.3f', -1, "error of the mouth landmarks' motion from frame to frame, in pixels"
   ),
+  'blendshapes': Column('blendshapes', '.2f', -1, 'mean distance of the 27 blendshapes of jaw and mouth, in %'),
+  'blendshapes_face': Column('blendshapes face', '.2f', -1, 'the same of all 51'),
   'jitter': Column('jitter', '.2f', -1, 'trembling of nose and brows, in % of the distance between the eyes'),
   'identity_drift': Column(
     'drift', '.2f', -1, 'mean difference of the upper face from the example frame, in grey levels'
@@ -88,6 +90,16 @@ class RealClip(NamedTuple):
   landmarks: np.ndarray  # [T, 136]
   example: np.ndarray  # uint8 [128, 128, 3]: the frame that was given
 
+
+class Seen(NamedTuple):
+  """What is found in the frames of a video."""
+
+  landmarks: np.ndarray  # [T, 136]
+  blendshapes: np.ndarray  # [T, 52] in [0, 1]
+
+
+MOUTHS = 'shut', 'open', 'smiling'
+SMILING = 0.5
 
 _REGIONS = '', '_mouth', '_lips'
 # The scores of likeness to the true frames, in the order of the tables.
@@ -148,12 +160,14 @@ def landmarker() -> face_landmarker.FaceLandmarker:
   return _threads.landmarker
 
 
-def track(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> face_landmarker.Track | None:
+def track(
+  landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray, *, with_mesh: bool = False
+) -> face_landmarker.Track | None:
   """Tracks the face in aligned crops uint8 [T, 128, 128, 3], in pixels of the crops; None where none is found."""
   padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
   pieces = (np.pad(crops[start : start + WINDOW], padding, mode='edge') for start in range(0, len(crops), WINDOW))
   try:
-    found = landmarker.track(itertools.chain.from_iterable(pieces))
+    found = landmarker.track(itertools.chain.from_iterable(pieces), with_mesh=with_mesh)
   except InputError:
     return None
   return found._replace(landmarks=found.landmarks - _PADDING)
@@ -163,6 +177,47 @@ def redetect(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> n
   """Finds the landmarks in aligned crops: uint8 [T, 128, 128, 3] → [T, 136], or None where no face is found."""
   found = track(landmarker, crops)
   return None if found is None else face_alignment.normalise(found.landmarks)
+
+
+def look(crops: np.ndarray) -> Seen | None:
+  """What this thread's nets see in aligned crops uint8 [T, 128, 128, 3]; None where no face is found."""
+  found = track(landmarker(), crops, with_mesh=True)
+  if found is None or found.mesh is None:
+    return None
+  if not hasattr(_threads, 'blendshapes'):
+    _threads.blendshapes = face_blendshapes.FaceBlendshapes()
+  return Seen(face_alignment.normalise(found.landmarks), _threads.blendshapes(found.mesh))
+
+
+def blendshape_scores(seen: Seen | None, true: Seen | None) -> dict[str, float]:
+  """'blendshapes' and 'blendshapes_face': mean distance of the 27 blendshapes of jaw and mouth from the true, in %.
+
+  And of all 51, the neutral one left out. NaN where no face was found.
+
+  Args:
+    seen: in the frames that are scored.
+    true: in the true frames; of equal length.
+  """
+  if seen is None or true is None:
+    return {'blendshapes': float('nan'), 'blendshapes_face': float('nan')}
+  distance = 100 * np.abs(seen.blendshapes - true.blendshapes)
+  return {
+    'blendshapes': float(distance[:, face_blendshapes.MOUTH].mean()),
+    'blendshapes_face': float(distance[:, 1:].mean()),
+  }
+
+
+def mouth_of(example: Seen | None) -> str:
+  """What the mouth of an example frame shows, one of MOUTHS, '' where no face is found.
+
+  The lips are apart if their opening is more than `landmark_metrics.TOUCHING`; then the mouth smiles if the mean of
+  both blendshapes of smiling is SMILING or more.
+  """
+  if example is None:
+    return ''
+  if face_alignment.mouth_opening(example.landmarks[0]) <= landmark_metrics.TOUCHING:
+    return 'shut'
+  return 'smiling' if example.blendshapes[0, face_blendshapes.SMILE].mean() >= SMILING else 'open'
 
 
 def landmark_scores(found: np.ndarray | None, true: np.ndarray) -> dict[str, float]:

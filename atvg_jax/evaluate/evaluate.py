@@ -48,7 +48,15 @@ PROTOCOLS = {
   'published': 'first-frame',
 }
 
-_NEEDS_TRUE_FRAMES = (*clip_scores.LIKENESS, 'lmd', 'lmd_face', 'velocity_error', 'lpips')
+_NEEDS_TRUE_FRAMES = (
+  *clip_scores.LIKENESS,
+  'lmd',
+  'lmd_face',
+  'velocity_error',
+  'blendshapes',
+  'blendshapes_face',
+  'lpips',
+)
 
 _BY_FRAME = features.VIDEO, features.LANDMARKS, features.MFCC, features.FRAME_MASK
 
@@ -141,11 +149,11 @@ class Evaluation:
   def _collect_scores(self, submitted: Iterable[_SubmittedClip], speakers: Mapping[str, str]) -> Iterator[Scored]:
     """Waits for what `_submit_scores` began."""
     for clip in submitted:
-      rows = score_rows.collect(clip.rows, self.metric_networks, clip.samples)
+      rows, mouth = score_rows.collect(clip.rows, self.metric_networks, clip.samples)
       if self.protocol == 'cross-speaker':
         for row in set(rows) - {'real'}:
           rows[row] = {column: value for column, value in rows[row].items() if column not in _NEEDS_TRUE_FRAMES}
-      scores = {'clip_id': clip.clip_id, 'speaker': speakers[clip.clip_id], 'rows': rows}
+      scores = {'clip_id': clip.clip_id, 'speaker': speakers[clip.clip_id], 'mouth': mouth, 'rows': rows}
       yield Scored(scores, clip.rows.videos)
 
   def _videos(self, batch: Batch) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ Rows = dict[str, dict[str, float]]
 class Scored(NamedTuple):
   """A clip with the videos that were scored."""
 
-  scores: dict[str, Any]  # 'clip_id', 'speaker', 'rows': Rows
+  scores: dict[str, Any]  # 'clip_id', 'speaker', 'mouth' (`clip_scores.mouth_of` its example), 'rows': Rows
   videos: dict[str, np.ndarray]  # row → uint8 [T, 128, 128, 3]
 
 
@@ -26,7 +26,7 @@ class SubmittedRows(NamedTuple):
 
   clip: clip_scores.RealClip
   videos: dict[str, np.ndarray]  # row → uint8 [T, 128, 128, 3]
-  scores: dict[str, concurrent.futures.Future]  # row → {column: number}
+  scores: dict[str, concurrent.futures.Future]  # row → ({column: number}, Seen or None)
 
 
 def make_threads() -> concurrent.futures.Executor:
@@ -52,27 +52,36 @@ def submit(
     published: the published formulas as well.
   """
 
-  def score(row: str) -> dict[str, float]:
-    found = None
-    if row == 'baseline':  # one picture: its face is looked for once
-      found = clip_scores.redetect(clip_scores.landmarker(), videos[row][:1])
-      found = None if found is None else np.repeat(found, len(clip.landmarks), axis=0)
-    return clip_scores.video_scores(
+  def score(row: str) -> tuple[dict[str, float], clip_scores.Seen | None]:
+    still = row == 'baseline'  # one picture: its face is looked for once
+    seen = clip_scores.look(videos[row][:1] if still else videos[row])
+    if still and seen is not None:
+      seen = clip_scores.Seen(*(np.repeat(values, len(clip.landmarks), axis=0) for values in seen))
+    found = None if seen is None else seen.landmarks
+    scores = clip_scores.video_scores(
       clip_scores.landmarker(), videos[row], clip, by_frame[row], published=published, found=found
     )
+    return scores, seen
 
   return SubmittedRows(clip, videos, {row: threads.submit(score, row) for row in videos})
 
 
-def collect(submitted: SubmittedRows, metric_networks: networks.MetricNetworks, samples: np.ndarray | None) -> Rows:
+def collect(
+  submitted: SubmittedRows, metric_networks: networks.MetricNetworks, samples: np.ndarray | None
+) -> tuple[Rows, str]:
   """Waits for the scores of `submit`, and adds those of the metric networks.
 
   Args:
-    submitted: what `submit` returned; one of its rows is 'real'.
+    submitted: what `submit` returned; of its rows one is 'real', one 'baseline'.
     metric_networks: networks that score the videos as well.
     samples: float32 [n] at 16 kHz, the clip's sound; None where it has none, or no network needs it.
+
+  Returns:
+    The rows, and what the example's mouth shows, see `clip_scores.mouth_of`.
   """
-  rows = {row: score.result() for row, score in submitted.scores.items()}
+  results = {row: score.result() for row, score in submitted.scores.items()}
+  _, true = results['real']
+  rows = {row: scores | clip_scores.blendshape_scores(seen, true) for row, (scores, seen) in results.items()}
   for row, scores in metric_networks.clip_scores(submitted.videos, submitted.clip.example, samples).items():
     rows[row] |= scores
-  return rows
+  return rows, clip_scores.mouth_of(results['baseline'][1])

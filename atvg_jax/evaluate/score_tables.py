@@ -16,8 +16,8 @@ _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)  # percentiles
 MIN_CLIPS = 4  # resamplings of fewer say next to nothing
 _WIDTH = 100  # characters of a line in a terminal: wider tables are split
-# Scores in the tables by speaker; the JSON has all.
-_BY_SPEAKER = (
+# Scores in the tables by speaker and by mouth; the JSON has all.
+_OF_GROUPS = (
   'psnr',
   'ssim',
   'ssim_mouth',
@@ -40,7 +40,7 @@ ROWS: Mapping[str, str] = {
   'real': 'the clip itself, its landmarks found again as in the other rows',
 }
 
-# A clip's scores: {'clip_id', 'speaker', 'rows': {row: {column: number}}}.
+# A clip's scores: {'clip_id', 'speaker', 'mouth', 'rows': {row: {column: number}}}; 'mouth' may be missing.
 Clip = Mapping[str, Any]
 
 
@@ -54,27 +54,29 @@ def summary(clips: Sequence[Clip]) -> dict[str, Any]:
     'clips', their number.
     'rows': {row: {column: {'mean', 'low', 'high', 'clips'}}}, where low and high bound the mean with 95 % confidence
     (percentiles of 1,000 resamplings of the clips; None for fewer than MIN_CLIPS), and 'clips' counts those that have
-    the number. 'speakers': {speaker: {'clips', 'rows': {row: {column: mean}}}}.
+    the number. 'speakers': {speaker: {'clips', 'rows': {row: {column: mean}}}}, and likewise 'mouths' by what the
+    example's mouth shows, in the order of `clip_scores.MOUTHS`.
 
     Means of nothing are None.
   """
-  speakers = {}
-  for speaker in sorted({clip['speaker'] for clip in clips}):
-    theirs = [clip for clip in clips if clip['speaker'] == speaker]
-    speakers[speaker] = {
-      'clips': len(theirs),
-      'rows': {
-        row: {column: _mean(values) for column, values in columns.items()} for row, columns in _table(theirs).items()
-      },
-    }
+  speakers = sorted({clip['speaker'] for clip in clips})
+  shown = {clip.get('mouth') for clip in clips}
   return {
     'clips': len(clips),
-    'speakers': speakers,
+    'speakers': {name: _group(clips, 'speaker', name) for name in speakers},
+    'mouths': {name: _group(clips, 'mouth', name) for name in clip_scores.MOUTHS if name in shown},
     'rows': {
       row: {column: _with_interval(values) for column, values in columns.items()}
       for row, columns in _table(clips).items()
     },
   }
+
+
+def _group(clips: Sequence[Clip], key: str, value: str) -> dict[str, Any]:
+  """Number and means of the clips of one speaker, or whose example shows one kind of mouth."""
+  theirs = [clip for clip in clips if clip.get(key) == value]
+  means = {row: {column: _mean(values) for column, values in scores.items()} for row, scores in _table(theirs).items()}
+  return {'clips': len(theirs), 'rows': means}
 
 
 def _table(clips: Sequence[Clip]) -> dict[str, dict[str, np.ndarray]]:
@@ -111,11 +113,11 @@ def markdown(title: str, summary: Mapping[str, Any]) -> str:
     text += ['\n95 % intervals of the means\n\n', _by_score(rows, columns, _interval_cell)]
   else:
     text.append(f'\n{few_clips(summary)}\n')
-  if len(summary['speakers']) > 1:
-    some = {name: column for name, column in columns.items() if name in _BY_SPEAKER}
-    for row in rows:
-      speakers = {f'{name} ({group["clips"]})': group['rows'][row] for name, group in summary['speakers'].items()}
-      text += [f'\n{row}, by speaker\n\n', by_row(speakers, some)]
+  some = {name: column for name, column in columns.items() if name in _OF_GROUPS}
+  for title, groups in (('speaker', summary['speakers']), ("the example's mouth", summary['mouths'])):
+    for row in rows if len(groups) > 1 else ():
+      means = {f'{name} ({group["clips"]})': group['rows'][row] for name, group in groups.items()}
+      text += [f'\n{row}, by {title}\n\n', by_row(means, some)]
   legend = [f'* {name}: {ROWS[name]}\n' for name in rows if name in ROWS]
   legend += [f'* {column.heading}: {column.meaning}\n' for column in columns.values() if column.meaning]
   return ''.join([*text, '\n↑ more is better, ↓ less is better.\n\n', *legend])

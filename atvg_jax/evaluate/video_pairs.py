@@ -71,9 +71,9 @@ def score_pair(
     videos,
     {row: {column: values[0] for column, values in columns.items()} for row, columns in by_frame.items()},
   )
-  rows = score_rows.collect(submitted, metric_networks, clip.samples if clip.has_audio else None)
+  rows, mouth = score_rows.collect(submitted, metric_networks, clip.samples if clip.has_audio else None)
   name = os.path.splitext(os.path.basename(generated))[0]
-  return score_rows.Scored({'clip_id': name, 'speaker': '', 'rows': rows}, videos)
+  return score_rows.Scored({'clip_id': name, 'speaker': '', 'mouth': mouth, 'rows': rows}, videos)
 
 
 def _pairs(real: str, generated: str) -> list[tuple[str, str]]:

@@ -5,13 +5,8 @@ Points are continuous picture coordinates: pixel i covers [i, i + 1), so the mid
 are offered here as well: most callers need both.
 """
 
-import contextlib
 import functools
 import json
-import os
-import pathlib
-import threading
-import zipfile
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -20,9 +15,8 @@ from PIL import Image
 
 from data_pipelines import features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import tflite_nets
 from data_pipelines.faces.face_alignment import LIGHT, smooth
-
-_ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
 
 # The detector (BlazeFace short range) looks at 128x128 pixels, the mesh at 256x256.
 _DETECTOR_SIZE = 128
@@ -32,6 +26,7 @@ _SMALLEST_TILE = 48  # pixels; a face in it would have 20
 _LARGEST_TILE = 8192  # Pillow makes no picture that is much larger
 _MOST_TILES = 2500  # of a size: smaller faces are not looked for
 _MESH_SIZE = 256
+_MESH_POINTS = 478
 _MESH_MARGIN = 1.5
 _PRESENCE_THRESHOLD = 0.5
 _EYE_CORNERS = [33, 263]  # of the mesh: the outer ones
@@ -70,6 +65,7 @@ class Track(NamedTuple):
   presence: np.ndarray  # float32 [T] in [0, 1]: below 0.5 no face was found in the frame
   yaw: np.ndarray  # float32 [T] in degrees
   faces_seen: int  # the most faces found in a frame that was searched (the first, and after a loss)
+  mesh: np.ndarray | None = None  # float32 [T, 478, 3] in pixels, as found, where it was asked for; gaps filled
 
 
 class Sight(NamedTuple):
@@ -84,9 +80,8 @@ class FaceLandmarker:
   """Google's face detector and 478-point mesh, and the map from those to 68 points. One thread; not thread-safe."""
 
   def __init__(self):
-    with _silence(), zipfile.ZipFile(_ASSETS / 'face_landmarker.task') as bundle:
-      self._detector = _Net(bundle.read('face_detector.tflite'))
-      self._mesh = _Net(bundle.read('face_landmarks_detector.tflite'))
+    self._detector = tflite_nets.load('face_detector')
+    self._mesh = tflite_nets.load('face_landmarks_detector')
 
   def detect(self, image: np.ndarray, small: bool = True) -> list[Face]:
     """All faces found in `image`, uint8 [H, W, 3], the largest first.
@@ -120,7 +115,7 @@ class FaceLandmarker:
         return Shape(_to_68(mesh), presence, _yaw(mesh), len(faces))
     raise InputError('No face was found in the picture: give one that shows a face from the front, not too small.')
 
-  def track(self, frames: Iterable[np.ndarray]) -> Track:
+  def track(self, frames: Iterable[np.ndarray], *, with_mesh: bool = False) -> Track:
     """Follows the largest face of the first frame through `frames`, each uint8 [H, W, 3].
 
     The mesh of one frame gives the place to look at in the next; the detector is asked again only when the face
@@ -132,6 +127,7 @@ class FaceLandmarker:
     from data_pipelines.faces import frame_resampling  # here, for it compiles: not worth it for a single picture
 
     points: list[np.ndarray] = []
+    meshes: list[np.ndarray] = []
     presences: list[float] = []
     yaws: list[float] = []
     square, faces_seen = None, 0
@@ -150,6 +146,8 @@ class FaceLandmarker:
       found = presence >= _PRESENCE_THRESHOLD
       square = _square_of(mesh) if found else None
       points.append(_to_68(mesh) if found else np.full((features.NUM_LANDMARKS, 2), np.nan, np.float32))
+      if with_mesh:
+        meshes.append(np.asarray(mesh, np.float32) if found else np.full((_MESH_POINTS, 3), np.nan, np.float32))
       presences.append(presence)
       yaws.append(_yaw(mesh) if found else np.nan)
     if not points:
@@ -161,6 +159,7 @@ class FaceLandmarker:
       np.asarray(presences, np.float32),
       fill_gaps(np.asarray(yaws, np.float32)),
       faces_seen,
+      fill_gaps(np.stack(meshes)) if with_mesh else None,
     )
 
   def look(self, picture: Image.Image, where: Face | np.ndarray) -> Sight | None:
@@ -237,42 +236,6 @@ def _sample(picture: Image.Image | np.ndarray, matrix: np.ndarray, size: int) ->
   picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
   square = picture.transform((size, size), Image.Transform.AFFINE, tuple(matrix.reshape(-1)), Image.Resampling.BILINEAR)
   return np.asarray(square, np.float32) / 255
-
-
-class _Net:
-  """A TFLite net with one input."""
-
-  def __init__(self, content: bytes):
-    from ai_edge_litert.interpreter import Interpreter
-
-    self._interpreter = Interpreter(model_content=content, num_threads=1)
-    self._interpreter.allocate_tensors()
-    self._input = self._interpreter.get_input_details()[0]['index']
-    self._outputs = [detail['index'] for detail in self._interpreter.get_output_details()]
-
-  def __call__(self, image: np.ndarray) -> list[np.ndarray]:
-    self._interpreter.set_tensor(self._input, image[None])
-    self._interpreter.invoke()
-    return [self._interpreter.get_tensor(index) for index in self._outputs]
-
-
-_silencing = (
-  threading.Lock()
-)  # of two threads at once the second would save, and later restore, the first one's silence
-
-
-@contextlib.contextmanager
-def _silence():
-  """TFLite writes a line on which delegate it uses straight to the process' standard error."""
-  with _silencing:
-    saved = os.dup(2)
-    try:
-      with open(os.devnull, 'wb') as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-      os.dup2(saved, 2)
-      os.close(saved)
 
 
 @functools.cache
@@ -353,7 +316,8 @@ def _yaw(mesh: np.ndarray) -> float:
 @functools.cache
 def _map_to_68() -> dict[str, np.ndarray]:
   return {
-    key: np.asarray(value) for key, value in json.loads((_ASSETS / 'mediapipe478_to_68.json').read_text()).items()
+    key: np.asarray(value)
+    for key, value in json.loads((tflite_nets.ASSETS / 'mediapipe478_to_68.json').read_text()).items()
   }
 
 

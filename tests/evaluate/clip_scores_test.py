@@ -9,7 +9,7 @@ from atvg_jax.evaluate import clip_scores
 from atvg_jax.generate import demo
 from atvg_jax.generate.portrait import find_face
 from data_pipelines import features
-from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.faces import face_alignment, face_blendshapes, face_landmarker
 from data_pipelines.media import video_reader
 
 
@@ -42,7 +42,7 @@ def itself(landmarker, clip):
 
 
 def test_a_clip_against_itself_is_perfect(itself):
-  assert set(itself) == set(clip_scores.COLUMNS)
+  assert set(itself) == set(clip_scores.COLUMNS) - {'blendshapes', 'blendshapes_face'}
   assert itself['psnr'] == itself['psnr_mouth'] == itself['psnr_lips'] == 100
   assert itself['ssim'] == pytest.approx(1, abs=1e-5) and itself['ssim_mouth'] == pytest.approx(1, abs=1e-5)
   assert itself['ssim_lips'] == pytest.approx(1, abs=1e-5)
@@ -162,6 +162,35 @@ def test_lips_that_do_not_meet_cost_closure_and_lips_that_meet_wrongly_are_false
   assert clip_scores.landmark_scores(wrong, true)['closure'] == 1
   unseen = clip_scores.landmark_scores(None, true)
   assert unseen['closure'] == 0 and np.isnan(unseen['false_closure'])
+
+
+def test_blendshapes_are_those_of_the_frames(clip):
+  crops, _ = clip
+  true = clip_scores.look(crops)
+  assert clip_scores.blendshape_scores(true, true) == {'blendshapes': 0, 'blendshapes_face': 0}
+  warmer = np.clip(crops + np.array([6, 0, 0]), 0, 255).astype(np.uint8)
+  tinted = clip_scores.blendshape_scores(clip_scores.look(warmer), true)
+  still = clip_scores.blendshape_scores(clip_scores.look(np.repeat(crops[:1], len(crops), axis=0)), true)
+  assert tinted['blendshapes'] < 0.3 < 1 < still['blendshapes']
+  # Above the mouth: the mouth's shapes stay what they are.
+  brows = true.blendshapes.copy()
+  brows[:, face_blendshapes.NAMES.index('browInnerUp')] += 0.51
+  raised = clip_scores.blendshape_scores(true._replace(blendshapes=brows), true)
+  assert raised['blendshapes'] == 0 and raised['blendshapes_face'] == pytest.approx(1, rel=1e-3)
+  assert all(np.isnan(value) for value in clip_scores.blendshape_scores(None, true).values())
+
+
+def test_an_example_s_mouth_is_shut_or_open_or_smiles(clip):
+  def seen(gap, smile):
+    parted = _parted(clip[1][:1], gap - face_alignment.mouth_opening(clip[1][:1]))
+    shapes = np.zeros((1, 52), np.float32)
+    shapes[:, face_blendshapes.SMILE] = smile
+    return clip_scores.Seen(parted, shapes)
+
+  assert clip_scores.mouth_of(seen(0.0, 0.0)) == clip_scores.mouth_of(seen(0.0, 0.9)) == 'shut'
+  assert clip_scores.mouth_of(seen(0.05, 0.1)) == 'open' and clip_scores.mouth_of(seen(0.05, 0.7)) == 'smiling'
+  assert clip_scores.mouth_of(None) == ''
+  assert clip_scores.mouth_of(clip_scores.look(clip[0][4:5])) == 'open'
 
 
 def test_trembling_is_jitter_and_a_shift_is_distance(landmarker, clip, itself):

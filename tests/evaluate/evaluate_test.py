@@ -64,7 +64,8 @@ def test_padding_counts_nothing(scored):
   for row in (rows['real'], rows['baseline']):  # this face stands still: its example frame is the truth
     assert row['psnr'] == row['psnr_mouth'] == 100
     assert row['ssim'] == pytest.approx(1, abs=1e-5) and row['ssim_mouth'] == pytest.approx(1, abs=1e-5)
-  assert rows['real']['lmd'] < 3
+  assert rows['real']['lmd'] < 3 and rows['real']['blendshapes'] == rows['real']['blendshapes_face'] == 0
+  assert scored[0].scores['mouth'] == 'shut'
   assert rows['baseline']['opening_r'] == pytest.approx(0, abs=1e-5)
 
 

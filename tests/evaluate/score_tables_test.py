@@ -16,6 +16,7 @@ def _clips():
     {
       'clip_id': f'{i}',
       'speaker': 'ab'[i % 2],
+      'mouth': ('smiling', 'shut', '')[i % 3],
       'video': f'videos/{i}.mp4',
       'rows': {
         'sound': {'psnr': 20 + rng.normal(), 'lmd': float('nan') if i == 3 else i / 10},
@@ -39,6 +40,8 @@ def test_means_intervals_and_speakers():
   assert summary['rows']['real']['psnr'] == {'mean': 100, 'low': 100, 'high': 100, 'clips': 20}
   assert summary['speakers']['a']['clips'] == 10
   assert summary['speakers']['b']['rows']['sound']['psnr'] == psnr[1::2].mean()
+  assert list(summary['mouths']) == ['shut', 'smiling'] and summary['mouths']['shut']['clips'] == 7
+  assert summary['mouths']['smiling']['rows']['sound']['psnr'] == psnr[::3].mean()
 
 
 def test_texts():
@@ -46,6 +49,7 @@ def test_texts():
   summary = score_tables.summary(clips)
   text = score_tables.markdown('here', summary)
   assert '**here**, clips: 20' in text and 'sound, by speaker' in text
+  assert "sound, by the example's mouth" in text and re.search(r'\| smiling \(7\) +\|', text)
   assert re.search(r'\| PSNR ↑ +\| +\d+\.\d\d \| +100\.00 \|\n', text)
   assert re.search(r'\| LMD ↓ +\| +\d\.\d\d \| +— \|\n', text)
   assert re.search(r'\| real +\| +100\.00 \|', score_tables.by_row({'real': {'psnr': 100.0}}, clip_scores.COLUMNS))

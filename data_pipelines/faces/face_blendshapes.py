@@ -1,0 +1,54 @@
+"""Blendshapes: how much each of 52 movements of the face is there, from the mesh of `face_landmarker`.
+
+The net is `face_blendshapes.tflite` of Google's face landmarker; which points it takes in which order, and what its
+answers are called, is as in MediaPipe's face_blendshapes_graph.cc.
+"""
+
+import numpy as np
+
+from data_pipelines.faces import tflite_nets
+
+# fmt: off
+_POINTS = np.array([
+  0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80,
+  81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
+  155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263,
+  267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321,
+  323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386, 387,
+  388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
+])
+
+# "Left" and "right" are the person's.
+NAMES = (
+  '_neutral', 'browDownLeft', 'browDownRight', 'browInnerUp', 'browOuterUpLeft', 'browOuterUpRight', 'cheekPuff',
+  'cheekSquintLeft', 'cheekSquintRight', 'eyeBlinkLeft', 'eyeBlinkRight', 'eyeLookDownLeft', 'eyeLookDownRight',
+  'eyeLookInLeft', 'eyeLookInRight', 'eyeLookOutLeft', 'eyeLookOutRight', 'eyeLookUpLeft', 'eyeLookUpRight',
+  'eyeSquintLeft', 'eyeSquintRight', 'eyeWideLeft', 'eyeWideRight', 'jawForward', 'jawLeft', 'jawOpen', 'jawRight',
+  'mouthClose', 'mouthDimpleLeft', 'mouthDimpleRight', 'mouthFrownLeft', 'mouthFrownRight', 'mouthFunnel',
+  'mouthLeft', 'mouthLowerDownLeft', 'mouthLowerDownRight', 'mouthPressLeft', 'mouthPressRight', 'mouthPucker',
+  'mouthRight', 'mouthRollLower', 'mouthRollUpper', 'mouthShrugLower', 'mouthShrugUpper', 'mouthSmileLeft',
+  'mouthSmileRight', 'mouthStretchLeft', 'mouthStretchRight', 'mouthUpperUpLeft', 'mouthUpperUpRight',
+  'noseSneerLeft', 'noseSneerRight',
+)
+# fmt: on
+MOUTH = slice(NAMES.index('jawForward'), NAMES.index('noseSneerLeft'))  # the 27 shapes of jaw and mouth
+SMILE = [NAMES.index('mouthSmileLeft'), NAMES.index('mouthSmileRight')]
+
+
+class FaceBlendshapes:
+  """The blendshape net. One thread; not thread-safe."""
+
+  def __init__(self):
+    self._net = tflite_nets.load('face_blendshapes')
+
+  def __call__(self, mesh: np.ndarray) -> np.ndarray:
+    """The shapes of every frame.
+
+    Args:
+      mesh: [T, 478, 3] in pixels, of `face_landmarker.Track`; the face's size and place do not matter.
+
+    Returns:
+      float32 [T, 52] in [0, 1], in the order of NAMES.
+    """
+    points = mesh[:, _POINTS, :2].astype(np.float32)
+    return np.stack([self._net(frame)[0].copy() for frame in points])
