@@ -263,7 +263,7 @@ def _sound(job: Job) -> tuple[Iterator[np.ndarray] | None, int | None]:
     if not container.streams.video:
       raise InputError(f'{job.driving} has no picture in it: give a video file, or use --audio')
     has_sound = bool(container.streams.audio)
-  return audio_stream.read_pieces(job.driving) if has_sound else None, None
+  return audio_stream.read_pieces(job.driving, from_picture=True) if has_sound else None, None
 
 
 def _fork(sound: Iterator[np.ndarray] | None) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray]]:

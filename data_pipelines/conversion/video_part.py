@@ -16,7 +16,6 @@ _HOLE = 60.0  # seconds: a longer jump of the time stamps is damage, not a still
 # Seconds before the wanted place to which files are wound: some hand out frames only from the next key frame on.
 _WIND = (1.0, 15.0)
 _SOUND_WIND = 0.5  # seconds: decoders need some packets to settle
-_SQUARE = 0.02  # a pixel's aspect that is nearer to 1 is taken for 1
 _MIN_BITS = 500  # a second of video has more: below, the file's length is not to be believed
 
 
@@ -170,8 +169,7 @@ def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Generator
     video = video_reader.video_stream(container, path)
     video.codec_context.thread_count = 1  # the processes are the parallelism
     notes.source_fps = float(video.average_rate or video.guessed_rate or features.FPS)
-    aspect = float(video.codec_context.sample_aspect_ratio or 1)
-    notes.pixel_aspect = aspect if 0.25 < aspect < 4 else 1.0
+    notes.pixel_aspect = float(video_reader.pixel_aspect(video))
     start: float | None = None
     last: float | None = None
 
@@ -205,6 +203,4 @@ def _decoded(path: str | os.PathLike, notes: Notes, wind_to: float) -> Generator
 def _picture(frame: av.VideoFrame, notes: Notes, path: str | os.PathLike) -> np.ndarray:
   """uint8 [H, W, 3], upright, its pixels made square."""
   video_reader.check_size(frame.width, frame.height, path)  # the stream may hold others than its head announces
-  if abs(notes.pixel_aspect - 1) > _SQUARE:
-    frame = frame.reformat(width=round(frame.width * notes.pixel_aspect))
-  return video_reader.upright(frame)
+  return video_reader.upright(frame, aspect=notes.pixel_aspect)

@@ -5,8 +5,9 @@ called, and kept on disk beside this file (or in the user's cache folder). They 
 makes vector instructions of; places are unsigned, or each access would ask whether to count from the end.
 """
 
-import numba
 import numpy as np
+
+from data_pipelines.media.jit import compiled
 
 _BITS = 11  # of a place between two pixels
 
@@ -145,25 +146,17 @@ def _fill_bicubic_loop(picture: np.ndarray, matrix: np.ndarray, out: np.ndarray)
         out[row, column, channel] = values[channel, column]
 
 
-def _compiled(function):
-  """`function` compiled, from the disk where that is possible."""
-  try:
-    return numba.njit(cache=True, nogil=True)(function)
-  except RuntimeError:  # there is no folder to keep it in
-    return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _byte(number, shift):
   """Eight of a number's bits, as a float."""
   return float(np.int32((number >> shift) & np.uint32(255)))
 
 
-@_compiled
+@compiled
 def _cubic(before, left, right, after, part):
   """The cubic through four values at equal steps (Keys, a = -1), `part` of the way from the second to the third."""
   bend = 2 * (before - left) + right - after
   return left + part * (right - before + part * (bend + part * (left - before - right + after)))
 
 
-_fill_bilinear, _fill_bicubic = _compiled(_fill_bilinear_loop), _compiled(_fill_bicubic_loop)
+_fill_bilinear, _fill_bicubic = compiled(_fill_bilinear_loop), compiled(_fill_bicubic_loop)

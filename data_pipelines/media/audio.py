@@ -1,6 +1,7 @@
 """Sound: any file to 16 kHz mono samples, samples to the MFCC rows that the nets take as input."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +26,7 @@ _NOT_MEDIA = ('tty', 'bin', 'xbin', 'adf', 'idf', 'srt', 'ass', 'webvtt')
 _LISTS = ('hls', 'applehttp', 'dash', 'concat', 'imf', 'lavfi', 'sdp', 'rtsp', 'image2')
 _RATES = (2_000, 1_000_000)  # Hz, of sound that can be speech
 _LONGEST_GAP = 600  # seconds: time stamps that jump further are damaged, and nothing is filled in
+_FIRST_FRAMES = 20  # of a video, among which one must have a time stamp
 _GAP = 0.1  # seconds: a longer hole between two packets of sound is filled with silence
 
 
@@ -53,6 +55,29 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
     if set(container.format.name.split(',')) & set(_LISTS):
       raise InputError(f'{path} is not sound or video but a list of other files: give one of these.')
     yield container
+
+
+def is_cover(stream: Any) -> bool:
+  """Whether a stream of video is a picture beside the sound: an album's cover."""
+  return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def video_start(path: str | os.PathLike) -> float | None:
+  """The time stamp of a file's first picture, in seconds; None where it has no video."""
+  with open_media(path) as container:
+    videos = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not videos or videos[0].codec_context is None:
+      return None
+    frames = decode(container, videos[:1], lambda error: None)
+    return next((frame.time for frame in itertools.islice(frames, _FIRST_FRAMES) if frame.time is not None), None)
+
+
+def announced_start(container: av.container.InputContainer) -> float | None:
+  """`video_start` by the file's head alone, for what can be read once only."""
+  videos = [stream for stream in container.streams.video if not is_cover(stream)]
+  if not videos or videos[0].start_time is None or videos[0].time_base is None:
+    return None
+  return float(videos[0].start_time * videos[0].time_base)
 
 
 def decode(
@@ -101,10 +126,20 @@ class SoundCollector:
   """Turns decoded frames of sound of any rate, layout and format into 16 kHz mono samples.
 
   Holes between the time stamps are filled with silence, so that sample i stays at `start + i / 16000`.
+
+  Args:
+    begin: seconds on the file's clock at which the samples begin, with silence where there is no sound yet. None: with
+      the sound.
+    cut: throw away what is earlier than `begin`; else the samples begin with it.
+
+  Attributes:
+    start: seconds on the file's clock; None before there is any sound.
   """
 
-  def __init__(self):
-    self.start: float | None = None  # seconds, on the file's clock
+  def __init__(self, begin: float | None = None, cut: bool = False):
+    self.start: float | None = None
+    self._begin, self._may_cut = begin, cut
+    self._cut = 0  # samples that are yet to be thrown away
     self._resampler = self._new_resampler()
     self._downmix = downmix.Downmix()
     self._chunks: list[np.ndarray] = []
@@ -121,6 +156,11 @@ class SoundCollector:
     check_rate(frame.sample_rate)
     if self.start is None:
       self.start = self._expected = time or 0.0
+      if self._begin is not None and abs(self._begin - self.start) <= _LONGEST_GAP:
+        late = round((self.start - self._begin) * features.SAMPLE_RATE)
+        self._chunks.append(np.zeros(max(0, late), np.float32))
+        if late > 0 or self._may_cut:
+          self._cut, self.start = max(0, -late), self._begin
     if time is not None and time - self._expected > _GAP:
       self._flush()
       if time - self._expected <= _LONGEST_GAP:
@@ -143,7 +183,10 @@ class SoundCollector:
     return np.clip(np.nan_to_num(joined), -1.0, 1.0)
 
   def _take(self, frames: list[av.AudioFrame]) -> None:
-    self._chunks += [self._downmix(frame.to_ndarray()) for frame in frames]
+    for frame in frames:
+      chunk = self._downmix(frame.to_ndarray())
+      self._chunks.append(chunk[self._cut :])
+      self._cut -= min(self._cut, len(chunk))
 
   def _flush(self) -> None:
     if self.start is not None:
@@ -155,12 +198,12 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
   """Reads the sound of any sound or video file.
 
   Returns:
-    float32 [n] in [-1, 1], 16 kHz mono. A file that breaks off gives what could be decoded.
+    float32 [n] in [-1, 1], 16 kHz mono; of a video from its first picture on where the sound begins later. A file that breaks off gives what could be decoded.
 
   Raises:
     InputError: the file is missing, empty, a directory, not media, or holds no sound.
   """
-  collector = SoundCollector()
+  collector = SoundCollector(video_start(path))
   damage: list[Exception] = []
   with open_media(path) as container:
     if not container.streams.audio:

@@ -34,8 +34,12 @@ class Measure(NamedTuple):
   peak: float  # the loudest sample, in [0, 1]
 
 
-def read_pieces(path: str | os.PathLike) -> Iterator[np.ndarray]:
+def read_pieces(path: str | os.PathLike, from_picture: bool = False) -> Iterator[np.ndarray]:
   """The sound of `audio.read_audio`, in pieces.
+
+  Args:
+    path: a sound or video file.
+    from_picture: of a video, leave out what is earlier than its first picture.
 
   Raises:
     InputError: as there; raised at the first piece.
@@ -43,7 +47,8 @@ def read_pieces(path: str | os.PathLike) -> Iterator[np.ndarray]:
   with audio.open_media(path) as container:
     if not container.streams.audio:
       raise InputError(f'{path} has no sound in it: give a file with an audio track.')
-    yield from _decoded(audio.decode(container, [container.streams.audio[0]], lambda error: None), path)
+    frames = audio.decode(container, [container.streams.audio[0]], lambda error: None)
+    yield from _decoded(frames, path, audio.SoundCollector(audio.video_start(path), from_picture))
 
 
 def measure(path: str | os.PathLike) -> Measure:
@@ -99,7 +104,7 @@ def _container_pieces(pipe: '_Pipe') -> Iterator[np.ndarray]:
       first = next(frames, None)
       if first is not None:
         pipe.forget()
-        yield from _decoded(itertools.chain([first], frames), _STANDARD_INPUT)
+        yield from _decoded(itertools.chain([first], frames), _STANDARD_INPUT, _collector(container))
         return
   except (av.FFmpegError, OSError, ValueError) as error:
     if not opened and not pipe.begins_with(_WITH_AN_INDEX):
@@ -112,7 +117,11 @@ def _container_pieces(pipe: '_Pipe') -> Iterator[np.ndarray]:
     except (av.FFmpegError, OSError, ValueError) as error:
       raise InputError('standard input cannot be read as sound: it is damaged, or of an unknown format') from error
     with container:
-      yield from _decoded(_sound_frames(container), _STANDARD_INPUT)
+      yield from _decoded(_sound_frames(container), _STANDARD_INPUT, _collector(container))
+
+
+def _collector(container: av.container.InputContainer) -> audio.SoundCollector:
+  return audio.SoundCollector(audio.announced_start(container))
 
 
 def _sound_frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
@@ -183,8 +192,10 @@ def _wave_pieces(reader: wave.Wave_read) -> Iterator[np.ndarray]:
   yield from _decoded(frames(), _STANDARD_INPUT)
 
 
-def _decoded(frames: Iterable[av.AudioFrame], name: str | os.PathLike) -> Iterator[np.ndarray]:
-  collector, empty = audio.SoundCollector(), True
+def _decoded(
+  frames: Iterable[av.AudioFrame], name: str | os.PathLike, collector: audio.SoundCollector | None = None
+) -> Iterator[np.ndarray]:
+  collector, empty = collector or audio.SoundCollector(), True
   for frame in frames:
     collector.add(frame)
     piece = collector.drain()

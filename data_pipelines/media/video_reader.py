@@ -1,5 +1,6 @@
 """Pictures and video, in and out."""
 
+import fractions
 import functools
 import os
 import warnings
@@ -13,15 +14,25 @@ from PIL import Image, ImageOps
 
 from data_pipelines import features
 from data_pipelines.errors import InputError, check_file
-from data_pipelines.media import audio
+from data_pipelines.media import audio, frame_colours
 
-__all__ = ['Clip', 'check_size', 'iter_video', 'read_image', 'read_video', 'upright', 'video_stream']
+__all__ = [
+  'Clip',
+  'check_size',
+  'iter_video',
+  'pixel_aspect',
+  'read_image',
+  'read_video',
+  'upright',
+  'video_stream',
+]
 
 _MAX_PIXELS = 50_000_000  # of a picture
 _MAX_SIDE = 65_535  # of a picture: a JPEG's longest
 _MAX_FRAME_PIXELS = 36_000_000  # of a video: 8K
 _MAX_BYTES = 4 << 30  # of a decoded clip
-_LONGEST_FRAME = 600  # seconds: time stamps that jump further are damaged, or meant to do harm
+_SQUARE = 0.02  # a pixel's aspect that is nearer to 1 is taken for 1
+LONGEST_FRAME = 600  # seconds: time stamps that jump further are damaged, or meant to do harm
 # What pictures come as. Pillow knows more, some of which starts other programs (PostScript).
 _FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'DIB', 'GIF', 'TIFF', 'PPM', 'TGA', 'JPEG2000', 'AVIF', 'HEIF', 'ICO')
 
@@ -88,8 +99,8 @@ def _known_formats() -> list[str]:
 def read_video(path: str | os.PathLike, fps: int = features.FPS) -> Clip:
   """Reads a whole clip: frames at `fps`, and the sound from the first frame on.
 
-  Frames are picked by the nearest time stamp, so any constant or variable rate will do; rotation in the
-  file's metadata is obeyed. A file that breaks off gives what could be decoded, and says so.
+  Frames are picked by the nearest time stamp, so any constant or variable rate will do; rotation and the shape of
+  pixels are obeyed, HDR is tone-mapped. A file that breaks off gives what could be decoded, and says so.
 
   Raises:
     InputError: the file cannot be opened, holds no video or a single frame, no frame can be decoded, or
@@ -134,7 +145,7 @@ class _Reader:
         self._start = next_time
       else:
         step = next_time - time
-        if step > _LONGEST_FRAME:
+        if step > LONGEST_FRAME:
           raise InputError(f'{self._path} shows one picture for {step:.0f} seconds, it is damaged: convert it again.')
         middle = (time + next_time) / 2 - self._start
         while count / self._fps < middle - 1e-6:
@@ -167,7 +178,7 @@ class _Reader:
       if self._with_audio and container.streams.audio:
         streams.append(container.streams.audio[0])
         self.has_audio = True
-      last = None
+      last, aspect = None, pixel_aspect(video)
       reformatter = VideoReformatter()  # one for all frames: setting one up takes longer than its work on a frame
       for frame in audio.decode(container, streams, self._note_damage):
         if isinstance(frame, av.AudioFrame):
@@ -177,8 +188,8 @@ class _Reader:
         if time is None or (last is not None and time <= last):  # without stamps: by the rate
           time = 0.0 if last is None else last + 1 / self.source_fps
         last = time
-        check_size(frame.width, frame.height, self._path)  # it may change on the way
-        yield upright(frame, reformatter), time
+        check_size(round(frame.width * max(aspect, 1)), frame.height, self._path)  # it may change on the way
+        yield upright(frame, reformatter, aspect), time
       if video.duration and video.time_base and last is not None:
         whole = float(video.duration * video.time_base)
         self.truncated |= last - self._start < whole - max(0.5, 0.1 * whole)
@@ -191,7 +202,7 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
   """The file's first video stream; `InputError` if there is none that can be decoded here."""
   if not container.streams.video:
     raise InputError(f'{path} has no picture in it: give a video file.')
-  video = container.streams.video[0]
+  video = next((stream for stream in container.streams.video if not audio.is_cover(stream)), container.streams.video[0])
   if video.codec_context is None:
     raise InputError(f'{path} is of a kind that cannot be decoded here: convert it to MP4 (H.264) first.')
   check_size(video.codec_context.width, video.codec_context.height, path)
@@ -204,9 +215,23 @@ def check_size(width: int, height: int, path: str | os.PathLike) -> None:
     raise InputError(f'{path} has frames of {width}x{height} pixels, more than 36 megapixels: scale it down first.')
 
 
-def upright(frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> np.ndarray:
-  """uint8 [H, W, 3], turned as the file's display matrix says; a `reformatter` for a whole video saves time."""
-  # More threads would give the same picture, and wait for one another longer than they work.
-  array = (reformatter or VideoReformatter()).reformat(frame, format='rgb24', threads=1).to_ndarray()
+def pixel_aspect(video: av.VideoStream) -> fractions.Fraction:
+  """The width of a stored pixel by its height; 1 where it is square, nearly so, or not to be believed."""
+  aspect = fractions.Fraction(video.sample_aspect_ratio or video.codec_context.sample_aspect_ratio or 1)
+  return aspect if 0.25 < aspect < 4 and abs(aspect - 1) > _SQUARE else fractions.Fraction(1)
+
+
+def upright(
+  frame: av.VideoFrame, reformatter: VideoReformatter | None = None, aspect: float | fractions.Fraction = 1
+) -> np.ndarray:
+  """uint8 [H, W, 3] RGB, turned as the file's display matrix says.
+
+  Args:
+    frame: as it was decoded.
+    reformatter: one for a whole video saves time.
+    aspect: its `pixel_aspect`: the picture is stretched sideways until its pixels are square. 1 leaves them.
+  """
+  width = None if aspect == 1 else round(frame.width * aspect)
+  array = frame_colours.to_rgb(frame, reformatter, width)
   turns = round(frame.rotation / 90) % 4  # counter-clockwise
   return np.ascontiguousarray(np.rot90(array, turns)) if turns else array

@@ -9,9 +9,12 @@ from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError
+from data_pipelines.media import frame_colours
+from data_pipelines.media.source_video import Look
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 _FORMATS = {'.mkv': 'matroska', '.mov': 'mov'}
@@ -24,12 +27,25 @@ _STREAMING = {
 }
 _STREAMING['mov'] = _STREAMING['mp4']
 
+# AAC begins with 64 ms that are to be skipped. Files of MP4 and MOV have an edit list that says so; Matroska has none, and
+# many readers skip those of fragmented files: there the sound is lossless, and begins with its first sample.
+_WITHOUT_PRIMING = {'matroska': 'flac', 'mp4': 'flac', 'mov': 'alac'}
+
+# 25 frames a second, and BT.601, what the conversion uses: players guess another above SD.
+_OWN_LOOK = Look(
+  fractions.Fraction(1, features.FPS),
+  fractions.Fraction(features.FPS),
+  fractions.Fraction(1),
+  frame_colours.Colours(),
+  '',
+)
+
 # Frames above this many pixels are encoded with less looking ahead: 40 frames of a photograph fill gigabytes.
 _LARGE = 3_000_000
 
 
 class VideoWriter:
-  """Writes frames, and the sound that goes with them, as H.264 and AAC at 25 frames a second.
+  """Writes frames, and the sound that goes with them, as H.264 and AAC; 25 frames a second, or as another video is.
 
   A context manager. The file is written under a temporary name beside its own and renamed when all is well;
   after an exception nothing is left behind. With `stream` it grows under its own name instead, in fragments that a
@@ -43,6 +59,7 @@ class VideoWriter:
     comment: written as JSON into the file's comment tag.
     stream: write while frames come, the first within a fraction of a second.
     quick: encode with less effort, in a third of the time; the file is larger.
+    look: another video's clock, shape of pixels and colours to write in.
 
   Raises:
     InputError: the name or folder will not do.
@@ -57,8 +74,12 @@ class VideoWriter:
     *,
     stream: bool = False,
     quick: bool = False,
+    look: Look = _OWN_LOOK,
   ):
     self.num_frames = 0
+    self._look = look
+    self._last = -1  # the last frame's tick,
+    self._step = self._usual_step = max(1, round(1 / (look.rate * look.time_base)))  # and for how many it lasts
     self.path = os.fspath(path) if isinstance(path, (str, os.PathLike)) else '-'
     self._size = tuple(size)
     self._sound = None
@@ -92,39 +113,51 @@ class VideoWriter:
     try:
       if comment is not None:
         self._container.metadata['comment'] = json.dumps(comment)
-      self._open_tracks(stream, quick)
+      self._open_tracks(form, stream, quick)
     except BaseException:
       self._discard()
       raise
 
-  def _open_tracks(self, stream: bool, quick: bool) -> None:
+  def _open_tracks(self, form: str, stream: bool, quick: bool) -> None:
     options = {'crf': '18'} | ({'preset': 'veryfast'} if quick else {})
     if stream:
-      options |= {'preset': 'veryfast', 'tune': 'zerolatency', 'g': str(features.FPS)}
+      options |= {'preset': 'veryfast', 'tune': 'zerolatency', 'g': str(round(self._look.rate))}
     elif self._size[0] * self._size[1] > _LARGE:
       options |= {'preset': 'veryfast', 'rc-lookahead': '5', 'bf': '0'}
-    self._video = self._container.add_stream('libx264', rate=features.FPS, options=options)
+    self._video = self._container.add_stream('libx264', rate=self._look.rate, options=options)
     self._video.height, self._video.width = (side + side % 2 for side in self._size)
     self._video.pix_fmt = 'yuv420p'
-    self._video.codec_context.colorspace = 5  # BT.601, what the conversion uses: players guess another above SD
-    self._video.time_base = fractions.Fraction(1, features.FPS)
+    codec, colours = self._video.codec_context, self._look.colours
+    codec.colorspace, codec.color_primaries, codec.color_trc = colours
+    codec.color_range = frame_colours.LIMITED
+    if self._look.aspect != 1:
+      codec.sample_aspect_ratio = self._look.aspect
+    codec.time_base = self._video.time_base = self._look.time_base
+    self._reformatter = VideoReformatter()
     self._audio = None
     if self._sound is not None:
-      self._audio = self._container.add_stream('aac', rate=features.SAMPLE_RATE, layout='mono')
-      self._audio.bit_rate = 96_000
+      codec_name = 'aac' if form != 'matroska' and not stream else _WITHOUT_PRIMING[form]
+      self._audio = self._container.add_stream(codec_name, rate=features.SAMPLE_RATE, layout='mono')
+      if codec_name == 'aac':
+        self._audio.bit_rate = 96_000
 
-  def append(self, frame: np.ndarray) -> None:
-    """Adds one frame, uint8 [H, W, 3]."""
+  def append(self, frame: np.ndarray, ticks: int | None = None) -> None:
+    """Adds one frame, uint8 [H, W, 3], shown from `ticks` of the look's time base on, or right after the one before."""
     if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
       raise ValueError(f'frame of shape {frame.shape} and {frame.dtype}, where uint8 {(*self._size, 3)} was announced')
     if self._size[0] % 2 or self._size[1] % 2:
       frame = np.pad(frame, [(0, side % 2) for side in self._size] + [(0, 0)], mode='edge')
+    if ticks is None:
+      ticks = 0 if self._last < 0 else self._last + self._step
+    elif self._last >= 0:
+      self._step = ticks - self._last
+    self._last = ticks
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
-    picture.pts = self.num_frames
-    picture.time_base = fractions.Fraction(1, features.FPS)
+    picture = frame_colours.to_yuv(picture, self._look.colours, self._reformatter)
+    picture.pts, picture.time_base, picture.duration = ticks, self._look.time_base, self._step
     self._mux(self._video.encode(picture))
     self.num_frames += 1
-    self._write_sound(self.num_frames * features.SAMPLES_PER_FRAME)
+    self._write_sound(ticks + min(self._step, self._usual_step))
 
   def finish(self) -> None:
     """Writes the rest: all that can still fail. `close` then gives the file its name."""
@@ -133,6 +166,7 @@ class VideoWriter:
     try:
       if not self.num_frames:
         raise ValueError('a video needs at least one frame')
+      self._write_sound(self._last + self._step)
       self._mux(self._video.encode())
       if self._audio is not None:
         self._mux(self._audio.encode())
@@ -160,9 +194,10 @@ class VideoWriter:
     else:
       self._discard()
 
-  def _write_sound(self, end: int) -> None:
-    """Sound up to sample `end`, silence where it is over, so that both tracks are of one length."""
-    if self._audio is None or self._sound is None:
+  def _write_sound(self, ticks: int) -> None:
+    """Sound up to a tick, silence where it is over, so that both tracks are of one length."""
+    end = round(ticks * self._look.time_base * features.SAMPLE_RATE)
+    if self._audio is None or self._sound is None or end <= self._num_samples:
       return
     chunk = np.clip(self._sound.take(end - self._num_samples), -1, 1)
     frame = av.AudioFrame.from_ndarray(chunk[None], format='fltp', layout='mono')
