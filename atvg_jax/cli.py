@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from atvg_jax import cli_options
 from atvg_jax.runtime import devices, ending, host_memory
-from data_pipelines import features
 from data_pipelines.errors import InputError, of_the_machine
 
 if TYPE_CHECKING:
@@ -52,7 +51,13 @@ def _fit_landmarks(arguments: argparse.Namespace) -> None:
 
 def _look(arguments: argparse.Namespace) -> dict[str, Any]:
   """The options of how a video looks, and of what is kept beside it."""
-  return {'frame': arguments.frame, 'motion': arguments.motion, 'save': tuple(filter(None, arguments.save.split(',')))}
+  return {
+    'frame': arguments.frame,
+    'motion': arguments.motion,
+    'save': tuple(filter(None, arguments.save.split(','))),
+    'face': arguments.face,
+    'force': arguments.force,
+  }
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -131,7 +136,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _report(result: 'video_maker.Result') -> None:
   """Prints where a video is, and how fast it was made."""
   print(
-    f'{result.path}: {result.num_frames} frames, {result.num_frames / features.FPS:.1f} seconds of video, made in '
+    f'{result.path}: {result.num_frames} frames, {result.num_frames / result.fps:.1f} seconds of video, made in '
     f'{result.seconds:.1f} s ({result.num_frames / result.seconds:.0f} frames/s)'
   )
 

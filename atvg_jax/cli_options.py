@@ -193,6 +193,16 @@ def _add_look(sub: argparse.ArgumentParser) -> None:
     help='the face alone, 128x128, or the whole picture at its own size (default: crop)',
   )
   sub.add_argument(
+    '--face',
+    default='largest',
+    metavar='WHICH',
+    help='of several faces: largest, left, right, a number from the left, or X,Y in pixels; in a video also speaking: '
+    'whoever speaks in it (default: largest)',
+  )
+  sub.add_argument(
+    '--force', action='store_true', help='go on with faces that are turned too far, too small or covered'
+  )
+  sub.add_argument(
     '--motion',
     metavar='gentle|VIDEO',
     help='move the head a little and blink: by itself, or as the face in a video does (default: hold head and eyes)',

@@ -23,6 +23,7 @@ from atvg_jax.runtime import parallel
 from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.faces.face_choice import FaceChoice
 
 # Quieter than this (-60 dB of full scale) there is no speech to follow.
 _SILENCE = 1e-3
@@ -107,9 +108,14 @@ class Generator:
       pieces = self.paste(image, portrait, pieces)
     return np.concatenate([piece.frames for piece in pieces])
 
-  def find_face(self, image: np.ndarray, landmarker: face_landmarker.FaceLandmarker | None = None) -> Portrait:
+  def find_face(
+    self,
+    image: np.ndarray,
+    landmarker: face_landmarker.FaceLandmarker | None = None,
+    choice: FaceChoice | None = None,
+  ) -> Portrait:
     """`portrait.find_face` with the alignment that these weights take."""
-    return find_face(image, landmarker, self.normalisation.alignment)
+    return find_face(image, landmarker, self.normalisation.alignment, choice)
 
   def predict_landmarks(
     self, conditions: Conditions, inputs: Iterable[np.ndarray], window: int = 0

@@ -23,7 +23,8 @@ from data_pipelines import atomic_files, work_shards
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_writer
 
-_OPTIONS = ('driving', 'frame', 'motion', 'save')
+_OPTIONS = ('driving', 'frame', 'motion', 'save', 'face', 'force')
+_SWITCH = {'yes': True, 'true': True, '1': True, 'no': False, 'false': False, '0': False}
 _KEYS = ('image', 'audio', 'output', *_OPTIONS)
 _LEAST = ('image', 'output')
 _PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
@@ -127,9 +128,10 @@ def _make(maker: VideoMaker, item: Item) -> Row:
 def from_manifest(path: str, out: str, **defaults: Any) -> list[Item]:
   """The items of a CSV file with a header or of a file of JSON lines.
 
-  Keys are `image`, `audio`, `output`, `driving`, `frame`, `motion`, and `save` (several divided by '+'); image, output,
-  and audio or driving are needed. Images, sounds and videos are named relative to the manifest, outputs to the folder
-  `out`, out of which none leads. `defaults` are fields of `Job` for items that do not say.
+  Keys are `image`, `audio`, `output`, `driving`, `frame`, `motion`, `save` (several divided by '+'), `face`, and
+  `force` (yes or no); image, output, and audio or driving are needed. Images, sounds and videos are named relative to
+  the manifest, outputs to the folder `out`, out of which none leads. `defaults` are fields of `Job` for items that do
+  not say.
 
   Raises:
     InputError: it cannot be read, or is neither. One bad line is a bad item only.
@@ -232,9 +234,13 @@ def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any])
   if missing := [key for key in _LEAST if not entry.get(key)]:
     raise InputError(f'{missing[0]} is missing')
   sources = {key: os.path.join(folder, entry[key]) for key in ('image', 'audio', 'driving') if entry.get(key)}
-  options: dict[str, Any] = {key: entry[key] for key in ('frame', 'motion') if entry.get(key)}
+  options: dict[str, Any] = {key: entry[key] for key in ('frame', 'motion', 'face') if entry.get(key)}
   if options.get('motion') not in (None, head_motion.GENTLE):
     options['motion'] = os.path.join(folder, options['motion'])
+  if entry.get('force'):
+    if entry['force'].lower() not in _SWITCH:
+      raise InputError(f'force {entry["force"]!r} is neither yes nor no')
+    options['force'] = _SWITCH[entry['force'].lower()]
   if entry.get('save'):
     options['save'] = tuple(entry['save'].split('+'))
   job = Job(out=_inside(out, entry['output']), **{**defaults, **options, **sources})

@@ -1,5 +1,7 @@
 """Files in, a video out: a picture of a face and a recording of speech, or a video to follow."""
 
+import contextlib
+import fractions
 import functools
 import itertools
 import os
@@ -15,16 +17,17 @@ from tqdm import tqdm
 
 import atvg_jax
 from atvg_jax.checkpoints.weights import describe, load_nets
-from atvg_jax.generate import dubbing, side_outputs, streaming
+from atvg_jax.generate import dubbing, fitness, footage, side_outputs, streaming, who_speaks
 from atvg_jax.generate.effects import blinks, head_motion
 from atvg_jax.generate.generator import FRAMES, Generator, check_loudness
 from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait
 from data_pipelines import features
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_landmarker, upright
+from data_pipelines.faces import face_alignment, face_choice, face_landmarker, upright
 from data_pipelines.media import audio as audio_io
 from data_pipelines.media import audio_stream, video_reader, video_writer
+from data_pipelines.media.source_video import Look
 
 __all__ = ['Generator', 'Job', 'Result', 'VideoMaker', 'generate_video']
 
@@ -49,6 +52,8 @@ class Job(NamedTuple):
     motion: 'gentle', or a video whose face's small movements and blinks the head follows; None for a static head
       that does not blink.
     save: side outputs, of `side_outputs.KINDS`.
+    face: which of several faces of `image`, as `face_choice.parse` reads it; 'speaking' in a video only.
+    force: go on with a face that is turned too far, too small or covered.
     stream: write the video while it is made.
     raw: standard input is 16-bit samples at 16 kHz mono.
   """
@@ -62,6 +67,8 @@ class Job(NamedTuple):
   save: tuple[str, ...] = ()
   stream: bool = False
   raw: bool = False
+  face: str = face_choice.LARGEST
+  force: bool = False
 
 
 class Result(NamedTuple):
@@ -70,6 +77,7 @@ class Result(NamedTuple):
   path: str
   num_frames: int
   seconds: float  # that it took, from the first window on
+  fps: float = features.FPS  # of the video
 
 
 def generate_video(image: str, out: str, *, weights: Sequence[str] | None = None, **options: Any) -> Result:
@@ -98,6 +106,10 @@ def check(job: Job) -> None:
   if job.frame not in FRAMES:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
   side_outputs.check(job.save, job.out)
+  if face_choice.parse(job.face).kind == face_choice.SPEAKING and not dubbing.is_video(job.image):
+    raise InputError(
+      f'--face {job.face} follows who speaks in a video, and {job.image} is a picture: choose another way'
+    )
   if dubbing.is_video(job.image) and (job.driving is not None or job.motion or job.save):
     raise InputError(
       f'{job.image} is a video: it can be given another sound by --audio, but without --driving, --motion and --save'
@@ -124,13 +136,18 @@ class VideoMaker:
     self.landmarker = face_landmarker.FaceLandmarker()
     self._portrait = functools.lru_cache(maxsize=4)(self._find_face)
 
-  def face(self, name: str) -> tuple[Portrait, np.ndarray]:
-    """The face in a picture file, and the picture uint8 [H, W, 3]; looked for once, as long as the file stays the same.
+  def face(self, name: str, which: str = face_choice.LARGEST, force: bool = False) -> tuple[Portrait, np.ndarray]:
+    """A face in a picture file, and the picture uint8 [H, W, 3]; looked for once, as long as the file stays the same.
+
+    Args:
+      name: the file.
+      which: of several, as in `Job`.
+      force: take it even where little can be made of it.
 
     Raises:
-      InputError: the file is no picture, or shows no face.
+      InputError: the file is no picture, or shows no such face, or not well enough.
     """
-    return self._portrait(name, _version(name))
+    return self._portrait(name, _version(name), which, force)
 
   def make(self, job: Job, *, progress: bool = True, watch: Callable[[int], None] | None = None) -> Result:
     """Makes one video.
@@ -146,7 +163,7 @@ class VideoMaker:
     check(job)
     if dubbing.is_video(job.image):
       return self._dub(job, progress, watch)
-    portrait, picture = self.face(job.image)
+    portrait, picture = self.face(job.image, job.face, job.force)
     sound, num_frames = _sound(job)
     live = job.stream or PIPE in (job.audio, job.out)
     window = _LIVE_WINDOW if live else streaming.WINDOW
@@ -195,24 +212,44 @@ class VideoMaker:
     """A video with another sound, as long as the video."""
     sound, num_frames = _sound(job)
     speech, sound = _fork(sound)
-    track = _follow(job.image, self.landmarker)
-    length = len(track.landmarks)
-    if num_frames is not None and num_frames > length:
-      seconds = (num_frames - length) / features.FPS
-      _notify(f'{job.audio} is {seconds:.1f} seconds longer than {job.image}: the rest is cut')
-    landmarks = dubbing.predict_landmarks(self.generator, track, speech)
-    frames = _frames(dubbing.redraw(self.generator, job.image, track, landmarks, job.frame == 'full'))
+    seen = self._footage(job)
+    length = seen.seconds
+    if num_frames is not None and (over := num_frames / features.FPS - length) > 1 / features.FPS:
+      _notify(f'{job.audio} is {over:.1f} seconds longer than {job.image}: the rest is cut')
+    coefficients = who_speaks.mouths(self.generator, speech, seen.times)
+    frames = dubbing.redraw(self.generator, seen, coefficients, job.frame == 'full')
     first = next(frames)
-    with self._writer(job, first.shape[:2], sound, job.stream) as writer:
-      seconds = _write(writer, itertools.chain([first], frames), length, progress, watch)
-    return Result(job.out, writer.num_frames, seconds)
+    look = seen.video.look
+    if job.frame == 'crop':
+      look = look._replace(aspect=fractions.Fraction(1))
+    with self._writer(job, first.shape[:2], sound, job.stream, look) as writer:
+      moments = zip(seen.ticks.tolist(), seen.durations.tolist())
+      seconds = _write(writer, itertools.chain([first], frames), len(seen.ticks), progress, watch, moments)
+    return Result(job.out, writer.num_frames, seconds, writer.num_frames / length)
+
+  def _footage(self, job: Job) -> footage.Footage:
+    """What is in the video to dub; says what will stay as it is."""
+    try:
+      seen = footage.follow(job.image, self.generator, self.landmarker, face_choice.parse(job.face), job.force)
+    except InputError as error:
+      raise _about(job.image, error) from error
+    for note in seen.notes:
+      _notify(note)
+    if hdr := seen.video.look.hdr:
+      _notify(f'{job.image} is HDR ({hdr}): its colours are mapped to those of usual screens (BT.709)')
+    return seen
 
   def _writer(
-    self, job: Job, size: tuple[int, ...], sound: Iterator[np.ndarray] | None, stream: bool
+    self,
+    job: Job,
+    size: tuple[int, ...],
+    sound: Iterator[np.ndarray] | None,
+    stream: bool,
+    look: Look = video_writer.OWN_LOOK,
   ) -> video_writer.VideoWriter:
     out = sys.stdout.buffer if job.out == PIPE else job.out
     height, width = size
-    return video_writer.VideoWriter(out, (height, width), sound, comment=self.comment, stream=stream)
+    return video_writer.VideoWriter(out, (height, width), sound, comment=self.comment, stream=stream, look=look)
 
   @functools.cached_property
   def comment(self) -> dict[str, Any]:
@@ -224,20 +261,23 @@ class VideoMaker:
       'weights': {kind: describe(bundle) for kind, bundle in self.generator.bundles.items()},
     }
 
-  def _find_face(self, name: str, version: Any) -> tuple[Portrait, np.ndarray]:
-    """The face in a picture, and the picture."""
+  def _find_face(self, name: str, version: Any, which: str, force: bool) -> tuple[Portrait, np.ndarray]:
+    """A face in a picture, and the picture."""
     del version  # a file that was changed is read again
     picture = _shrunk(video_reader.read_image(name), name)
+    choice = None if which == face_choice.LARGEST else face_choice.parse(which)
     try:
       turns = upright.quarter_turns(picture, self.landmarker)
       picture = np.ascontiguousarray(np.rot90(picture, turns))
-      portrait = self.generator.find_face(picture, self.landmarker)
+      portrait = self.generator.find_face(picture, self.landmarker, choice)
+      if not force:
+        fitness.check(portrait)
     except InputError as error:
       raise _about(name, error) from error
     if turns:
       _notify(f'{name} is turned by {90 * turns if turns < 3 else 90} degrees: taking it upright')
-    if portrait.faces_seen > 1:
-      _notify(f'{name} shows {portrait.faces_seen} faces: taking the largest')
+    if portrait.faces_seen > 1 and choice is None:
+      _notify(f'{name} shows {portrait.faces_seen} faces: taking the largest, --face chooses another')
     return portrait, picture
 
   def _warm_up(self, portrait: Portrait, window: int) -> None:
@@ -287,13 +327,14 @@ def _write(
   total: int | None,
   progress: bool,
   watch: Callable[[int], None] | None = None,
+  moments: Iterable[tuple[int | None, int | None]] = itertools.repeat((None, None)),
 ) -> float:
-  """Draws and writes all frames; returns how many seconds that took."""
+  """Draws and writes all frames, each at its tick and for its duration; returns how many seconds that took."""
   start = time.perf_counter()
   with tqdm(total=total, unit='frame', desc='preparing the nets', dynamic_ncols=True, disable=not progress) as bar:
-    for frame in frames:
+    for (ticks, duration), frame in zip(moments, frames):
       bar.set_description('drawing', refresh=False)
-      writer.append(frame)
+      writer.append(frame, ticks, duration)
       bar.update()
       if watch is not None:
         watch(writer.num_frames)
@@ -320,15 +361,24 @@ def _shrunk(picture: np.ndarray, name: str) -> np.ndarray:
   return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def _follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> dubbing.AlignedTrack:
-  """The face in a video."""
+class _AlignedTrack(NamedTuple):
+  """The face of a video that is followed, at 25 frames a second."""
+
+  matrices: np.ndarray  # [T, 2, 3]: picture to crop
+  landmarks: np.ndarray  # float32 [T, 136], aligned
+
+
+def _follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> _AlignedTrack:
+  """The largest face in a video; shows progress on standard error."""
+  frames = tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
   try:
-    track = dubbing.follow(path, landmarker)
+    track = landmarker.track(frames)
   except InputError as error:
     raise _about(path, error) from error
   if track.faces_seen > 1:
     _notify(f'{path} shows {track.faces_seen} faces: following the largest')
-  return track
+  matrices = face_alignment.align_track(track.landmarks)
+  return _AlignedTrack(matrices, face_alignment.normalise(face_alignment.apply(matrices, track.landmarks)))
 
 
 def _about(path: str, error: InputError) -> InputError:

@@ -12,12 +12,13 @@ import numpy as np
 from data_pipelines import features
 from data_pipelines.conversion import convert_clip
 from data_pipelines.conversion.convert_clip import Rejection
-from data_pipelines.faces import face_alignment
+from data_pipelines.faces import face_alignment, face_choice
 from data_pipelines.faces.face_tracks import FaceTrack
 
 MAX_FRAMES = 10 * features.FPS  # of a clip; longer stretches are cut into equal ones
 MAX_YAW = 40.0  # degrees: beyond, half of the mouth is hidden
 MIN_EYE_DISTANCE = convert_clip.MIN_EYE_DISTANCE
+TURNED, SMALL = 'turned too far', 'face too small'  # reasons
 _MIN_INSIDE = 0.97  # share of the face's points that are in the picture
 _MIN_REPORTED = features.FPS  # frames without any face that are worth a line of the report
 
@@ -58,13 +59,11 @@ def classify(
   points = track.landmarks
   height, width = size
   inside = ((points >= 0) & (points <= (width, height))).all(axis=-1).mean(axis=-1)
-  reasons = np.full(len(points), '', object)
-  reasons[_median_of_five(np.abs(track.yaw)) > MAX_YAW] = 'turned too far'
-  reasons[_median_of_five(face_alignment.eye_distance(points)) < MIN_EYE_DISTANCE] = 'face too small'
+  reasons = unusable(track)
   reasons[inside < _MIN_INSIDE] = 'partly outside the picture'
   if not all_faces:
     for other in tracks:
-      if other is not track and _larger(other, track):
+      if other is not track and face_choice.larger(other, track):
         low, high = max(other.start, track.start), min(other.end, track.end)
         reasons[low - track.start : max(low, high) - track.start] = 'not the largest face'
   reasons[max(0, end - track.start) :] = 'damaged'
@@ -76,6 +75,14 @@ def classify(
     if reason != 'damaged':
       stretches.append(Stretch(index, track.start + low, track.start + high, reason))
   return stretches
+
+
+def unusable(track: FaceTrack) -> np.ndarray:
+  """Why the nets can do nothing with a face, frame by frame: texts [T], '' where they can."""
+  reasons = np.full(len(track.landmarks), '', object)
+  reasons[_median_of_five(np.abs(track.yaw)) > MAX_YAW] = TURNED
+  reasons[_median_of_five(face_alignment.eye_distance(track.landmarks)) < MIN_EYE_DISTANCE] = SMALL
+  return reasons
 
 
 def without_face(tracks: Sequence[FaceTrack], first: int, end: int) -> list[LeftOut]:
@@ -111,10 +118,10 @@ def unfit(tracks: Sequence[FaceTrack], stretches: Sequence[Stretch]) -> list[Lef
 
 def _limit_missed(track: FaceTrack, span: Stretch) -> str:
   where = slice(span.start - track.start, span.end - track.start)
-  if span.reason == 'turned too far':
+  if span.reason == TURNED:
     yaw = np.abs(track.yaw[where]).max()
     return f': the head is turned by {yaw:.0f} degrees, {MAX_YAW:.0f} are allowed'
-  if span.reason == 'face too small':
+  if span.reason == SMALL:
     distance = np.median(face_alignment.eye_distance(track.landmarks[where]))
     return f': {distance:.1f} pixels between the eyes, {MIN_EYE_DISTANCE:.0f} are needed'
   return f': {convert_clip.MIN_FRAMES} in a row are needed' if span.reason == 'too short' else ''
@@ -145,15 +152,3 @@ def _median_of_five(values: np.ndarray) -> np.ndarray:
   """[T]: over time, so that one bad frame does not cut a clip."""
   padded = np.pad(values, 2, mode='edge')
   return np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=-1)
-
-
-def _larger(track: FaceTrack, other: FaceTrack) -> bool:
-  """Whether `track` has the larger face over all frames in which both are seen."""
-  low, high = max(track.start, other.start), min(track.end, other.end)
-  if low >= high:
-    return False
-  sizes = [
-    float(np.median(face_alignment.eye_distance(one.landmarks[low - one.start : high - one.start])))
-    for one in (track, other)
-  ]
-  return sizes[0] > sizes[1] or (sizes[0] == sizes[1] and track.start < other.start)

@@ -19,6 +19,7 @@ LIGHT = np.array([-3, 12, 17, 12, -3]) / 35
 # A Gaussian of two frames for the matrices: the crop itself must be still.
 STRONG = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
 _REST_SHARE = 0.3
+_OWN_RATE = 25.0  # frames a second that both are for
 
 
 def _load_template() -> np.ndarray:
@@ -40,6 +41,20 @@ def smooth(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
   padded = np.concatenate([before, values, after]) if reach else values
   view = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
   return (view @ (weights / weights.sum())).astype(values.dtype)
+
+
+def light(rate: float) -> np.ndarray:
+  """`LIGHT` over the same time at another number of frames a second (Savitzky and Golay 1964, second order)."""
+  reach = max(2, round(2 * rate / _OWN_RATE))
+  place = np.arange(-reach, reach + 1)
+  return 3.0 * (3 * reach**2 + 3 * reach - 1 - 5 * place**2) / ((2 * reach - 1) * (2 * reach + 1) * (2 * reach + 3))
+
+
+def strong(rate: float) -> np.ndarray:
+  """`STRONG` over the same time at another number of frames a second."""
+  width = max(1.0, 2 * rate / _OWN_RATE)
+  reach = round(3 * width)
+  return np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -81,9 +96,9 @@ def alignment(landmarks: np.ndarray) -> np.ndarray:
   return similarity(landmarks[..., features.STEADY, :], TEMPLATE[features.STEADY])
 
 
-def align_track(landmarks: np.ndarray) -> np.ndarray:
-  """[T, 68, 2] pixels -> [T, 2, 3], from points smoothed over time: the crop must not tremble with them."""
-  return alignment(smooth(np.asarray(landmarks), STRONG))
+def align_track(landmarks: np.ndarray, rate: float = _OWN_RATE) -> np.ndarray:
+  """[T, 68, 2] pixels, `rate` a second -> [T, 2, 3], from points smoothed over time: the crop must not tremble."""
+  return alignment(smooth(np.asarray(landmarks), strong(rate)))
 
 
 def warp(

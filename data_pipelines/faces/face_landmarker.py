@@ -24,6 +24,7 @@ _DETECTOR_THRESHOLD = 0.5
 _OVERLAP = 0.3
 _SMALLEST_TILE = 48  # pixels; a face in it would have 20
 _LARGEST_TILE = 8192  # Pillow makes no picture that is much larger
+_SIZES = 6  # how much smaller than the picture the tiles become in which faces beside larger ones are looked for
 _MOST_TILES = 2500  # of a size: smaller faces are not looked for
 _MESH_SIZE = 256
 _MESH_POINTS = 478
@@ -55,7 +56,12 @@ class Shape(NamedTuple):
   points: np.ndarray  # float32 [68, 2] in pixels
   presence: float  # [0, 1]: is there a face at all
   yaw: float  # degrees the head is turned, positive towards the right of the picture
-  faces_seen: int  # how many the detector found; these are the points of the largest
+  faces_seen: int  # how many the detector found; these are the points of one of them
+
+  @property
+  def box(self) -> np.ndarray:
+    """[4]: left, top, right, bottom of the points."""
+    return np.concatenate([self.points.min(axis=0), self.points.max(axis=0)])
 
 
 class Track(NamedTuple):
@@ -83,17 +89,21 @@ class FaceLandmarker:
     self._detector = tflite_nets.load('face_detector')
     self._mesh = tflite_nets.load('face_landmarks_detector')
 
-  def detect(self, image: np.ndarray, small: bool = True) -> list[Face]:
+  def detect(self, image: np.ndarray, small: bool = True, all_sizes: bool = False) -> list[Face]:
     """All faces found in `image`, uint8 [H, W, 3], the largest first.
 
     Where none is found, `small` ones are looked for in ever smaller tiles, until a size of tiles shows one; that
-    may take a second in a picture of many megapixels.
+    may take a second in a picture of many megapixels. With `all_sizes` they are looked for beside large ones too.
     """
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
     longest, side = max(height, width), min(height, width, _LARGEST_TILE)
     found = self._detect_tile(picture, (0, 0, longest)) if longest <= _LARGEST_TILE else []
     if _SMALLEST_TILE <= side < 0.75 * longest:  # padding to a square wastes much of it
+      found += self._detect_tiles(picture, side)
+    smallest = max(2 * _SMALLEST_TILE, longest // _SIZES)
+    while all_sizes and side // 2 >= smallest:
+      side //= 2
       found += self._detect_tiles(picture, side)
     faces = self._confirmed(picture, found)
     while small and not faces and side >= 2 * _SMALLEST_TILE:
@@ -114,6 +124,22 @@ class FaceLandmarker:
       if presence >= _PRESENCE_THRESHOLD:
         return Shape(_to_68(mesh), presence, _yaw(mesh), len(faces))
     raise InputError('No face was found in the picture: give one that shows a face from the front, not too small.')
+
+  def shapes(self, image: np.ndarray) -> list[Shape]:
+    """The points of every face in `image`, uint8 [H, W, 3], from left to right; small ones are looked for too."""
+    picture = Image.fromarray(image)
+    faces = self.detect(image, all_sizes=True)
+    settled = [(face, *self._settle(picture, face)) for face in faces]
+    shapes = [
+      Shape(_to_68(mesh), presence, _yaw(mesh), len(faces))
+      for _, mesh, presence in settled
+      if presence >= _PRESENCE_THRESHOLD
+    ]
+    # Two detections may have come to the same face.
+    own = [
+      shape for i, shape in enumerate(shapes) if all(_overlap(shape.box, other.box)[1] < 0.5 for other in shapes[:i])
+    ]
+    return sorted(own, key=lambda shape: float(shape.box[0] + shape.box[2]))
 
   def track(self, frames: Iterable[np.ndarray], *, with_mesh: bool = False) -> Track:
     """Follows the largest face of the first frame through `frames`, each uint8 [H, W, 3].

@@ -57,7 +57,9 @@ class _Open:
 
 
 def follow(
-  landmarker: face_landmarker.FaceLandmarker, frames: Iterable[tuple[int, np.ndarray, bool]]
+  landmarker: face_landmarker.FaceLandmarker,
+  frames: Iterable[tuple[int, np.ndarray, bool]],
+  rate: float = features.FPS,
 ) -> list[FaceTrack]:
   """Finds and follows every face.
 
@@ -67,32 +69,37 @@ def follow(
   Args:
     landmarker: the models.
     frames: (number, uint8 [H, W, 3], whether a new shot begins with it), one after the other without holes.
+    rate: how many there are a second.
 
   Returns:
     Tracks in the order in which they began.
   """
   open_tracks: list[_Open] = []
   done: list[FaceTrack] = []
+  pace = rate / features.FPS
+  leap, max_gap = _LEAP / pace, MAX_GAP * max(pace, 1)
+  search_step, small_step = (max(1, round(step * pace)) for step in (_SEARCH, _SEARCH_SMALL))
+  smoothing = face_alignment.light(rate)
   for number, image, cut in frames:
     if cut:
-      done += [closed for track in open_tracks for closed in _close(track)]
+      done += [closed for track in open_tracks for closed in _close(track, smoothing)]
       open_tracks = []
     picture = Image.fromarray(image)
     for track in open_tracks:
       sight = landmarker.look(picture, track.sight.square)
-      if sight is not None and _moved(track.sight, sight) > _LEAP:
+      if sight is not None and _moved(track.sight, sight) > leap:
         sight = None
       track.add(sight, image)
     lost = any(track.missing for track in open_tracks)
-    search = number % (_SEARCH if open_tracks else -(-_SEARCH // 3)) == 0
+    search = number % (search_step if open_tracks else -(-search_step // 3)) == 0
     if cut or lost or search or (not done and not open_tracks and number % 2 == 0):
-      small = not open_tracks and (cut or number % _SEARCH_SMALL == 0)
-      _match(landmarker, image, landmarker.detect(image, small=small), open_tracks, number)
-    for track in _duplicates(open_tracks) + [track for track in open_tracks if track.missing > MAX_GAP]:
+      small = not open_tracks and (cut or number % small_step == 0)
+      _match(landmarker, image, landmarker.detect(image, small=small), open_tracks, number, leap)
+    for track in _duplicates(open_tracks) + [track for track in open_tracks if track.missing > max_gap]:
       if track in open_tracks:
         open_tracks.remove(track)
-        done += _close(track)
-  done += [closed for track in open_tracks for closed in _close(track)]
+        done += _close(track, smoothing)
+  done += [closed for track in open_tracks for closed in _close(track, smoothing)]
   return sorted(done, key=lambda track: (track.start, tuple(track.landmarks[0, 30])))
 
 
@@ -102,6 +109,7 @@ def _match(
   detections: list[face_landmarker.Face],
   open_tracks: list[_Open],
   number: int,
+  leap: float,
 ) -> None:
   """Gives detections to the tracks that have lost theirs, and begins tracks with those that are nobody's."""
   picture = Image.fromarray(image)
@@ -110,7 +118,7 @@ def _match(
     if owner is not None and _overlap(_box(owner.sight), face.box) > _SAME:
       if owner.sights[-1] is None:
         sight = landmarker.look(picture, face)
-        if sight is not None and _moved(owner.sight, sight) <= _LEAP * (1 + owner.missing):
+        if sight is not None and _moved(owner.sight, sight) <= leap * (1 + owner.missing):
           owner.sights.pop()
           owner.looks.pop()
           owner.add(sight, image)
@@ -133,7 +141,7 @@ def _duplicates(open_tracks: list[_Open]) -> list[_Open]:
   ]
 
 
-def _close(track: _Open) -> list[FaceTrack]:
+def _close(track: _Open, smoothing: np.ndarray) -> list[FaceTrack]:
   """An ended track without its last gap, smoothed, and cut where it leaps."""
   sights = track.sights[: len(track.sights) - track.missing]
   empty = np.full((features.NUM_LANDMARKS, 2), np.nan, np.float32)
@@ -143,9 +151,7 @@ def _close(track: _Open) -> list[FaceTrack]:
   points, yaw = face_landmarker.fill_gaps(points), face_landmarker.fill_gaps(yaw)
   bounds = [0, *jumps(np.stack(track.looks[: len(sights)])), len(points)]
   return [
-    FaceTrack(
-      track.start + low, face_alignment.smooth(points[low:high], face_alignment.LIGHT), seen[low:high], yaw[low:high]
-    )
+    FaceTrack(track.start + low, face_alignment.smooth(points[low:high], smoothing), seen[low:high], yaw[low:high])
     for low, high in itertools.pairwise(bounds)
   ]
 

@@ -198,7 +198,8 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
   """Reads the sound of any sound or video file.
 
   Returns:
-    float32 [n] in [-1, 1], 16 kHz mono; of a video from its first picture on where the sound begins later. A file that breaks off gives what could be decoded.
+    float32 [n] in [-1, 1], 16 kHz mono; of a video from its first picture on where the sound begins
+    later. A file that breaks off gives what could be decoded.
 
   Raises:
     InputError: the file is missing, empty, a directory, not media, or holds no sound.

@@ -32,6 +32,7 @@ class SourceFrame(NamedTuple):
   """A frame as it is shown: turned upright."""
 
   ticks: int  # from the first frame on
+  duration: int  # in ticks, as the file says it: until the next frame, if it is right
   picture: np.ndarray  # uint8 [H, W, 3], its pixels made square
   stored: np.ndarray  # uint8 [h, w, 3], of as many pixels as the file has; the same array where those are square
 
@@ -112,7 +113,7 @@ class SourceVideo:
       InputError: pictures above 36 megapixels, or time stamps that jump by ten minutes.
     """
     step = max(1, round(1 / (self.look.rate * self.look.time_base)))
-    longest = video_reader.LONGEST_FRAME / self.look.time_base
+    longest = int(video_reader.LONGEST_FRAME / self.look.time_base)
     first, last = None, -1
     reformatters = VideoReformatter(), VideoReformatter()  # one for each size saves time
     with audio.open_media(self.path) as container:
@@ -129,7 +130,8 @@ class SourceVideo:
           seconds = float((ticks - last) * self.look.time_base)
           raise InputError(f'{self.path} shows one picture for {seconds:.0f} seconds, it is damaged: convert it again.')
         last = ticks
-        yield SourceFrame(ticks, *self._pictures(frame, reformatters, square_only))
+        duration = round(frame.duration * self._file_base / self.look.time_base) if frame.duration else step
+        yield SourceFrame(ticks, max(1, min(duration, longest)), *self._pictures(frame, reformatters, square_only))
 
   def _pictures(
     self, frame: av.VideoFrame, reformatters: tuple[VideoReformatter, VideoReformatter], square_only: bool

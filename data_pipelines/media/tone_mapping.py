@@ -1,8 +1,8 @@
 """HDR pictures (HLG, PQ) as a usual screen shows them.
 
-Light is measured in HDR's reference white, 203 cd/m² (ITU-R BT.2408), which becomes the white of BT.709. Below 0.8 of it
-nothing is changed; what is brighter, up to 1000 cd/m², is pressed into the rest without a change of hue. The screen is
-that of ITU-R BT.1886: light is the 2.4th power of what the file holds.
+Light is measured in HDR's reference white, 203 cd/m² (ITU-R BT.2408), which becomes the white of BT.709. Below 0.8 of
+it nothing is changed; what is brighter, up to 1000 cd/m², is pressed into the rest without a change of hue. The screen
+is that of ITU-R BT.1886: light is the 2.4th power of what the file holds.
 """
 
 import functools

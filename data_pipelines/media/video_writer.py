@@ -27,12 +27,12 @@ _STREAMING = {
 }
 _STREAMING['mov'] = _STREAMING['mp4']
 
-# AAC begins with 64 ms that are to be skipped. Files of MP4 and MOV have an edit list that says so; Matroska has none, and
-# many readers skip those of fragmented files: there the sound is lossless, and begins with its first sample.
+# AAC begins with 64 ms that are to be skipped. Files of MP4 and MOV have an edit list that says so; Matroska has none,
+# and many readers ignore those of fragmented files: there the sound is lossless, and begins with its first sample.
 _WITHOUT_PRIMING = {'matroska': 'flac', 'mp4': 'flac', 'mov': 'alac'}
 
 # 25 frames a second, and BT.601, what the conversion uses: players guess another above SD.
-_OWN_LOOK = Look(
+OWN_LOOK = Look(
   fractions.Fraction(1, features.FPS),
   fractions.Fraction(features.FPS),
   fractions.Fraction(1),
@@ -74,12 +74,12 @@ class VideoWriter:
     *,
     stream: bool = False,
     quick: bool = False,
-    look: Look = _OWN_LOOK,
+    look: Look = OWN_LOOK,
   ):
     self.num_frames = 0
     self._look = look
-    self._last = -1  # the last frame's tick,
-    self._step = self._usual_step = max(1, round(1 / (look.rate * look.time_base)))  # and for how many it lasts
+    self._end = 0  # the tick at which the last frame ends
+    self._usual_duration = max(1, round(1 / (look.rate * look.time_base)))
     self.path = os.fspath(path) if isinstance(path, (str, os.PathLike)) else '-'
     self._size = tuple(size)
     self._sound = None
@@ -130,8 +130,7 @@ class VideoWriter:
     codec, colours = self._video.codec_context, self._look.colours
     codec.colorspace, codec.color_primaries, codec.color_trc = colours
     codec.color_range = frame_colours.LIMITED
-    if self._look.aspect != 1:
-      codec.sample_aspect_ratio = self._look.aspect
+    codec.sample_aspect_ratio = self._look.aspect
     codec.time_base = self._video.time_base = self._look.time_base
     self._reformatter = VideoReformatter()
     self._audio = None
@@ -141,23 +140,27 @@ class VideoWriter:
       if codec_name == 'aac':
         self._audio.bit_rate = 96_000
 
-  def append(self, frame: np.ndarray, ticks: int | None = None) -> None:
-    """Adds one frame, uint8 [H, W, 3], shown from `ticks` of the look's time base on, or right after the one before."""
+  def append(self, frame: np.ndarray, ticks: int | None = None, duration: int | None = None) -> None:
+    """Adds one frame.
+
+    Args:
+      frame: uint8 [H, W, 3].
+      ticks: of the look's time base, from which on it is shown; None: when the one before is over.
+      duration: how many it is shown; None: as many as the rate has.
+    """
     if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
       raise ValueError(f'frame of shape {frame.shape} and {frame.dtype}, where uint8 {(*self._size, 3)} was announced')
     if self._size[0] % 2 or self._size[1] % 2:
       frame = np.pad(frame, [(0, side % 2) for side in self._size] + [(0, 0)], mode='edge')
-    if ticks is None:
-      ticks = 0 if self._last < 0 else self._last + self._step
-    elif self._last >= 0:
-      self._step = ticks - self._last
-    self._last = ticks
+    ticks = self._end if ticks is None else ticks
+    duration = self._usual_duration if duration is None else duration
+    self._end = ticks + duration
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
     picture = frame_colours.to_yuv(picture, self._look.colours, self._reformatter)
-    picture.pts, picture.time_base, picture.duration = ticks, self._look.time_base, self._step
+    picture.pts, picture.time_base, picture.duration = ticks, self._look.time_base, duration
     self._mux(self._video.encode(picture))
     self.num_frames += 1
-    self._write_sound(ticks + min(self._step, self._usual_step))
+    self._write_sound(self._end)
 
   def finish(self) -> None:
     """Writes the rest: all that can still fail. `close` then gives the file its name."""
@@ -166,7 +169,6 @@ class VideoWriter:
     try:
       if not self.num_frames:
         raise ValueError('a video needs at least one frame')
-      self._write_sound(self._last + self._step)
       self._mux(self._video.encode())
       if self._audio is not None:
         self._mux(self._audio.encode())

@@ -1,0 +1,23 @@
+"""Whether a picture shows a face well enough to be made to speak."""
+
+from atvg_jax.generate.portrait import Portrait
+from data_pipelines.conversion import face_stretches
+from data_pipelines.errors import InputError
+
+
+def check(portrait: Portrait) -> None:
+  """Raises InputError where the nets were not trained on such a face.
+
+  Args:
+    portrait: the face.
+  """
+  if abs(portrait.yaw) > face_stretches.MAX_YAW:
+    raise InputError(
+      f'the head is turned by {abs(portrait.yaw):.0f} degrees, {face_stretches.MAX_YAW:.0f} are allowed: give a '
+      'picture from the front, or go on with --force'
+    )
+  if portrait.eye_distance < face_stretches.MIN_EYE_DISTANCE:
+    raise InputError(
+      f'the face is too small, {portrait.eye_distance:.1f} pixels between the eyes where '
+      f'{face_stretches.MIN_EYE_DISTANCE:.0f} are needed: give a larger picture, or go on with --force'
+    )
