@@ -1,8 +1,8 @@
 """Weights to generate with: from a training workdir, or packed into one file that runs no code when read.
 
 A packed file (.npz or .safetensors, see `weight_files`) holds the arrays under '/'-joined paths (`params/...` in
-float16, `batch_stats/...` and `basis/...` in float32) and metadata: the kind of net, the config that it was trained with,
-and its provenance.
+float16, `batch_stats/...` and `basis/...` in float32) and metadata: the kind of net, the config that it was trained
+with, and its provenance.
 """
 
 import hashlib

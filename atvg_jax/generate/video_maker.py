@@ -1,6 +1,5 @@
 """Files in, a video out: a picture of a face and a recording of speech, or a video to follow."""
 
-import contextlib
 import fractions
 import functools
 import itertools
