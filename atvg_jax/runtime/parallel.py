@@ -58,6 +58,20 @@ def initialize(*, distributed: bool | None = None) -> None:
     ) from error
 
 
+def place_among_processes() -> tuple[int, int]:
+  """Which process this is, counted from 1, and of how many; all must call it.
+
+  They part again at once: whoever works alone should not end when another process does, as JAX has it.
+
+  Raises:
+    InputError: if the other processes cannot be found by the environment.
+  """
+  initialize(distributed=True)
+  place = jax.process_index() + 1, jax.process_count()
+  jax.distributed.shutdown()
+  return place
+
+
 def is_distributed(environment: Mapping[str, str]) -> bool:
   """Whether an environment is that of one of several processes of a run.
 
@@ -211,6 +225,36 @@ def cut_clips(clips: np.ndarray) -> np.ndarray:
 def pmap_clips(function: Callable[..., Any], num_clips: int) -> Callable[..., Any]:
   """(replicated parameters, `num_clips` arrays or trees of `cut_clips`) → the function's results, likewise cut."""
   return _mapped(function, in_axes=(None, *(0,) * num_clips), out_axes=0, devices=jax.local_devices())
+
+
+def cut_lanes(tree: Any) -> Any:
+  """Arrays [local devices x B, ...] on the local devices, each with its B rows."""
+  return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
+
+
+def on_lanes(
+  function: Callable[..., Any], num_lanes: int, donate: Sequence[int] = (), devices: Sequence[Any] | None = None
+) -> stages.Wrapped:
+  """One device's program for all local devices.
+
+  Args:
+    function: (parameters, `num_lanes` trees of arrays [B, ...]) → trees of arrays [B, ...].
+    num_lanes: of trees.
+    donate: positions of trees whose memory the results take.
+    devices: by default the local ones.
+
+  Returns:
+    (replicated parameters, trees of `cut_lanes`) → the function's results, likewise cut.
+  """
+  cut = PartitionSpec(AXIS)
+  spread = jax.shard_map(
+    function,
+    mesh=_local_mesh() if devices is None else Mesh(np.array(devices), (AXIS,)),
+    in_specs=(PartitionSpec(), *(cut,) * num_lanes),
+    out_specs=cut,
+    check_vma=False,
+  )
+  return jax.jit(spread, donate_argnums=tuple(donate))
 
 
 def to_host(tree: Any) -> Any:

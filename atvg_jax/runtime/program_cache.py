@@ -8,7 +8,8 @@ import functools
 import hashlib
 import importlib.resources
 import os
-from collections.abc import Callable, Hashable
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -24,18 +25,22 @@ class Program:
   """`jax.jit(function)`, for pytrees of arrays; what it returns is of dicts, lists and tuples.
 
   Attributes:
+    function: what was wrapped.
     loaded: the programs by their arguments' structure, shapes and types.
   """
 
-  def __init__(self, function: Callable[..., Any], *about: Any):
+  def __init__(self, function: Callable[..., Any], *about: Any, donate: Sequence[int] = ()):
     """Wraps a function.
 
     Args:
       function: as for `jax.jit`.
       about: all that it depends on besides its arguments and this project's code, with a `repr` that tells values
         apart.
+      donate: positions of arguments whose memory the results take.
     """
-    self._function, self._about = function, repr((function.__qualname__, *about))
+    self.function, self._about = function, repr((function.__qualname__, *about))
+    self._donate = donate
+    self._loading = threading.Lock()
     self.loaded: dict[Hashable, Callable[..., Any]] = {}
 
   def __call__(self, *arguments: Any) -> Any:
@@ -43,12 +48,19 @@ class Program:
     leaves, tree = jax.tree.flatten(arguments)
     kind = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
     if kind not in self.loaded:
-      self.loaded[kind] = self._load(*kind, leaves)
+      with self._loading:
+        if kind not in self.loaded:
+          self.loaded[kind] = self._load(*kind, leaves, self._donated(arguments))
     return self.loaded[kind](*leaves)
 
-  def _load(self, tree: Any, shapes: Hashable, leaves: list[Any]) -> Callable[..., Any]:
+  def _donated(self, arguments: Sequence[Any]) -> tuple[int, ...]:
+    """Positions of the donated arguments' arrays among those of all arguments."""
+    counts = [len(jax.tree.leaves(argument)) for argument in arguments]
+    return tuple(place for index in self._donate for place in range(sum(counts[:index]), sum(counts[: index + 1])))
+
+  def _load(self, tree: Any, shapes: Hashable, leaves: list[Any], donated: tuple[int, ...]) -> Callable[..., Any]:
     """The program for arguments of this structure and these shapes: from the cache, or traced and put there."""
-    traced = jax.jit(lambda *leaves: self._function(*jax.tree.unflatten(tree, leaves)))
+    traced = jax.jit(lambda *leaves: self.function(*jax.tree.unflatten(tree, leaves)), donate_argnums=donated)
     folder = parallel.setting('jax_compilation_cache_dir')
     if not folder or not parallel.setting('jax_enable_compilation_cache'):
       return traced
@@ -73,7 +85,7 @@ class Program:
       except (ValueError, NotImplementedError):  # something in it cannot be serialised: a callback, a vendor's kernel
         return traced
       _write(path, content)
-    return jax.jit(jax_export.deserialize(bytearray(content)).call)
+    return jax.jit(jax_export.deserialize(bytearray(content)).call, donate_argnums=donated)
 
 
 @functools.cache
