@@ -42,6 +42,8 @@ OWN_LOOK = Look(
 
 # Frames above this many pixels are encoded with less looking ahead: 40 frames of a photograph fill gigabytes.
 _LARGE = 3_000_000
+# Frames of at most so many pixels are encoded by one thread: on more, the encoder spends as much again on waiting.
+_SMALL = 256 * 256
 
 
 class VideoWriter:
@@ -124,6 +126,8 @@ class VideoWriter:
       options |= {'preset': 'veryfast', 'tune': 'zerolatency', 'g': str(round(self._look.rate))}
     elif self._size[0] * self._size[1] > _LARGE:
       options |= {'preset': 'veryfast', 'rc-lookahead': '5', 'bf': '0'}
+    if self._size[0] * self._size[1] <= _SMALL:
+      options['threads'] = '1'
     self._video = self._container.add_stream('libx264', rate=self._look.rate, options=options)
     self._video.height, self._video.width = (side + side % 2 for side in self._size)
     self._video.pix_fmt = 'yuv420p'
