@@ -8,7 +8,8 @@ gives them); VG-net draws. TensorFlow is not needed, and not imported.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -16,11 +17,12 @@ from atvg_jax import landmarks as lm
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate import published_weights, streaming
 from atvg_jax.generate.effects import paste
+from atvg_jax.generate.lanes.item_threads import spread
+from atvg_jax.generate.lanes.lanes import Lanes
 from atvg_jax.generate.normalisation import Conditions, Normalisation, OwnFaceNormalisation
 from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait, find_face
 from atvg_jax.runtime import parallel
-from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines.faces.face_choice import FaceChoice
@@ -48,6 +50,20 @@ def check_loudness(peak: float, name: str) -> None:
   """Raises InputError where the loudest sample of a sound is that of silence."""
   if peak < _SILENCE:
     raise InputError(f'{name} is silent: give a recording with speech in it')
+
+
+class Drawer(Protocol):
+  """What draws clips: a `Generator`, one after the other, or `Lanes`, many together."""
+
+  def speak(
+    self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = ..., maps: bool = ...
+  ) -> Iterator[Piece]:
+    """See `Generator.speak`."""
+
+  def draw(
+    self, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int = ..., maps: bool = ...
+  ) -> Iterator[Piece]:
+    """See `Generator.draw`."""
 
 
 class Generator:
@@ -99,11 +115,41 @@ class Generator:
     Raises:
       InputError: no face, or empty or silent sound.
     """
+    return self._speak(image, samples, frame, self)
+
+  def many(
+    self, pairs: Iterable[tuple[np.ndarray, np.ndarray]], frame: str = 'crop', lanes: int | None = None
+  ) -> Iterator[tuple[int, np.ndarray | InputError]]:
+    """Makes many faces speak at the same time, on all local devices.
+
+    Args:
+      pairs: pictures and samples as `__call__` takes them; no more are taken than can be worked on.
+      frame: see `__call__`.
+      lanes: clips that a device draws at a time; None: as many as suit it.
+
+    Yields:
+      A pair's number and its frames, within one grey level those of `__call__`, as soon as they are there; of a pair
+      that will not do, the InputError.
+    """
+    with Lanes(self, lanes) as drawer:
+
+      def frames(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray | InputError:
+        try:
+          with drawer.at_work():
+            return self._speak(*pair, frame, drawer)
+        except InputError as error:
+          drawer.check()
+          return error
+
+      yield from spread(frames, pairs, drawer.num_threads, drawer.stop)
+
+  def _speak(self, image: np.ndarray, samples: np.ndarray, frame: str, drawer: Drawer) -> np.ndarray:
+    """`__call__`, drawn by this generator or in lanes."""
     if frame not in FRAMES:
       raise InputError(f'frame={frame!r} is unknown: use one of {FRAMES}')
     check_speech(samples)
     portrait = self.find_face(image)
-    pieces = self.draw(portrait, self.speech_landmarks(portrait, samples))
+    pieces = drawer.speak(portrait, samples)
     if frame == 'full':
       pieces = self.paste(image, portrait, pieces)
     return np.concatenate([piece.frames for piece in pieces])
@@ -125,16 +171,6 @@ class Generator:
       coefficients = coefficients * self.normalisation.exaggeration
       yield lm.from_coefficients(coefficients, conditions.rest[:, None], self.basis).astype(np.float32)
 
-  def clip_landmarks(
-    self, conditions: Conditions, batch: Mapping[str, np.ndarray], window: int
-  ) -> Iterator[np.ndarray]:
-    """Landmarks [B, window, 136] of a batch of whole clips, from its `features.MFCC` or `AUDIO`, as AT-net takes."""
-    front_end = self.at.front_end
-    if front_end.takes_sound:
-      sound = batch[features.AUDIO].astype(np.float32) / 32767
-      return self.predict_landmarks(conditions, streaming.split_sound(sound, front_end, window), window)
-    return self.predict_landmarks(conditions, streaming.split(batch[features.MFCC], window))
-
   def speech_landmarks(
     self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = streaming.WINDOW
   ) -> Iterator[np.ndarray]:
@@ -150,6 +186,16 @@ class Generator:
     conditions = self.normalisation.conditions(portrait.landmarks[None])
     for landmarks in self.predict_landmarks(conditions, inputs, window):
       yield landmarks[0]
+
+  def speak(
+    self,
+    portrait: Portrait,
+    sound: np.ndarray | Iterable[np.ndarray],
+    window: int = streaming.WINDOW,
+    maps: bool = False,
+  ) -> Iterator[Piece]:
+    """Frames of the portrait speaking: `draw` of `speech_landmarks`."""
+    return self.draw(portrait, self.speech_landmarks(portrait, sound, window), window, maps)
 
   def draw(
     self,

@@ -1,5 +1,6 @@
 """The face in a picture: found, aligned and cut out."""
 
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +22,16 @@ class Portrait(NamedTuple):
   eye_distance: float = 0.0  # pixels of the picture between the eyes' centres
 
 
+_threads = threading.local()
+
+
+def own_landmarker() -> face_landmarker.FaceLandmarker:
+  """This thread's own: it serves one at a time."""
+  if not hasattr(_threads, 'landmarker'):
+    _threads.landmarker = face_landmarker.FaceLandmarker()
+  return _threads.landmarker
+
+
 def find_face(
   image: np.ndarray,
   landmarker: face_landmarker.FaceLandmarker | None = None,
@@ -31,7 +42,7 @@ def find_face(
 
   Args:
     image: uint8 [H, W, 3].
-    landmarker: to use; None makes one.
+    landmarker: to use; None is this thread's.
     alignment: [68, 2] pixels → [2, 3], picture to crop.
     choice: which of several; None is the largest.
 
@@ -40,7 +51,7 @@ def find_face(
   """
   if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
     raise InputError(f'a picture is an array uint8 [height, width, 3], not {image.dtype} {list(image.shape)}')
-  landmarker = landmarker or face_landmarker.FaceLandmarker()
+  landmarker = landmarker or own_landmarker()
   shapes = [] if choice is None else landmarker.shapes(image)
   if choice is not None and shapes:
     shape = shapes[face_choice.of_picture(choice, np.stack([shape.box for shape in shapes]))]

@@ -32,13 +32,16 @@ class AtStream:
   Attributes:
     front_end: what AT-net takes its input from. Where that takes sound, its program holds front end and net, and its
       inputs are windows of sound (`sound_windows`); else they are windows of features.
+    variables: the net's arrays, and a front end's, on the device.
+    step: the program, (variables, example coefficients, inputs, carry) → coefficients and carry.
   """
 
   def __init__(self, bundle: weights.Bundle):
     """Takes weights of kind 'at'."""
     self.front_end = front_ends.of(bundle.config)
     self._net = models.make_net(bundle.config)
-    self._variables = jax.device_put(at_variables(bundle, self.front_end))
+    self.dtype = self._net.layers.dtype
+    self.variables = jax.device_put(at_variables(bundle, self.front_end))
     apply = at_apply(self._net, self.front_end)
 
     def step(variables, example_coefficients, inputs, carry):
@@ -63,27 +66,63 @@ class AtStream:
       return
     carry = jnp.zeros(self._net.carry_shape(len(example_coefficients)), self._net.layers.dtype)
     for piece in inputs:
-      coefficients, carry = self.step(self._variables, example_coefficients, filled_up(piece, window), carry)
-      yield np.asarray(coefficients)[:, : piece.shape[1]]
+      filled, length = self.fill(piece, window)
+      coefficients, carry = self.step(self.variables, example_coefficients, filled, carry)
+      yield np.asarray(coefficients)[:, :length]
 
   def _of_sound(
     self, example_coefficients: np.ndarray, sounds: Iterable[np.ndarray], window: int
   ) -> Iterator[np.ndarray]:
-    past, ahead = self.front_end.past, self.front_end.ahead_of(window)
-    size = (past + window + ahead) * features.SAMPLES_PER_FRAME
     carry = jnp.zeros(self._net.carry_shape(len(example_coefficients)), self._net.layers.dtype)
-    seam = min(_SEAM, ahead, window)
-    shares = (np.arange(1, seam + 1, dtype=np.float32) / (seam + 1))[:, None]
-    before: np.ndarray | None = None  # what the window before has of this one's first frames
+    before = np.zeros((len(example_coefficients), seam(self.front_end, window), 1), np.float32)
+    started = np.zeros(len(example_coefficients), np.float32)
     for sound in sounds:
-      length = sound.shape[1] // features.SAMPLES_PER_FRAME - past - ahead
-      sound = np.pad(sound, ((0, 0), (0, size - sound.shape[1])))
-      outputs = np.array(self.step(self._variables, example_coefficients, sound, carry)[0])
-      answer = outputs[:, past : past + window]
-      if before is not None:
-        answer[:, :seam] = shares * answer[:, :seam] + (1 - shares) * before
-      before = outputs[:, past + window : past + window + seam]
+      filled, length = self.fill(sound, window)
+      outputs = np.asarray(self.step(self.variables, example_coefficients, filled, carry)[0])
+      answer, before = seamed(outputs, before, started, self.front_end, window, np)
+      started = np.ones_like(started)
       yield answer[:, :length]
+
+  def carry_shape(self, batch_size: int) -> tuple[int, ...]:
+    """Of the net's recurrent state; clips are its third axis."""
+    return self._net.carry_shape(batch_size)
+
+  def fill(self, piece: np.ndarray, window: int) -> tuple[np.ndarray, int]:
+    """A piece of inputs filled up to a whole window, and how many frames it had."""
+    if not self.front_end.takes_sound:
+      return filled_up(piece, window), piece.shape[1]
+    around = self.front_end.past + self.front_end.ahead_of(window)
+    missing = (around + window) * features.SAMPLES_PER_FRAME - piece.shape[1]
+    return np.pad(piece, ((0, 0), (0, missing))), piece.shape[1] // features.SAMPLES_PER_FRAME - around
+
+
+def seam(front_end: front_ends.FrontEnd, window: int) -> int:
+  """Frames over which a window of sound is blended with the one before."""
+  return min(_SEAM, front_end.ahead_of(window), window)
+
+
+def seamed(
+  outputs: Any, before: Any, started: Any, front_end: front_ends.FrontEnd, window: int, xp: Any
+) -> tuple[Any, Any]:
+  """A window of AT-net's answer to sound, blended with what the window before had of its first frames.
+
+  Args:
+    outputs: [B, past + window + ahead, K], the answer to the whole of the sound.
+    before: [B, seam, K], as the window before gave it.
+    started: [B], 1 where there was one and 0 where not.
+    front_end: whose past and ahead.
+    window: frames.
+    xp: NumPy or jax.numpy.
+
+  Returns:
+    [B, window, K], and `before` of the next window.
+  """
+  past, length = front_end.past, seam(front_end, window)
+  shares = (xp.arange(1, length + 1, dtype=np.float32) / (length + 1))[:, None]
+  shares = 1 - started[:, None, None] * (1 - shares)
+  first = shares * outputs[:, past : past + length] + (1 - shares) * before
+  answer = xp.concatenate([first, outputs[:, past + length : past + window]], axis=1)
+  return answer, outputs[:, past + window : past + window + length]
 
 
 def at_variables(bundle: weights.Bundle, front_end: front_ends.FrontEnd) -> dict[str, Any]:
@@ -114,6 +153,7 @@ class VgStream:
     net: the net.
     prepared: its weights for `fast_vg`, on the device.
     couples_clips: whether the clips of a batch change one another, by the published recurrence over the batch.
+    start, step, step_with_maps: the programs of a clip's start, of a window, and of a window with its maps.
   """
 
   def __init__(self, bundle: weights.Bundle, dtype: str | None = None, backend: str | None = None):
@@ -151,7 +191,7 @@ class VgStream:
       outputs = draw(prepared, shared, landmarks[:, None], carry, chained=True)
       return features.to_bytes(outputs['video'][:, 0]), outputs['carry']
 
-    self.start, self.step, self._step_with_maps, self._chained = (
+    self.start, self.step, self.step_with_maps, self._chained = (
       program_cache.Program(function, config['model'], config['generation'], config['dtype'])
       for function in (start, step, step_with_maps, chained)
     )
@@ -218,7 +258,7 @@ class VgStream:
     if divided:
       prepared, start, step = self._on_all_devices(maps)
     else:
-      prepared, start, step = self.prepared, self.start, self._step_with_maps if maps else self.step
+      prepared, start, step = self.prepared, self.start, self.step_with_maps if maps else self.step
     shared, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
     for piece in landmarks:
       frames, maps_, carry = step(prepared, shared, cut(filled_up(piece, window)), carry)
