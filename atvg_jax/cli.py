@@ -31,7 +31,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     all_faces=arguments.all_faces,
     sound_offsets=arguments.sound_offsets,
     beam_runner=arguments.beam_runner,
-    beam_options=arguments.beam_option,
+    beam_options=arguments.beam_options,
   )
 
 
@@ -60,6 +60,11 @@ def _look(arguments: argparse.Namespace) -> dict[str, Any]:
   }
 
 
+def _sharing(arguments: argparse.Namespace) -> dict[str, Any]:
+  """The options of how many videos are shared among hosts and devices."""
+  return {name: getattr(arguments, name) for name in ('shard', 'distributed', 'lanes', 'beam_runner', 'beam_options')}
+
+
 def _generate(arguments: argparse.Namespace) -> None:
   from atvg_jax.generate import many_videos, video_maker
 
@@ -69,7 +74,7 @@ def _generate(arguments: argparse.Namespace) -> None:
       many_videos.from_manifest(arguments.manifest, arguments.out, **options),
       arguments.out,
       weights=arguments.weights,
-      shard=arguments.shard,
+      **_sharing(arguments),
     )
     return
   if arguments.image is None:
@@ -86,11 +91,14 @@ def _generate(arguments: argparse.Namespace) -> None:
       many_videos.from_folders(arguments.image, arguments.audio, arguments.out, **options),
       arguments.out,
       weights=arguments.weights,
-      shard=arguments.shard,
+      **_sharing(arguments),
     )
     return
-  if arguments.shard is not None:
-    raise InputError('--shard shares many videos among hosts: give --manifest FILE, or folders as --image and --audio')
+  if any(_sharing(arguments).values()):
+    raise InputError(
+      '--shard, --distributed, --lanes and --beam-runner are for many videos: give --manifest FILE, or folders as '
+      '--image and --audio'
+    )
   result = video_maker.generate_video(
     arguments.image,
     arguments.out,
@@ -241,6 +249,9 @@ def run(argv: Sequence[str]) -> None:
   """Runs one command line (without the program's name); raises InputError on bad input."""
   for name, value in _QUIET.items():
     os.environ.setdefault(name, value)
+  if argv and argv[0] == 'plan' and '--generate' in argv:
+    importlib.import_module('atvg_jax.generate.lanes.plan').run(list(argv[1:]))
+    return
   if argv and argv[0] in _PASSED_ON:
     importlib.import_module(_PASSED_ON[argv[0]]).run(list(argv[1:]))
     return

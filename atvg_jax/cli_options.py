@@ -54,6 +54,11 @@ def _add_generation(commands: _Commands) -> None:
     help='make many: a CSV file or JSON lines with image, audio, output and options; --out is a folder',
   )
   sub.add_argument('--shard', metavar='I/N', help='of many, make every N-th from the I-th on')
+  sub.add_argument(
+    '--distributed', action='store_true', help='of many, make a share: this is one process of a TPU pod or Slurm job'
+  )
+  sub.add_argument('--lanes', type=int, metavar='N', help='of many, how many a device draws at a time')
+  _add_beam(sub, 'make many')
   _add_weights(sub)
 
   sub = _add(commands, 'say', 'make a face say a text (needs the extra tts)')
@@ -72,6 +77,22 @@ def _add_generation(commands: _Commands) -> None:
   _add_weights(sub)
 
 
+def _add_beam(sub: argparse.ArgumentParser, verb: str) -> None:
+  sub.add_argument(
+    '--beam-runner',
+    metavar='RUNNER',
+    help=f'{verb} with this Apache Beam runner instead, e.g. FlinkRunner (needs the extra beam)',
+  )
+  sub.add_argument(
+    '--beam-option',
+    dest='beam_options',
+    action='append',
+    default=[],
+    metavar='NAME=VALUE',
+    help='option of the Beam pipeline, e.g. direct_num_workers=2; may be given often',
+  )
+
+
 def _add_data(commands: _Commands) -> None:
   """Prepare, fit-landmarks: training data."""
   sub = _add(commands, 'prepare', 'convert clips to training data')
@@ -88,20 +109,12 @@ def _add_data(commands: _Commands) -> None:
     help='report.json of an earlier conversion of the same clips: put the sound of every speaker in step with the '
     'lips by what it says',
   )
+  _add_beam(sub, 'convert')
+  # As they were spelt before.
+  sub.add_argument('--beam_runner', default=argparse.SUPPRESS, help=argparse.SUPPRESS)
   sub.add_argument(
-    '--beam-runner',
-    metavar='RUNNER',
-    help='convert with this Apache Beam runner instead, e.g. FlinkRunner (needs the extra beam)',
+    '--beam_option', dest='beam_options', action='append', default=argparse.SUPPRESS, help=argparse.SUPPRESS
   )
-  sub.add_argument(
-    '--beam-option',
-    action='append',
-    default=[],
-    metavar='NAME=VALUE',
-    help='option of the Beam pipeline, e.g. direct_num_workers=2; may be given often',
-  )
-  for name, action in (('beam_runner', 'store'), ('beam_option', 'append')):  # as they were spelt before
-    sub.add_argument(f'--{name}', action=action, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
   sub = _add(commands, 'fit-landmarks', 'fit a mean face and its components to converted data, and draw them')
   sub.add_argument('--data', required=True, nargs='+', metavar='DIR', help='folders that prepare wrote')
@@ -122,7 +135,11 @@ def _add_training(commands: _Commands) -> None:
   commands.add_parser(
     'ablate', add_help=False, help='train and score the rows of an ablation table: --config=… --workdir=…'
   )
-  commands.add_parser('plan', add_help=False, help='what a training step needs of a TPU slice: --config=… --topology=…')
+  commands.add_parser(
+    'plan',
+    add_help=False,
+    help='what a training step needs of a TPU slice: --config=… --topology=…; with --generate, what generation does',
+  )
 
 
 def _add_evaluation(commands: _Commands) -> None:

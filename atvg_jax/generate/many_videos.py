@@ -1,42 +1,38 @@
-"""Many videos: a manifest, or every picture with every recording; killed and started again it goes on.
+"""Many videos at a time, in lanes on all devices; killed and started again it goes on.
 
 A video that is there is finished, since it gets its name when it is whole: it is skipped. What fails is reported, and
-the rest goes on. `--shard i/n` takes every n-th item, so that n hosts share the work and none makes what another does.
+the rest goes on. Any number of processes may work on the same list and folder: what one is making, the others leave to
+it (`lanes.claims`). `--distributed` gives each its share, and `--shard i/n` every n-th item, so that hosts that do not
+see each other's locks share the work and none makes what another does.
 """
 
-import csv
-import functools
-import glob
 import json
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from atvg_jax.generate import side_outputs
-from atvg_jax.generate.effects import head_motion
-from atvg_jax.generate.video_maker import PIPE, Job, VideoMaker
+from atvg_jax.generate import dubbing, side_outputs
+from atvg_jax.generate.lanes import sharing
+from atvg_jax.generate.lanes.claims import Claims
+from atvg_jax.generate.lanes.item_threads import spread
+from atvg_jax.generate.lanes.lanes import Lanes
+from atvg_jax.generate.lanes.usage import Shares
+from atvg_jax.generate.manifest import Item, from_folders, from_manifest
+from atvg_jax.generate.video_maker import PIPE, VideoMaker
+from atvg_jax.runtime import parallel
 from data_pipelines import atomic_files, work_shards
+from data_pipelines.conversion import beam_engine
 from data_pipelines.errors import InputError
-from data_pipelines.media import video_writer
 
-_OPTIONS = ('driving', 'frame', 'motion', 'save', 'face', 'force')
-_SWITCH = {'yes': True, 'true': True, '1': True, 'no': False, 'false': False, '0': False}
-_KEYS = ('image', 'audio', 'output', *_OPTIONS)
-_LEAST = ('image', 'output')
-_PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
-_SOUNDS = ('.wav', '.mp3', '.m4a', '.flac', '.ogg', '.opus', '.aac', '.mp4', '.mov', '.mkv')
+__all__ = ['Item', 'Row', 'from_folders', 'from_manifest', 'make', 'make_all', 'run', 'table']
 
-
-class Item(NamedTuple):
-  """One video of a batch, or why there can be none."""
-
-  output: str  # relative to the folder
-  job: Job | None
-  reason: str = ''
+_PART = 32  # videos that a Beam worker makes at a time, once it has loaded the nets
+_POLL = 0.3  # seconds between looks at what another process is making
 
 
 class Row(NamedTuple):
@@ -50,69 +46,231 @@ class Row(NamedTuple):
   reason: str = ''
 
 
+class Made(NamedTuple):
+  """What became of a list of items, and what the time went into, where there was anything to make."""
+
+  rows: list[Row]
+  shares: Shares | None
+
+
 def make_all(items: Sequence[Item], out: str, **options: Any) -> None:
-  """The command: `run`, and its table; raises InputError where an item failed, after all the others were made."""
-  rows = run(items, out, **options)
-  print(table(rows))
-  if failed := sum(row.status == 'failed' for row in rows):
-    raise InputError(f'{failed} of {len(rows)} videos could not be made: the table says why')
+  """The command: `run`, and its table; raises InputError where an item failed, after all the others were made.
+
+  Args:
+    items: what to make.
+    out: folder for the videos.
+    **options: of `run`.
+  """
+  made = _run(items, out, **options)
+  print(table(*made))
+  if failed := sum(row.status == 'failed' for row in made.rows):
+    raise InputError(f'{failed} of {len(made.rows)} videos could not be made: the table says why')
 
 
-def run(
-  items: Sequence[Item], out: str, *, weights: Sequence[str] | None = None, shard: str | None = None
-) -> list[Row]:
+def run(items: Sequence[Item], out: str, **options: Any) -> list[Row]:
   """Makes every video that is not there yet.
 
-  Beside the videos lies `summary.json` (`summary-i-of-n.json` of a shard): a list of `Row`s as objects.
+  Beside the videos lies `summary.json` (`summary-i-of-n.json` of a shard, or of the i-th of several processes): a list
+  of `Row`s as objects.
 
   Args:
     items: what to make; see `from_manifest` and `from_folders`.
     out: folder for the videos; made where there is none.
-    weights: see `generate_video`.
-    shard: 'i/n', 1 <= i <= n: only the items i, i + n, ...
+    **options: `weights`, see `generate_video`; `shard`, 'i/n', 1 <= i <= n: only the items i, i + n, ...;
+      `distributed`: this process is one of several that JAX finds by their environment: it makes its share first, and
+      then helps the others; `lanes`: clips that a device draws at a time; `beam_runner` and `beam_options`: make
+      parts of the list by Apache Beam instead, on machines that see the files under the same names.
 
   Returns:
-    A row for each item of the shard.
+    A row for each item, or each of the shard.
   """
-  share = work_shards.parse(shard)
+  return _run(items, out, **options).rows
+
+
+def _run(
+  items: Sequence[Item],
+  out: str,
+  *,
+  weights: Sequence[str] | None = None,
+  shard: str | None = None,
+  distributed: bool = False,
+  lanes: int | None = None,
+  beam_runner: str | None = None,
+  beam_options: Sequence[str] = (),
+) -> Made:
+  share, process = work_shards.parse(shard), work_shards.WHOLE
+  if distributed:
+    if share != work_shards.WHOLE:
+      raise InputError('--distributed shares the work by itself: leave --shard out')
+    process = work_shards.WorkShard(*parallel.place_among_processes())
   if out == PIPE:
     raise InputError('many videos cannot go to standard output: give --out a folder')
   try:
     os.makedirs(out, exist_ok=True)
   except (OSError, ValueError) as error:
     raise InputError(f'{out} cannot be the folder of the videos ({getattr(error, "strerror", error)})') from error
-  maker = functools.cache(lambda: VideoMaker(weights))  # not before there is work: a finished batch is done at once
-  name = 'summary.json' if share == work_shards.WHOLE else f'summary-{share.number}-of-{share.total}.json'
+  named = process if distributed else share
+  name = 'summary.json' if named == work_shards.WHOLE else f'summary-{named.number}-of-{named.total}.json'
   rows: list[Row] = []
   try:
-    with tqdm(share.of(items), unit='video', dynamic_ncols=True) as progress:
-      for item in progress:
-        progress.set_description(item.output[-40:])
-        rows.append(_row(maker, item))
-        if rows[-1].status == 'failed':
-          tqdm.write(f'atvg: {item.output}: {rows[-1].reason}', file=sys.stderr)
+    if beam_runner is not None:
+      rows += on_beam(share.of(items), out, weights, lanes, beam_runner, beam_options)
+      return Made(rows, None)
+    return make(share.of(items), out, weights=weights, process=process, lanes=lanes, rows=rows)
   finally:
     with atomic_files.atomic_write(os.path.join(out, name)) as file:
-      file.write(json.dumps([row._asdict() for row in rows], indent=1) + '\n')
-  return rows
+      file.write(json.dumps([row._asdict() for row in rows if row.status], indent=1) + '\n')
 
 
-def _row(maker: Callable[[], VideoMaker], item: Item) -> Row:
-  """Makes an item's video unless it is there; what fails is a row too, but for weights that cannot be loaded."""
-  if item.job is not None and os.path.exists(item.job.out):
+def make(
+  items: Sequence[Item],
+  out: str,
+  *,
+  weights: Sequence[str] | None = None,
+  maker: VideoMaker | None = None,
+  process: work_shards.WorkShard = work_shards.WHOLE,
+  lanes: int | None = None,
+  rows: list[Row] | None = None,
+) -> Made:
+  """Makes every video of a folder that is not there yet; shows progress on standard error.
+
+  Args:
+    items: what to make.
+    out: the folder, which exists.
+    weights: see `generate_video`.
+    maker: instead of one with these weights.
+    process: which of several this one is: it makes its share first, and then helps the others.
+    lanes: clips that a device draws at a time.
+    rows: filled in meanwhile, for who wants to know them where this raises; of items that are not done the status is
+      empty.
+  """
+  rows = [] if rows is None else rows
+  rows[:] = [_at_once(item) for item in items]
+  left = [number for number, row in enumerate(rows) if not row.status]
+  with tqdm(total=len(items), initial=len(items) - len(left), unit='video', dynamic_ncols=True) as progress:
+
+    def note(number: int, row: Row) -> None:
+      rows[number] = row
+      progress.update()
+      progress.set_description(row.output[-40:])
+      if row.status == 'failed':
+        tqdm.write(f'atvg: {row.output}: {row.reason}', file=sys.stderr)
+
+    for row in rows:
+      if row.status == 'failed':
+        tqdm.write(f'atvg: {row.output}: {row.reason}', file=sys.stderr)
+    if not left:
+      return Made(rows, None)
+    maker = maker or VideoMaker(weights)
+    with Lanes(maker.generator, lanes) as drawer:
+      if drawer.num_lanes * process.total > 1:
+        lengths = sharing.lengths([items[number].job for number in left])
+        left = [left[place] for place in sharing.order(lengths, process)]
+      claims = Claims(out)
+      taken: list[int] = []
+      for number, made in _made(maker, drawer, claims, items, left, wait=False):
+        taken.append(number) if made is None else note(number, made)
+      for number, made in _made(maker, drawer, claims, items, taken, wait=True):
+        assert made is not None
+        note(number, made)
+      claims.tidy()
+      return Made(rows, drawer.usage.summary())
+
+
+class _Part(NamedTuple):
+  """Part of a list, which a Beam worker makes."""
+
+  items: list[Item]
+  out: str
+  weights: Sequence[str] | None
+  lanes: int | None
+  rows: str  # the file for them
+
+
+def on_beam(
+  items: Sequence[Item],
+  out: str,
+  weights: Sequence[str] | None,
+  lanes: int | None,
+  runner: str,
+  options: Sequence[str] = (),
+) -> list[Row]:
+  """`make` by Apache Beam, see `beam_engine.run`."""
+  beam_engine.require()
+  folder = os.path.join(out, '.parts')
+  shutil.rmtree(folder, ignore_errors=True)
+  os.makedirs(folder)
+  lengths = sharing.lengths([item.job for item in items])
+  numbers = sharing.shares(lengths, -(-len(items) // _PART))
+  parts = [
+    _Part([items[number] for number in part], out, weights, lanes, os.path.join(folder, f'{place}.json'))
+    for place, part in enumerate(numbers)
+  ]
+  progress = tqdm(total=len(parts), unit='part', dynamic_ncols=True)
+  with progress, beam_engine.watched([part.rows for part in parts], progress.update):
+    beam_engine.run(make_part, parts, runner, options)
+  rows: dict[int, Row] = {}
+  for part, of_part in zip(parts, numbers, strict=True):
+    with open(part.rows, encoding='utf-8') as file:
+      rows |= {number: Row(**row) for number, row in zip(of_part, json.load(file), strict=True)}
+  shutil.rmtree(folder)
+  return [rows[number] for number in range(len(items))]
+
+
+def make_part(part: _Part) -> None:
+  """What a Beam worker does."""
+  rows = make(part.items, part.out, weights=part.weights, lanes=part.lanes).rows
+  with atomic_files.atomic_write(part.rows) as file:
+    json.dump([row._asdict() for row in rows], file)
+
+
+def _at_once(item: Item) -> Row:
+  """What needs no nets; an empty status where the item is to be made."""
+  if item.job is None:
+    return Row(item.output, 'failed', reason=item.reason)
+  return Row(item.output, 'skipped' if os.path.exists(item.job.out) else '')
+
+
+def _made(
+  maker: VideoMaker, drawer: Lanes, claims: Claims, items: Sequence[Item], numbers: Sequence[int], *, wait: bool
+) -> Iterator[tuple[int, Row | None]]:
+  """(number, row) of these items as they are done; without `wait`, None for those that others are making."""
+
+  def work(number: int) -> Row | None:
+    item = items[number]
+    while True:
+      try:
+        with claims.on(item.output) as mine:
+          if mine:
+            return _row(maker, drawer, item)
+      except OSError as error:  # of the claim: `_row` raises none
+        return Row(item.output, 'failed', reason=f'the folder cannot be written ({error.strerror}): make room in it')
+      if not wait:
+        return None
+      drawer.check()
+      time.sleep(_POLL)
+
+  for place, row in spread(work, numbers, drawer.num_threads, drawer.stop):
+    yield numbers[place], row
+
+
+def _row(maker: VideoMaker, drawer: Lanes, item: Item) -> Row:
+  """Makes an item's video unless it is there; what fails is a row too."""
+  assert item.job is not None
+  if os.path.exists(item.job.out):
     return Row(item.output, 'skipped')
-  video_maker = maker()
   try:
-    return _make(video_maker, item)
+    return _make(maker, drawer, item)
   except InputError as error:
+    drawer.check()  # of all lanes, not of this item alone
     return Row(item.output, 'failed', reason=str(error))
   except Exception as error:  # an unforeseen failure of one video must not end the others
+    drawer.check()
     return Row(item.output, 'failed', reason=f'{type(error).__name__}: {error}')
 
 
-def _make(maker: VideoMaker, item: Item) -> Row:
-  if item.job is None:
-    raise InputError(item.reason)
+def _make(maker: VideoMaker, drawer: Lanes, item: Item) -> Row:
+  assert item.job is not None
   try:
     os.makedirs(os.path.dirname(item.job.out), exist_ok=True)
     for path in (item.job.out, *side_outputs.paths(item.job.out, item.job.save)):
@@ -120,161 +278,25 @@ def _make(maker: VideoMaker, item: Item) -> Row:
   except (OSError, ValueError) as error:
     raise InputError(f'no folder can be made for {item.output}: {error}') from error
   start = time.perf_counter()
-  result = maker.make(item.job, progress=False)
+  with drawer.at_work(opens_clip=not dubbing.is_video(item.job.image)):
+    result = maker.make(item.job, progress=False, drawer=drawer)
   seconds = time.perf_counter() - start
   return Row(item.output, 'made', result.num_frames, round(seconds, 3), round(result.num_frames / seconds, 1))
 
 
-def from_manifest(path: str, out: str, **defaults: Any) -> list[Item]:
-  """The items of a CSV file with a header or of a file of JSON lines.
-
-  Keys are `image`, `audio`, `output`, `driving`, `frame`, `motion`, `save` (several divided by '+'), `face`, and
-  `force` (yes or no); image, output, and audio or driving are needed. Images, sounds and videos are named relative to
-  the manifest, outputs to the folder `out`, out of which none leads. `defaults` are fields of `Job` for items that do
-  not say.
-
-  Raises:
-    InputError: it cannot be read, or is neither. One bad line is a bad item only.
-  """
-  folder = os.path.dirname(os.path.abspath(path))
-  items: list[Item] = []
-  taken: dict[str, int] = {}
-  for number, entry in _entries(path):
-    name = f'line {number}'
-    try:
-      if isinstance(entry, InputError):
-        raise entry
-      name = str(entry.get('output') or name)
-      job = _job(entry, folder, out, defaults)
-      made = [job.out, *side_outputs.paths(job.out, job.save)]
-      if same := [path for path in made if path in taken]:
-        raise InputError(f'line {number} has the same output as line {taken[same[0]]}: name another')
-      taken |= dict.fromkeys(made, number)
-      items.append(Item(name, job))
-    except InputError as error:
-      items.append(Item(name, None, f'line {number} of {path}: {error}'))
-  if not items:
-    raise InputError(f'{path} lists nothing to make')
-  return items
-
-
-def from_folders(image: str, audio: str, out: str, **options: Any) -> list[Item]:
-  """Every picture of one folder with every recording of another; either may be a single file.
-
-  The videos are named PICTURE__RECORDING.mp4; `options` are other fields of `Job`.
-
-  Raises:
-    InputError: a folder holds nothing that can be used.
-  """
-  images, sounds = _files(image, _PICTURES, 'picture'), _files(audio, _SOUNDS, 'sound')
-  items, taken = [], set()
-  for picture in images:
-    for sound in sounds:
-      name = f'{_stem(picture)}__{_stem(sound)}.mp4'
-      if name in taken:  # a.png and a.jpg
-        name = f'{os.path.basename(picture)}__{os.path.basename(sound)}.mp4'
-      taken.add(name)
-      items.append(Item(name, Job(picture, _inside(out, name), audio=sound, **options)))
-  return items
-
-
-def table(rows: Sequence[Row]) -> str:
-  """What was made, skipped and failed, as a table and a last line."""
+def table(rows: Sequence[Row], shares: Shares | None = None) -> str:
+  """What was made, skipped and failed, as a table and a last line, and with shares what the time went into."""
   width = max([len(row.output) for row in rows] + [6])
   lines = [f'{"output":{width}}  status   frames  frames/s']
   for row in rows:
     numbers = f'{row.frames:6d}  {row.frames_per_second:8.1f}' if row.status == 'made' else row.reason
     lines.append(f'{row.output:{width}}  {row.status:7}  {numbers}'.rstrip())
   made = [row for row in rows if row.status == 'made']
-  frames, seconds = sum(row.frames for row in made), sum(row.seconds for row in made)
+  frames = sum(row.frames for row in made)
+  seconds = sum(row.seconds for row in made) if shares is None else shares.seconds
   counts = {status: sum(row.status == status for row in rows) for status in ('made', 'skipped', 'failed')}
   speed = f', {frames / seconds:.1f} frames/s' if made else ''
   lines.append(', '.join(f'{count} {status}' for status, count in counts.items()) + f'; {frames} frames{speed}')
+  if shares is not None and made:
+    lines.append(shares.sentence())
   return '\n'.join(lines)
-
-
-def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
-  """Lines' numbers with their keys and values, or with what is wrong with them."""
-  try:
-    with open(path, encoding='utf-8-sig', newline='') as file:
-      lines = file.read().splitlines()
-  except (OSError, ValueError) as error:
-    reason = getattr(error, 'strerror', None) or 'it is no text'
-    raise InputError(f'{path} cannot be read ({reason}): give a CSV file or JSON lines') from error
-  full = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-  if not full:
-    return
-  if full[0][1].lstrip().startswith('{'):
-    for number, line in full:
-      try:
-        entry = json.loads(line)
-        yield number, entry if isinstance(entry, dict) else InputError('it is no JSON object')
-      except (ValueError, RecursionError):
-        yield number, InputError('it is no JSON')
-    return
-  try:
-    reader = csv.DictReader(lines, restkey='', strict=True)
-    header = [str(name).strip() for name in reader.fieldnames or ()]
-    if missing := [key for key in _LEAST if key not in header]:
-      raise InputError(
-        f'{path} has no column {missing[0]!r}: its first line must name the columns, of {", ".join(_KEYS)}'
-      )
-    reader.fieldnames = header
-    for row in reader:
-      yield reader.line_num, {key: value for key, value in row.items() if value}
-  except csv.Error as error:
-    raise InputError(f'{path} is no CSV file ({error}): give a CSV file or JSON lines') from error
-
-
-def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any]) -> Job:
-  if unknown := set(entry) - set(_KEYS):
-    raise InputError(f'{min(unknown)!r} is unknown: use {", ".join(_KEYS)}')
-  if wrong := [key for key, value in entry.items() if not isinstance(value, str) or '\0' in value]:
-    raise InputError(f'{wrong[0]} is no text')
-  if missing := [key for key in _LEAST if not entry.get(key)]:
-    raise InputError(f'{missing[0]} is missing')
-  sources = {key: os.path.join(folder, entry[key]) for key in ('image', 'audio', 'driving') if entry.get(key)}
-  options: dict[str, Any] = {key: entry[key] for key in ('frame', 'motion', 'face') if entry.get(key)}
-  if options.get('motion') not in (None, head_motion.GENTLE):
-    options['motion'] = os.path.join(folder, options['motion'])
-  if entry.get('force'):
-    if entry['force'].lower() not in _SWITCH:
-      raise InputError(f'force {entry["force"]!r} is neither yes nor no')
-    options['force'] = _SWITCH[entry['force'].lower()]
-  if entry.get('save'):
-    options['save'] = tuple(entry['save'].split('+'))
-  job = Job(out=_inside(out, entry['output']), **{**defaults, **options, **sources})
-  if not job.out.lower().endswith(video_writer.VIDEO_SUFFIXES):
-    raise InputError(f'output {entry["output"]!r} must end in {", ".join(video_writer.VIDEO_SUFFIXES)}')
-  side_outputs.check(job.save)  # before their names are made of them
-  return job
-
-
-def _inside(out: str, name: str) -> str:
-  """The path of an output; raises InputError where it leads out of the folder, be it by a link."""
-  folder = os.path.realpath(out)
-  path = os.path.join(folder, name)
-  try:
-    real = os.path.realpath(path)
-  except (OSError, ValueError) as error:
-    raise InputError(f'output {name!r} is no name of a file') from error
-  if os.path.isabs(name) or os.path.commonpath([folder, real]) != folder or real == folder:
-    raise InputError(f'output {name!r} leads out of {out}: give a path inside of it')
-  return real
-
-
-def _files(path: str, suffixes: tuple[str, ...], what: str) -> list[str]:
-  if not os.path.isdir(path):
-    return [path]
-  found = [
-    file
-    for file in sorted(glob.glob(os.path.join(glob.escape(path), '*')))
-    if file.lower().endswith(suffixes) and os.path.isfile(file)
-  ]
-  if not found:
-    raise InputError(f'{path} is a directory without any {what} ({", ".join(suffixes)})')
-  return found
-
-
-def _stem(path: str) -> str:
-  return os.path.splitext(os.path.basename(path))[0]

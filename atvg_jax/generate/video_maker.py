@@ -18,9 +18,9 @@ import atvg_jax
 from atvg_jax.checkpoints.weights import describe, load_nets
 from atvg_jax.generate import dubbing, fitness, footage, side_outputs, streaming, who_speaks
 from atvg_jax.generate.effects import blinks, head_motion
-from atvg_jax.generate.generator import FRAMES, Generator, check_loudness
+from atvg_jax.generate.generator import FRAMES, Drawer, Generator, check_loudness
 from atvg_jax.generate.pieces import Piece
-from atvg_jax.generate.portrait import Portrait
+from atvg_jax.generate.portrait import Portrait, own_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_choice, face_landmarker, upright
@@ -127,12 +127,11 @@ def check(job: Job) -> None:
 
 
 class VideoMaker:
-  """Makes videos one after the other, with the nets loaded and compiled once."""
+  """Makes videos, with the nets loaded and compiled once."""
 
   def __init__(self, weights: Sequence[str] | None = None):
     """Loads the weights, see `load_nets`."""
     self.generator = Generator(*load_nets(weights))
-    self.landmarker = face_landmarker.FaceLandmarker()
     self._portrait = functools.lru_cache(maxsize=4)(self._find_face)
 
   def face(self, name: str, which: str = face_choice.LARGEST, force: bool = False) -> tuple[Portrait, np.ndarray]:
@@ -148,13 +147,16 @@ class VideoMaker:
     """
     return self._portrait(name, _version(name), which, force)
 
-  def make(self, job: Job, *, progress: bool = True, watch: Callable[[int], None] | None = None) -> Result:
-    """Makes one video.
+  def make(
+    self, job: Job, *, progress: bool = True, watch: Callable[[int], None] | None = None, drawer: Drawer | None = None
+  ) -> Result:
+    """Makes one video; with lanes to draw it, several threads may make videos at the same time.
 
     Args:
       job: what to make.
       progress: show a bar on standard error.
       watch: called after every frame with the number of frames so far; what it raises ends the work.
+      drawer: what draws it; None is the generator, for this video alone.
 
     Raises:
       InputError: any of the files will not do, in one sentence.
@@ -168,19 +170,19 @@ class VideoMaker:
     window = _LIVE_WINDOW if live else streaming.WINDOW
     if live:
       self._warm_up(portrait, window)
-    landmarks: Iterable[np.ndarray]
     if job.driving is None:
       speech, sound = _fork(sound)
-      landmarks = self.generator.speech_landmarks(portrait, speech, window)
+      draw = functools.partial((drawer or self.generator).speak, portrait, speech, window)
     else:
       transferred = self._transferred_landmarks(job.driving, portrait)
       num_frames = len(transferred)
       landmarks = (transferred[start : start + window] for start in range(0, num_frames, window))
+      draw = functools.partial((drawer or self.generator).draw, portrait, landmarks, window)
     animate = self._animation(job, portrait)
     size = picture.shape[:2] if job.frame == 'full' else (features.IMAGE_SIZE, features.IMAGE_SIZE)
     saver = side_outputs.Saver(job.out, job.save, portrait, self.generator.normalisation)
     with saver, self._writer(job, size, sound, live) as writer:
-      pieces: Iterator[Piece] = saver.keep(self.generator.draw(portrait, landmarks, window, saver.needs_maps))
+      pieces: Iterator[Piece] = saver.keep(draw(saver.needs_maps))
       if job.frame == 'full':
         pieces = self.generator.paste(picture, portrait, pieces)
       seconds = _write(writer, animate(_frames(pieces)), num_frames, progress, watch)
@@ -194,7 +196,7 @@ class VideoMaker:
     if job.motion == head_motion.GENTLE:
       motion, closed = head_motion.gentle(), blinks.natural()
     else:
-      track = _follow(job.motion, self.landmarker)
+      track = _follow(job.motion, own_landmarker())
       motion, closed = head_motion.of_track(track.matrices), blinks.of_track(track.landmarks)
     points = face_alignment.denormalise(portrait.landmarks)
     if job.frame == 'full':
@@ -204,7 +206,7 @@ class VideoMaker:
 
   def _transferred_landmarks(self, driving: str, portrait: Portrait) -> np.ndarray:
     """[T, 136]: the movement of the mouth in a video on this face."""
-    track = _follow(driving, self.landmarker)
+    track = _follow(driving, own_landmarker())
     return self.generator.normalisation.transfer(portrait.landmarks, track.landmarks)
 
   def _dub(self, job: Job, progress: bool, watch: Callable[[int], None] | None) -> Result:
@@ -229,7 +231,7 @@ class VideoMaker:
   def _footage(self, job: Job) -> footage.Footage:
     """What is in the video to dub; says what will stay as it is."""
     try:
-      seen = footage.follow(job.image, self.generator, self.landmarker, face_choice.parse(job.face), job.force)
+      seen = footage.follow(job.image, self.generator, own_landmarker(), face_choice.parse(job.face), job.force)
     except InputError as error:
       raise _about(job.image, error) from error
     for note in seen.notes:
@@ -266,9 +268,9 @@ class VideoMaker:
     picture = _shrunk(video_reader.read_image(name), name)
     choice = None if which == face_choice.LARGEST else face_choice.parse(which)
     try:
-      turns = upright.quarter_turns(picture, self.landmarker)
+      turns = upright.quarter_turns(picture, own_landmarker())
       picture = np.ascontiguousarray(np.rot90(picture, turns))
-      portrait = self.generator.find_face(picture, self.landmarker, choice)
+      portrait = self.generator.find_face(picture, own_landmarker(), choice)
       if not force:
         fitness.check(portrait)
     except InputError as error:

@@ -162,7 +162,7 @@ def test_a_killed_batch_goes_on_without_a_half_file(folder, nets, tmp_path):
   environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
   with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
     deadline = time.monotonic() + 120
-    while not (out / '1.mp4').exists() and time.monotonic() < deadline:
+    while len(list(out.glob('[0-9]*.mp4'))) < 2 and time.monotonic() < deadline:
       time.sleep(0.01)
     time.sleep(float(np.random.default_rng().uniform(0, 0.2)))
     process.send_signal(signal.SIGKILL)
