@@ -21,10 +21,12 @@ Videos of other systems are scored by `video_pairs`.
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -32,8 +34,9 @@ from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.evaluate import clip_scores, score_files, score_rows, silence
 from atvg_jax.evaluate.metric_networks import networks
 from atvg_jax.evaluate.score_rows import Scored
-from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.lanes import whole_clips
+from atvg_jax.generate.lanes.lanes import Lanes
 from atvg_jax.train import feed
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -80,12 +83,20 @@ class Evaluation:
     protocol: one of PROTOCOLS; the batches bring its example frames.
     metric_networks: networks that score the videos as well; where they need sound, the batches have it.
     threads: what scores the videos of one batch while the nets draw the next.
+    batch_size: clips that are drawn at a time.
   """
 
   generator: Generator
   protocol: str = 'same-clip'
   metric_networks: networks.MetricNetworks = dataclasses.field(default_factory=networks.MetricNetworks)
   threads: concurrent.futures.Executor = dataclasses.field(default_factory=score_rows.make_threads)
+  batch_size: int = 4
+
+  @functools.cached_property
+  def lanes(self) -> Lanes:
+    """Where the clips are drawn, on all local devices."""
+    each = -(-self.batch_size // jax.local_device_count())
+    return Lanes(self.generator, each, clip_scores.WINDOW).started()
 
   def score(self, batches: Iterable[Batch], speakers: Mapping[str, str]) -> Iterator[Scored]:
     """Generates and scores every clip.
@@ -101,9 +112,9 @@ class Evaluation:
       waiting = submitted
     yield from self._collect_scores(waiting, speakers)
 
-  def warm_up(self, batch_size: int) -> None:
+  def warm_up(self) -> None:
     """Compiles what scoring needs, by black frames of no clip: beside the import of TensorFlow it costs no time."""
-    size, length = features.IMAGE_SIZE, clip_scores.WINDOW
+    size, length, batch_size = features.IMAGE_SIZE, clip_scores.WINDOW, self.batch_size
     face = face_alignment.normalise(
       face_alignment.TEMPLATE
     )  # the published steps cannot take points without any spread
@@ -162,13 +173,6 @@ class Evaluation:
     examples = batch[features.EXAMPLE_LANDMARKS]
     conditions, length = self.generator.normalisation.conditions(examples), real.shape[1]
 
-    def draw(landmarks: Iterable[np.ndarray]) -> np.ndarray:
-      frames = list(self.generator.vg(image, conditions.example_landmarks, landmarks))
-      return np.concatenate(frames, axis=1)[:, :length]
-
-    def split(values: np.ndarray) -> Iterator[np.ndarray]:
-      return streaming.split(values, clip_scores.WINDOW)
-
     if self.protocol == 'cross-speaker':  # the motion on this face, not the other's face
       driving = np.stack(
         [self.generator.normalisation.transfer(landmarks, clip) for landmarks, clip in zip(examples, true, strict=True)]
@@ -177,8 +181,8 @@ class Evaluation:
       driving = self.generator.normalisation.normalise(true)
     return {
       'baseline': np.broadcast_to(image[:, None], real.shape),
-      'true landmarks': draw(split(driving)),
-      'sound': draw(self.generator.clip_landmarks(conditions, batch, clip_scores.WINDOW)),
+      'true landmarks': whole_clips.follow(self.lanes, image, conditions, driving),
+      'sound': whole_clips.hear(self.lanes, image, conditions, batch, self.generator.at.front_end, length),
       'real': real,
     }
 
@@ -218,10 +222,8 @@ def run(
     raise InputError(f'there is no protocol {protocol!r}: choose one of {", ".join(PROTOCOLS)}')
   score_files.make_folder(out)
   metric_networks = metric_networks or networks.MetricNetworks()
-  evaluation = Evaluation(Generator(*load_nets(weights)), protocol, metric_networks)
-  if evaluation.generator.vg.couples_clips:
-    batch_size = 1  # clips would leak into each other
-  warming = evaluation.threads.submit(evaluation.warm_up, batch_size)
+  evaluation = Evaluation(Generator(*load_nets(weights)), protocol, metric_networks, batch_size=batch_size)
+  warming = evaluation.threads.submit(evaluation.warm_up)
   with_audio = metric_networks.needs_sound or evaluation.generator.at.front_end.takes_sound
   tables, set_scores = {}, {}
   for directory in dirs:

@@ -28,8 +28,8 @@ from tqdm import tqdm
 from atvg_jax.checkpoints.weights import load_nets
 from atvg_jax.evaluate import clip_scores, evaluate, robustness_report
 from atvg_jax.evaluate.robustness_points import BASELINE, EXPERIMENTS, REAL, SOUND, Point, Store
-from atvg_jax.generate import streaming
 from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.lanes import whole_clips
 from atvg_jax.train import feed
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -97,9 +97,7 @@ def run(
   names = [os.path.basename(os.path.normpath(directory)) for directory in dirs]
   if len(set(names)) < len(names):
     raise InputError(f'two of {", ".join(dirs)} have one name, by which the tables name them: rename one')
-  evaluation = evaluate.Evaluation(Generator(*load_nets(weights)))
-  if evaluation.generator.vg.couples_clips:
-    batch_size = 1  # clips would leak into each other
+  evaluation = evaluate.Evaluation(Generator(*load_nets(weights)), batch_size=batch_size)
   data_sets = _open(dirs, names, split, out, _fingerprint(evaluation.generator), max_clips)
   babble = all(data_set.voices_from for data_set in data_sets)
   levels = [point for name, points in EXPERIMENTS.items() for point in points if name != 'babble' or babble]
@@ -202,7 +200,7 @@ def score_point(evaluation: evaluate.Evaluation, batch: Batch, point: Point) -> 
   """
   inputs = _inputs(batch, point)
   lengths = batch[features.FRAME_MASK].sum(axis=1).astype(int)
-  video = _video(evaluation.generator, batch, inputs, point, lengths)
+  video = _video(evaluation, batch, inputs, point, lengths)
   landmarks = [clip[:length] for clip, length in zip(inputs.landmarks, lengths, strict=True)]
   scored = inputs.image[:, None] if point == BASELINE else video
   by_frame = clip_scores.reference_scores({point.name: scored}, inputs.video, landmarks)[point.name]
@@ -250,24 +248,24 @@ def _moved(frames: np.ndarray, pixels: int, right: int, down: int) -> np.ndarray
   return frames[..., rows[:, None], columns, :]
 
 
-def _video(generator: Generator, batch: Batch, inputs: _Inputs, point: Point, lengths: np.ndarray) -> np.ndarray:
+def _video(
+  evaluation: evaluate.Evaluation, batch: Batch, inputs: _Inputs, point: Point, lengths: np.ndarray
+) -> np.ndarray:
   """uint8 [B, T, H, W, 3]: the video that is scored at this point."""
   if point == REAL:
     return inputs.video
   if point == BASELINE:
     return np.broadcast_to(inputs.image[:, None], inputs.video.shape)
+  generator, lanes = evaluation.generator, evaluation.lanes
   conditions = generator.normalisation.conditions(inputs.image_landmarks)
   if point.experiment == 'landmark noise':
     driving = generator.normalisation.normalise(inputs.landmarks)
     noise = np.stack([_rng(name, point).normal(size=driving.shape[1:]) for name in batch[features.CLIP_ID]])
-    windows = streaming.split((driving + point.amount * noise).astype(np.float32), clip_scores.WINDOW)
-  else:
-    of_sound: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
-    if generator.at.front_end.takes_sound:
-      of_sound = {features.AUDIO: _sound(batch, point, lengths)}
-    windows = generator.clip_landmarks(conditions, of_sound, clip_scores.WINDOW)
-  drawn = generator.vg(inputs.image, conditions.example_landmarks, windows)
-  return np.concatenate(list(drawn), axis=1)[:, : inputs.video.shape[1]]
+    return whole_clips.follow(lanes, inputs.image, conditions, (driving + point.amount * noise).astype(np.float32))
+  of_sound: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
+  if generator.at.front_end.takes_sound:
+    of_sound = {features.AUDIO: _sound(batch, point, lengths)}
+  return whole_clips.hear(lanes, inputs.image, conditions, of_sound, generator.at.front_end, inputs.video.shape[1])
 
 
 def _mfcc_windows(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:

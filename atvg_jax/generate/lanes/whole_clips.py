@@ -1,0 +1,70 @@
+"""Clips of a data set's batch, drawn in lanes: whole videos, for those who score them."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from atvg_jax.audio import front_ends
+from atvg_jax.generate import streaming
+from atvg_jax.generate.lanes.item_threads import spread
+from atvg_jax.generate.lanes.lanes import Lanes
+from atvg_jax.generate.normalisation import Conditions
+from atvg_jax.generate.pieces import Piece
+from data_pipelines import features
+
+
+def follow(lanes: Lanes, images: np.ndarray, conditions: Conditions, landmarks: np.ndarray) -> np.ndarray:
+  """Draws clips from landmarks.
+
+  Args:
+    lanes: to draw in.
+    images: uint8 [B, H, W, 3], the example frames.
+    conditions: of the B clips.
+    landmarks: [B, T, 136].
+
+  Returns:
+    uint8 [B, T, H, W, 3].
+  """
+  length, window = landmarks.shape[1], lanes.window
+
+  def draw(clip: int) -> Iterator[Piece]:
+    pieces = (landmarks[clip, start : start + window] for start in range(0, length, window))
+    return lanes.follow(images[clip], _of(conditions, clip), pieces)
+
+  return _drawn(lanes, draw, len(images), length)
+
+
+def hear(
+  lanes: Lanes,
+  images: np.ndarray,
+  conditions: Conditions,
+  batch: Mapping[str, np.ndarray],
+  front_end: front_ends.FrontEnd,
+  length: int,
+) -> np.ndarray:
+  """Draws clips of `length` frames from their sound: `features.AUDIO` or MFCC of a batch, as the front end takes."""
+
+  def draw(clip: int) -> Iterator[Piece]:
+    if front_end.takes_sound:
+      sound = batch[features.AUDIO][clip : clip + 1].astype(np.float32) / 32767
+      inputs = streaming.split_sound(sound, front_end, lanes.window)
+    else:
+      inputs = streaming.split(batch[features.MFCC][clip : clip + 1], lanes.window)
+    return lanes.hear(images[clip], _of(conditions, clip), inputs)
+
+  return _drawn(lanes, draw, len(images), length)
+
+
+def _of(conditions: Conditions, clip: int) -> Conditions:
+  return Conditions(*(value[clip : clip + 1] for value in conditions))
+
+
+def _drawn(lanes: Lanes, draw: Callable[[int], Iterator[Piece]], clips: int, length: int) -> np.ndarray:
+  """[B, length, H, W, 3]: what `draw` gives of every clip."""
+
+  def frames(clip: int) -> np.ndarray:
+    with lanes.at_work():
+      return np.concatenate([piece.frames for piece in draw(clip)])[:length]
+
+  made = dict(spread(frames, range(clips), lanes.num_threads, lanes.stop))
+  return np.stack([made[clip] for clip in range(clips)])
