@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -127,9 +127,20 @@ class Slice:
     batch = feed.batch_shapes(config, clips)
     operations = flops.count(task.train_step, state, batch, axis_sizes=((AXIS, len(self.devices)),))
     sharded = {name: jax.ShapeDtypeStruct((len(self.devices), *spec.shape), spec.dtype) for name, spec in batch.items()}
+    return self.compiled(parallel.pmap_train_step(task.train_step, self.devices), (state, sharded), clips, operations)
+
+  def compiled(self, function: Any, arguments: Sequence[Any], clips: int, operations: float) -> Program | None:
+    """What a program needs; None where it does not fit into memory.
+
+    Args:
+      function: with `lower`, as of `jax.jit` or `jax.pmap`, for the devices of the slice.
+      arguments: their shapes.
+      clips: of a device.
+      operations: of a device.
+    """
     start = time.perf_counter()
     try:
-      compiled = parallel.pmap_train_step(task.train_step, self.devices).lower(state, sharded).compile()
+      compiled = function.lower(*arguments).compile()
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' in str(error):
         return None
@@ -158,7 +169,12 @@ class Slice:
 
 
 def compile_apart(where: Slice, config: Any, clips: int) -> Program | None:
-  """`Slice.compile` in a process of its own, which a crash of the compiler ends instead of this one.
+  """`Slice.compile` in a process of its own; see `apart`."""
+  return apart(_compile, where, config, clips)
+
+
+def apart(compile_there: Callable[[str, Any, int], Program | None], where: Slice, config: Any, clips: int) -> Any:
+  """`compile_there(topology, config, clips)` in a process of its own, which a crash of the compiler ends instead.
 
   Raises:
     InputError: the compiler crashed; names its log file.
@@ -167,7 +183,7 @@ def compile_apart(where: Slice, config: Any, clips: int) -> Program | None:
   os.close(handle)
   with futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _write_errors_to, (log,)) as pool:
     try:
-      program = pool.submit(_compile, where.name, config, clips).result()
+      program = pool.submit(compile_there, where.name, config, clips).result()
     except futures.process.BrokenProcessPool as error:
       raise InputError(
         f'the compiler of libtpu {importlib.metadata.version("libtpu")} crashed at {clips} clips a device '
