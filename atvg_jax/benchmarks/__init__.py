@@ -7,6 +7,8 @@ from data_pipelines.errors import InputError
 
 # Name → the module whose `run(argv)` measures and prints it.
 BENCHMARKS = {
+  'batch': 'atvg_jax.benchmarks.batch_benchmark',
+  'device': 'atvg_jax.benchmarks.device_benchmark',
   'feed': 'atvg_jax.benchmarks.feed_benchmark',
   'generate': 'atvg_jax.benchmarks.generate_benchmark',
   'prepare': 'atvg_jax.benchmarks.prepare_benchmark',

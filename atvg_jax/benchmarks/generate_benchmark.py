@@ -170,7 +170,7 @@ def measure_files(paths: list[str] | None) -> dict[str, float]:
   samples = samples[: int(_CLIP_SECONDS * features.SAMPLE_RATE)]
   with tempfile.TemporaryDirectory() as folder:
     speech = os.path.join(folder, 'speech.wav')
-    _write_wav(speech, samples)
+    write_wav(speech, samples)
     begun = time.perf_counter()
     result = video_maker.generate_video(demo.portrait(), os.path.join(folder, 'out.mp4'), audio=speech, weights=paths)
     took = time.perf_counter() - begun
@@ -180,7 +180,8 @@ def measure_files(paths: list[str] | None) -> dict[str, float]:
   }
 
 
-def _write_wav(path: str, samples: np.ndarray) -> None:
+def write_wav(path: str, samples: np.ndarray) -> None:
+  """Samples in [-1, 1] at 16 kHz, as 16 bits."""
   with wave.open(path, 'wb') as file:
     file.setparams((1, 2, features.SAMPLE_RATE, len(samples), 'NONE', ''))
     file.writeframes((np.clip(samples, -1, 1) * 32767).astype('<i2').tobytes())
