@@ -35,7 +35,7 @@ def open_tagged(source: Any, protocol: str) -> av.container.InputContainer:
 
   PyAV 18 refuses a file for such a tag unless it is told to drop the bytes; 19 keeps them as lone surrogates.
   """
-  tags = {'metadata_errors': 'ignore'} if int(av.__version__.partition('.')[0]) < 19 else {}
+  tags: dict[str, Any] = {'metadata_errors': 'ignore'} if int(av.__version__.partition('.')[0]) < 19 else {}
   return av.open(source, 'r', options={'protocol_whitelist': protocol}, **tags)
 
 
@@ -148,7 +148,8 @@ class SoundCollector:
   @staticmethod
   def _new_resampler() -> av.AudioResampler:
     # The channels are averaged by `downmix`, not by the resampler: its sum of both is 3 dB too loud, and clips.
-    return av.AudioResampler(format='fltp', rate=features.SAMPLE_RATE)
+    # Packed, for PyAV reads beyond the planes of many channels.
+    return av.AudioResampler(format='flt', rate=features.SAMPLE_RATE)
 
   def add(self, frame: av.AudioFrame) -> None:
     """Takes the next frame of the sound."""
@@ -184,7 +185,7 @@ class SoundCollector:
 
   def _take(self, frames: list[av.AudioFrame]) -> None:
     for frame in frames:
-      chunk = self._downmix(frame.to_ndarray())
+      chunk = self._downmix(frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T)
       self._chunks.append(chunk[self._cut :])
       self._cut -= min(self._cut, len(chunk))
 

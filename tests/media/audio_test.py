@@ -140,6 +140,15 @@ def test_any_format_becomes_16_khz_mono(tmp_path, name, codec, sample_format, ra
     assert abs(np.argmax(lags) - 17) <= (8 if name.endswith('m4a') else 1)
 
 
+@pytest.mark.parametrize('channels', [1, 2, 7, 9, 16, 61])
+def test_any_number_of_channels_is_averaged(tmp_path, channels):
+  values = np.random.default_rng(3).integers(-(2**15), 2**15, (4_000, channels), dtype=np.int16)
+  with wave.open(str(tmp_path / 'a.wav'), 'wb') as file:
+    file.setparams((channels, 2, 16_000, 0, 'NONE', ''))
+    file.writeframes(values.tobytes())
+  np.testing.assert_allclose(audio.read_audio(tmp_path / 'a.wav'), values.mean(axis=1) / 2**15, atol=1e-6)
+
+
 def test_16_bit_samples_come_through_exactly(tmp_path):
   values = np.random.default_rng(2).integers(-(2**15), 2**15, 5_000, dtype=np.int16)
   write_16_bit(tmp_path / 'a.wav', values)
