@@ -41,6 +41,8 @@ _SHADOW = (0.35, 0.15)  # that the moving lid casts: how dark, how far
 # In widths of the eye.
 _CORNER = 0.05  # from the inner landmark to where the lids meet
 _FINEST = {'lash': 0.08, 'across': 0.04, 'along': 0.02}  # what smoothing takes away
+_EVEN = 0.12  # what is even in a lid
+_LID = 0.9  # how light a lid is, of the lighter skin above or below the eye
 _ROUND = 0.8  # the shape of the lids' edges: 1 is a parabola, 0.5 an ellipse
 
 
@@ -129,6 +131,7 @@ class _Eye:
     places = np.stack(np.meshgrid(*(np.arange(*ends) + 0.5 for ends in zip(low, high))), axis=-1) - start
     self._at = places @ self._down
     place = np.clip(places @ across / width**2, 0, 1)
+    self._within = (place > 0.1) & (place < 0.9)
     within = np.minimum(1, 8 * place * (1 - place)) * opening
     self._upper = _edge(place, along[[1, 2]], down[[1, 2]]) + _UPPER_EDGE * within
     self._lower = np.maximum(_edge(place, along[[5, 4]], down[[5, 4]]) + _LOWER_EDGE * within, self._upper)
@@ -158,6 +161,7 @@ class _Eye:
     smooth *= np.clip((at - top) / (0.5 * above), 0, 1)
     skin = self._moved(part, lid - at)
     skin += smooth[..., None] * (self._moved(self._smoothed(part), lid - at) - skin)
+    skin += smooth[..., None] * self._missing_light(part, skin)
     out = np.where((gap > 0)[..., None], _over(out, skin, upper - at), part)
     frame[self._box] = np.clip(np.round(out), 0, 255)
 
@@ -169,6 +173,20 @@ class _Eye:
       [scipy.ndimage.map_coordinates(channel, places, order=1, mode='nearest') for channel in np.moveaxis(part, -1, 0)],
       axis=-1,
     )
+
+  def _missing_light(self, part: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """[h, w, 3]: what a stretched lid lacks to be as light as the skin around the eye, so that no crease is a smear."""
+    at, opening = self._at, self._opening
+    around = [
+      part[self._within & (at > self._upper - 1.6 * opening) & (at < self._upper - 0.6 * opening)],
+      part[self._within & (at > self._lower + 0.3 * opening) & (at < self._lower + 1.2 * opening)],
+    ]
+    colours = [np.median(pixels, axis=0) for pixels in around if len(pixels)]
+    if not colours:
+      return np.zeros(3, np.float32)
+    colour = _LID * max(colours, key=np.sum)
+    spread = (_EVEN * self._width, _EVEN * self._width, 0)
+    return np.maximum(colour - scipy.ndimage.gaussian_filter(skin, spread), 0)
 
   def _smoothed(self, part: np.ndarray) -> np.ndarray:
     """The part without lashes, which are dark and thin."""

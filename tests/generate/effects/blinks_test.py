@@ -52,6 +52,20 @@ def test_seeds_blink_at_other_times():
   assert len(set(starts)) > 2
 
 
+def test_a_closed_lid_is_no_dark_smear(picture, points):
+  shut = next(iter(blinks.blinking([picture], points, [1.0]))).astype(float)
+  dark = picture.copy()
+  for eye in (features.RIGHT_EYE, features.LEFT_EYE):  # a crease above the eye
+    low, high = points[eye].min(axis=0), points[eye].max(axis=0)
+    height = high[1] - low[1]
+    dark[int(low[1] - 0.5 * height) : int(low[1] - 0.1 * height), int(low[0]) : int(high[0])] //= 4
+  creased = next(iter(blinks.blinking([dark], points, [1.0]))).astype(float)
+  for eye in (features.RIGHT_EYE, features.LEFT_EYE):
+    x, y = points[eye].mean(axis=0).astype(int)
+    lid = np.s_[y - 3 : y, x - 4 : x + 5]
+    assert creased[lid].mean() > 0.7 * shut[lid].mean()
+
+
 def _track(openings):
   """Landmarks [T, 136] of the mean face with its eyes open to these shares."""
   points = np.repeat(face_alignment.TEMPLATE[None].astype(np.float64), len(openings), axis=0)
