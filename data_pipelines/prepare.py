@@ -28,7 +28,7 @@ import tqdm
 from data_pipelines import clip_source, features
 from data_pipelines.conversion import beam_engine, convert_clip, cut_video, worker_pool
 from data_pipelines.conversion import sound_offsets as speaker_offsets
-from data_pipelines.errors import InputError
+from data_pipelines.errors import InputError, of_the_machine
 from data_pipelines.records import landmark_statistics
 
 DATASETS = ('clips', 'grid', 'lrw', 'lrw_ar')
@@ -106,10 +106,14 @@ def prepare(
       with _locked(out):
         new = _convert(conversion.tasks, engine, times.note, progress)
         report = _build(conversion, progress)
-    except OSError as error:
+    except InputError:
+      raise
+    except Exception as error:  # TensorFlow's writers raise errors of their own where a disk is full
+      if (reason := of_the_machine(error)) is None and not isinstance(error, OSError):
+        raise
       raise InputError(
-        f'{out}.partial cannot be written ({error.strerror or error}): make room or choose another place, '
-        'then run the same command again.'
+        f'{out}.partial cannot be written ({getattr(error, "strerror", None) or reason or error}): make room or choose '
+        'another place, then run the same command again.'
       ) from error
     seconds = time.time() - started
   return report | {

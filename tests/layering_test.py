@@ -24,7 +24,8 @@ _FLOORS = {
     {'cli', '__main__', 'batch'},
   ),
   'data_pipelines': (
-    {'atomic_files', 'errors', 'features'},
+    {'errors', 'features'},
+    {'atomic_files', 'text_tables'},
     {'clip_source', 'media', 'work_shards'},
     {'faces', 'audio'},
     {'records', 'augmentation'},

@@ -12,6 +12,7 @@ import sys
 import time
 
 import drawn_clips
+import full_disks
 import pytest
 
 from data_pipelines import prepare
@@ -129,6 +130,24 @@ def test_a_long_video_that_was_killed_goes_on_with_its_next_part(tmp_path, monke
   assert report['new_clips'] == 1 and report['kept'] == 4 and report['splits']['validation']['clips'] == 2
   run(tmp_path / 'whole', workers=1)
   assert contents(tmp_path / 'killed') == contents(tmp_path / 'whole')
+
+
+def test_a_disk_that_fills_up_while_records_are_written_is_told(tmp_path, monkeypatch):
+  source = drawn_clips.write_grid(tmp_path / 'source', clips=4)
+
+  def killed(*args):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(prepare, '_build', killed)
+    prepare.prepare('grid', source, tmp_path / 'out', progress=False)
+  largest = max(path.stat().st_size for path in (tmp_path / 'out.partial' / 'clips').iterdir())
+  with pytest.raises(InputError, match=r'out.partial cannot be written .*make room'), full_disks.small_files(largest):
+    prepare.prepare('grid', source, tmp_path / 'out', progress=False)
+  assert not (tmp_path / 'out').exists()
+  report = prepare.prepare('grid', source, tmp_path / 'out', progress=False)
+  assert report['new_clips'] == 0 and report['kept'] == 4
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['out', 'source']
 
 
 def test_bad_arguments_are_told_before_any_work(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from atvg_jax.generate import side_outputs
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.video_maker import Job
+from data_pipelines import text_tables
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_writer
 
@@ -84,12 +85,7 @@ def from_folders(image: str, audio: str, out: str, **options: Any) -> list[Item]
 
 def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
   """Lines' numbers with their keys and values, or with what is wrong with them."""
-  try:
-    with open(path, encoding='utf-8-sig', newline='') as file:
-      lines = file.read().splitlines()
-  except (OSError, ValueError) as error:
-    reason = getattr(error, 'strerror', None) or 'it is no text'
-    raise InputError(f'{path} cannot be read ({reason}): give a CSV file or JSON lines') from error
+  lines = text_tables.read_lines(path)
   full = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
   if not full:
     return
@@ -102,7 +98,7 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
         yield number, InputError('it is no JSON')
     return
   try:
-    reader = csv.DictReader(lines, restkey='', strict=True)
+    reader = csv.DictReader(lines, restkey='', strict=True, delimiter=text_tables.separator(full[0][1], _KEYS))
     header = [str(name).strip() for name in reader.fieldnames or ()]
     if missing := [key for key in _LEAST if key not in header]:
       raise InputError(

@@ -8,9 +8,9 @@ import pathlib
 import unicodedata
 from typing import NamedTuple
 
-from data_pipelines import clip_source, features
+from data_pipelines import clip_source, features, text_tables
 from data_pipelines.clip_source import VideoPart
-from data_pipelines.conversion import cut_video, video_part
+from data_pipelines.conversion import convert_clip, cut_video, video_part
 from data_pipelines.errors import InputError
 
 TABLE = 'speakers.csv'
@@ -51,6 +51,7 @@ _MAGIC = (
 )
 _SOUND_BRANDS = (b'M4A ', b'M4B ')
 _SMALL = 300_000  # bytes: shorter files are one part, and are not opened to learn their length
+_LEAST_HELD_OUT = 2 * features.FPS  # frames of a single video, or a third of it
 _MAX_NAME = 80  # bytes of a clip's name that come from its file's name
 
 
@@ -70,7 +71,7 @@ def list_clips(source: str, all_faces: bool = False) -> list[VideoPart]:
   a video are passed over; everything else is listed, so that the report accounts for it.
 
   Split by speaker: those that `speakers.csv` says, else a tenth of the speakers is held out. With one speaker a tenth
-  of the files is, and of one file the last tenth.
+  of the files is, and of one file the last tenth, or its last two seconds if it is short.
 
   Args:
     source: a folder, or one video.
@@ -121,10 +122,28 @@ def list_clips(source: str, all_faces: bool = False) -> list[VideoPart]:
       parts.append(dataclasses.replace(part, problem=problem))
     else:
       parts += _in_parts(part)
-  if not by_speaker and len(rows) == 1 and len(parts) > 1:
+  if not by_speaker and len(rows) == len(parts) == 1:
+    return _last_held_out(parts[0])
+  if not by_speaker and len(rows) == 1:
     last = len(parts) - max(1, len(parts) // 10)
     parts[last:] = [dataclasses.replace(part, split=clip_source.VALIDATION) for part in parts[last:]]
   return parts
+
+
+def _last_held_out(part: VideoPart) -> list[VideoPart]:
+  """A short video in two parts, the last for validation: a tenth, or so much that something can be seen in it."""
+  try:
+    frames = round((video_part.probe(part.path).seconds or 0) * features.FPS)
+  except (InputError, OSError):
+    return [part]
+  held_out = max(frames // 10, min(_LEAST_HELD_OUT, frames // 3))
+  if held_out < convert_clip.MIN_FRAMES:
+    return [part]
+  cut = frames - held_out
+  return [
+    dataclasses.replace(part, end=cut),
+    dataclasses.replace(part, first=cut, split=clip_source.VALIDATION),
+  ]
 
 
 def _in_parts(part: VideoPart) -> list[VideoPart]:
@@ -178,11 +197,9 @@ def _read_table(path: pathlib.Path) -> dict[str, _Row]:
   """Path, as `_key` writes it → line."""
   table: dict[str, _Row] = {}
   splits: dict[str, str] = {}
-  try:
-    lines = path.read_text(encoding='utf-8-sig').splitlines()
-  except (OSError, UnicodeDecodeError) as error:
-    raise InputError(f'{path} cannot be read as UTF-8 text: save it as such.') from error
-  reader = csv.DictReader(lines)
+  lines = text_tables.read_lines(path)
+  sign = text_tables.separator(lines[0] if lines else '', ('path', 'speaker', 'split', 'sound_advance'))
+  reader = csv.DictReader(lines, delimiter=sign)
   if not {'path', 'speaker'} <= set(reader.fieldnames or ()):
     raise InputError(
       f'{path} has the columns {reader.fieldnames}: expected path,speaker and if wanted split,sound_advance.'

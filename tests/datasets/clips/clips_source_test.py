@@ -6,7 +6,7 @@ import drawn_clips
 import pytest
 
 from data_pipelines import clip_source
-from data_pipelines.conversion import cut_video
+from data_pipelines.conversion import cut_video, video_part
 from data_pipelines.datasets.clips import clips_source
 from data_pipelines.errors import InputError
 
@@ -112,6 +112,31 @@ def test_long_videos_come_in_parts(tmp_path, monkeypatch):
       (60, None, 'validation'),
     ]
     assert {(part.clip_id, part.speaker) for part in parts} == {('anna_a', 'anna')}
+
+
+@pytest.mark.parametrize(
+  'frames, parts',
+  [
+    (40, [(0, None, 'train')]),  # nothing can be held out
+    (75, [(0, 50, 'train'), (50, None, 'validation')]),
+    (300, [(0, 250, 'train'), (250, None, 'validation')]),
+    (1200, [(0, 1080, 'train'), (1080, None, 'validation')]),
+  ],
+)
+def test_the_end_of_a_single_short_video_is_held_out(tmp_path, monkeypatch, frames, parts):
+  touch(tmp_path, 'anna/a.mp4')
+  monkeypatch.setattr(video_part, 'probe', lambda path: video_part.Probe(frames / 25, True))
+  for source in (tmp_path, tmp_path / 'anna' / 'a.mp4'):
+    assert [(part.first, part.end, part.split) for part in listed(source)] == parts
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('sign', [',', ';', '\t'])
+def test_tables_as_spreadsheets_save_them(tmp_path, encoding, sign):
+  touch(tmp_path, 'a.mp4', 'b.mp4')
+  text = 'path,speaker,split\na.mp4,Jürgen,train\nb.mp4,Zoë,validation\n'.replace(',', sign)
+  (tmp_path / 'speakers.csv').write_bytes(text.encode(encoding))
+  assert [(part.speaker, part.split) for part in listed(tmp_path)] == [('Jürgen', 'train'), ('Zoë', 'validation')]
 
 
 def test_nothing_to_convert_is_told(tmp_path):
