@@ -37,7 +37,8 @@ def base(task: str) -> ConfigDict:
   if task == 'at':
     config.model.audio = 'mfcc'  # the front end, or 'speech': see atvg_jax/audio/front_ends.py
   config.discriminator = None  # keywords of RegressionDiscriminator (an empty ConfigDict: published sizes), or None
-  config.init_from = ''  # weights that a new run starts from: a training workdir or an .npz file of the same net
+  # Weights that a new run starts from: a training workdir or an .npz file of the same net, or 'packaged'.
+  config.init_from = ''
   config.published = False  # generate with the published code's quirks, see docs/fidelity.md
   config.licence = ''  # of weights trained on this data; goes into released files
   config.dtype = 'float32'  # of the computation; parameters and statistics are float32

@@ -25,6 +25,7 @@ _FORMAT = 1
 _KINDS = ('at', 'vg')
 _HUB_FILE = 'model.safetensors'  # what hubs call the file of a folder that holds one net
 # Packaged beside the default ones: AT-nets on the speech encoder, of all data and of GRID (CC BY 4.0) alone.
+PACKAGED = 'packaged'
 NAMED = {'speech': 'at_speech.npz', 'free': 'at_speech_free.npz'}
 
 
@@ -189,10 +190,13 @@ def _load_workdir(workdir: str) -> Bundle:
 def starting_point(path: str, kind: str) -> Bundle:
   """The weights at `path` (`config.init_from`), for a new run of a net of `kind` to start from.
 
+  'packaged' names the packaged ones of that net, and `NAMED` others, unless there is such a file or folder.
+
   Raises:
     InputError: if there are none at `path`, or they are another kind's.
   """
-  bundle = load(path)
+  packaged = path == PACKAGED and not os.path.exists(path)
+  bundle = load(packaged_weights(kind) if packaged else _by_name(path))
   if bundle.kind != kind:
     raise InputError(f'init_from={path} holds weights of {bundle.kind.upper()}-net: this run trains {kind.upper()}-net')
   return bundle

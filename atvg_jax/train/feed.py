@@ -17,6 +17,8 @@ import numpy as np
 from atvg_jax.audio import front_ends
 from atvg_jax.runtime import parallel
 from data_pipelines import features
+from data_pipelines.errors import InputError
+from data_pipelines.records import record_index
 
 NumpyBatch = Mapping[str, np.ndarray]
 
@@ -46,6 +48,22 @@ def _takes_sound(config: Any) -> bool:
 def landmark_statistics(dirs: Sequence[str]) -> Mapping[str, np.ndarray]:
   """The landmark statistics of converted data sets' training splits, summed, as `landmarks.fit` takes them."""
   return _input_pipeline().landmark_statistics(tuple(dirs))
+
+
+def check_splits(config: Any, *, training: bool = True, evaluation: bool = True) -> None:
+  """Raises InputError where one of the config's data sets is not there, or has not the splits that a run needs."""
+  for directory in config.data.dirs:
+    if training:
+      record_index.find(directory, config.data.split)
+    if not evaluation:
+      continue
+    try:
+      record_index.find(directory, config.evaluation.split)
+    except record_index.NoSplitError as error:
+      raise InputError(
+        f'{str(error).rstrip(".")}. A run is scored on clips that are held out: convert more clips or speakers, name a '
+        'split in speakers.csv, or be content with scores on what is trained on (--config.evaluation.split=train).'
+      ) from error
 
 
 def train_batches(config: Any, start_step: int) -> Iterator[NumpyBatch]:

@@ -73,6 +73,7 @@ def train(
 def _train(
   config: Any, workdir: str, batches: BatchFactory | None, eval_sets: EvalSets | None, basis: LandmarkBasis | None
 ) -> tuple[TrainState, dict[str, Any]]:
+  feed.check_splits(config, training=batches is None, evaluation=eval_sets is None)
   run_config.init_workdir(config, workdir)
   start = None
   if config.init_from and not has_checkpoint(workdir):
@@ -98,7 +99,7 @@ def _train(
 
 
 class _Loop:
-  """The steps of a run, and what is due after each: to log, evaluate, draw, save, in this order.
+  """The steps of a run, and what is due after each: to log, save, evaluate, draw, in this order.
 
   Attributes:
     summary: 'interrupted', and the newest 'train/...' and 'eval_.../...' numbers.
@@ -148,11 +149,11 @@ class _Loop:
         progress.update()
         if self._due(step, config.log_every):
           self._log(step, log, source.wait_seconds, progress)
+        self._save(step, state, log)  # first: what fails after it costs no step
         if self._due(step, config.eval_every):
           self._evaluate(step, state, log, progress)
         if self._due(step, config.picture_every) and parallel.is_main_process():
           self._draw(step, state, log)
-        self._save(step, state, log)
     self.summary |= log.totals()
     return state, step
 

@@ -24,6 +24,10 @@ _FOOTER = 4  # checksum of the record
 _SHARD_NAME = re.compile(r'.+-(?P<split>[^-]+)\.tfrecord-(?P<shard>\d{5})-of-(?P<count>\d{5})')
 
 
+class NoSplitError(InputError):
+  """A data set is there, but too small or made without such a split."""
+
+
 class RecordIndex(NamedTuple):
   """The N records of a split, in the order of the files."""
 
@@ -132,11 +136,11 @@ def save(index: RecordIndex, split: str) -> None:
     np.savez(file, allow_pickle=False, shards=np.array(index.shards, np.str_), **arrays)
 
 
-def load(folder: str | os.PathLike, split: str) -> RecordIndex:
-  """The index of a split of a converted data set.
+def find(folder: str | os.PathLike, split: str) -> list[pathlib.Path]:
+  """The TFRecord files of a split of a converted data set.
 
   Raises:
-    InputError: no data set, a half-converted one, no such split, or shards that do not fit the index.
+    InputError: no data set, a half-converted one, missing files, or no such split (`NoSplitError`).
   """
   folder = pathlib.Path(folder)
   if not (folder / 'dataset_info.json').is_file():
@@ -148,7 +152,18 @@ def load(folder: str | os.PathLike, split: str) -> RecordIndex:
   paths = shards(folder, split)
   if not paths:
     splits = [entry['name'] for entry in json.loads((folder / 'dataset_info.json').read_text()).get('splits', [])]
-    raise InputError(f'{folder} has no split {split!r}: it has {", ".join(splits) or "none"}.')
+    raise NoSplitError(f'{folder} has no split {split!r}: it has {", ".join(splits) or "none"}.')
+  return paths
+
+
+def load(folder: str | os.PathLike, split: str) -> RecordIndex:
+  """The index of a split of a converted data set.
+
+  Raises:
+    InputError: as `find`, or shards that do not fit the index.
+  """
+  folder = pathlib.Path(folder)
+  paths = find(folder, split)
   path = folder / file_name(split)
   if not path.is_file():
     return build(folder, split)

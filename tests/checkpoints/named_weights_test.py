@@ -22,6 +22,12 @@ def test_they_load_by_name_and_say_what_they_are(name):
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((at.params, at.batch_stats)))
 
 
+@pytest.mark.parametrize('kind', ['at', 'vg'])
+def test_the_packaged_nets_are_a_starting_point_by_name(kind):
+  start = weights.starting_point('packaged', kind)
+  assert start.kind == kind and start.config == weights.load(weights.packaged_weights(kind)).config
+
+
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
   weights.save(str(tmp_path / 'free'), weights.load_nets(['speech'])[0])
   monkeypatch.chdir(tmp_path)

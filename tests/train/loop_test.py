@@ -72,6 +72,30 @@ def test_the_best_generator_is_kept_and_can_be_used(whole_run):
   _assert_same(newest.params, state.g_ema_params)
 
 
+def test_a_run_without_anything_held_out_is_refused_before_its_first_step(tmp_path):
+  (tmp_path / 'data').mkdir()
+  (tmp_path / 'data' / 'dataset_info.json').write_text('{"splits": [{"name": "train"}]}')
+  (tmp_path / 'data' / 'grid-train.tfrecord-00000-of-00001').touch()
+  config = synthetic.config('vg_grid', data__dirs=(str(tmp_path / 'data'),))
+  with pytest.raises(
+    InputError, match="has no split 'validation': it has train. A run is scored on clips that are held"
+  ):
+    loop.train(config, str(tmp_path / 'run'))
+  assert not (tmp_path / 'run').exists()
+
+
+def test_what_fails_in_an_evaluation_costs_no_step(tmp_path):
+  config = synthetic.config('vg_grid')
+  arguments = synthetic.arguments(config)
+
+  def failing():
+    raise InputError('a record is torn')
+
+  with pytest.raises(InputError, match='torn'):
+    loop.train(config, str(tmp_path), **arguments | {'eval_sets': {'fake': failing}})
+  assert os.listdir(tmp_path / 'checkpoints') == [str(config.eval_every)]
+
+
 def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
   config, whole_workdir, whole_state, _ = whole_run
   arguments = synthetic.arguments(config)
