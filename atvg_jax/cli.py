@@ -132,7 +132,7 @@ def _say(arguments: argparse.Namespace) -> None:
 def _app(arguments: argparse.Namespace) -> None:
   from atvg_jax.app import page
 
-  page.run(arguments.port, arguments.weights)
+  page.run(arguments.port, arguments.weights, arguments.host)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -72,8 +72,13 @@ def _add_generation(commands: _Commands) -> None:
   _add_look(sub)
   _add_weights(sub)
 
-  sub = _add(commands, 'app', 'open a page in the browser, for this machine only (needs the extra demo)')
+  sub = _add(commands, 'app', 'open a page in the browser, and an API (needs the extra demo)')
   sub.add_argument('--port', type=int, default=7860, help='default: 7860')
+  sub.add_argument(
+    '--host',
+    default='127.0.0.1',
+    help='address to listen at; for others than this machine, set ATVG_TOKEN to a secret (default: 127.0.0.1)',
+  )
   _add_weights(sub)
 
 

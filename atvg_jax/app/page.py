@@ -1,33 +1,31 @@
-"""The page of `atvg app` (extra `demo`): drop a face and some speech, watch, play, download.
+"""The page of `atvg app` (extra `demo`): drop a face and some speech, watch, play, download; and the same for programs.
 
-It is served to this machine only and asks nothing of any other: no analytics, and a policy that forbids the browser
-to load from elsewhere.
+It is served to this machine unless told otherwise, and asks nothing of any other: no analytics, and a policy that
+forbids the browser to load from elsewhere.
 """
 
 import contextlib
-import html
+import importlib.resources
 import os
 import pathlib
-import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from atvg_jax.app import studio
-from atvg_jax.generate import demo
+from atvg_jax.app import guard, studio
+from atvg_jax.app.steps import Steps
+from atvg_jax.generate import demo, text_to_speech
+from atvg_jax.runtime import ending
 from data_pipelines.errors import InputError, extra_command
 
 PORT = 7860
-_HOST = '127.0.0.1'
+HOST = '127.0.0.1'
+_OWN = (HOST, 'localhost', '::1')
+_SHORTEST_TOKEN = 16
 _QUEUE = 8  # who may wait; one video is made at a time
 _SWEEP, _KEPT = 300, 3600  # seconds: how often old files are looked for, and how long a video can be downloaded
-
-_POLICY = (
-  "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
-  "object-src 'none'; form-action 'self'; frame-ancestors 'none'"
-)
 
 _TITLE = 'A talking face'
 _HEAD = f"""
@@ -36,45 +34,64 @@ One picture and some speech become a video. Everything happens on this machine; 
 deleted after an hour, or when the program ends.
 """
 _FOOT = """
-At most {seconds} seconds of speech, files of {megabytes:.0f} MB and pictures of 50 megapixels. The video says in its
-metadata that it is synthetic. Show people only as they would agree to be shown.
+At most {seconds} seconds of speech or {characters} characters, files of {megabytes:.0f} MB and pictures of 50
+megapixels; one video at a time, and {queue} may wait. The video says in its metadata that it is synthetic. Show people
+only as they would agree to be shown.
 """
 _CSS = """
 .gradio-container {max-width: 1080px !important; margin: 0 auto !important}
 """
 
 
-def run(port: int = PORT, weights: Sequence[str] | None = None) -> None:
-  """Serves the page until it is interrupted or terminated; leaves no file behind.
+def run(port: int = PORT, weights: Sequence[str] | None = None, host: str = HOST) -> None:
+  """Serves the page until it is interrupted or ended; leaves no file behind.
 
   Args:
-    port: of 127.0.0.1.
+    port: of `host`.
     weights: see `generate_video`.
+    host: address to listen at. Others than this machine's own want a secret in the environment variable ATVG_TOKEN,
+      which everybody must then bring.
 
   Raises:
-    InputError: the extra is missing, the port is taken, or the weights will not do.
+    InputError: the extra is missing, the port is taken, there is no token where one is needed, or the weights will not
+      do.
   """
   if not 0 < port < 1 << 16:
     raise InputError(f'--port {port} is none: use a number from 1024 to 65535')
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  token = _token(host)
   with tempfile.TemporaryDirectory(prefix='atvg-app-') as folder:
-    page = launch(folder, port, weights)
-    print(f'Open http://{_HOST}:{port} in a browser; Ctrl-C ends.', flush=True)
+    page = launch(folder, port, weights, host, token)
+    print(f'Open http://{host}:{port}{"/?token=..." if token else ""} in a browser; Ctrl-C ends.', flush=True)
     try:
       threading.Event().wait()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ending.Ended):
       pass
     finally:
       page.close(verbose=False)
 
 
-def launch(folder: str, port: int, weights: Sequence[str] | None = None) -> Any:
+def _token(host: str) -> str:
+  """The secret of the environment, or '' where none is needed."""
+  token = os.environ.get('ATVG_TOKEN', '')
+  if token and len(token) < _SHORTEST_TOKEN:
+    raise InputError(f'ATVG_TOKEN is shorter than {_SHORTEST_TOKEN} characters: take a longer secret')
+  if not token and host not in _OWN:
+    raise InputError(
+      f'--host {host} opens the page to other machines: set ATVG_TOKEN to a secret of {_SHORTEST_TOKEN} characters or '
+      'more, which they must bring'
+    )
+  return token
+
+
+def launch(folder: str, port: int, weights: Sequence[str] | None = None, host: str = HOST, token: str = '') -> Any:
   """Starts to serve the page, from threads.
 
   Args:
     folder: for what is uploaded and made.
-    port: of 127.0.0.1.
+    port: of `host`.
     weights: see `generate_video`.
+    host: address to listen at.
+    token: what everybody must bring; '' for nothing.
 
   Returns:
     gradio.Blocks, to be closed.
@@ -83,10 +100,11 @@ def launch(folder: str, port: int, weights: Sequence[str] | None = None) -> Any:
   from starlette.middleware import Middleware
 
   page = make_page(gradio, studio.Studio(weights))
+  guards = [Middleware(guard.Policy)] + ([Middleware(guard.Token, token=token)] if token else [])
   page.queue(max_size=_QUEUE, default_concurrency_limit=1)
   try:
     page.launch(
-      server_name=_HOST,
+      server_name=host,
       server_port=port,
       share=False,
       inline=False,
@@ -101,140 +119,154 @@ def launch(folder: str, port: int, weights: Sequence[str] | None = None) -> Any:
       enable_monitoring=False,
       run_history=False,
       css=_CSS,
-      app_kwargs={'middleware': [Middleware(_Policy)]},
+      app_kwargs={'middleware': guards},
       theme=gradio.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace']),
     )
   except OSError as error:
     raise InputError(
-      f'port {port} of {_HOST} cannot be used, something else may listen there: choose another --port'
+      f'port {port} of {host} cannot be used, something else may listen there: choose another --port'
     ) from error
   return page
 
 
 def make_page(gradio: ModuleType, videos: studio.Studio) -> Any:
   """The page, not yet served."""
+  steps = Steps(gradio, videos)
   with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_SWEEP, _KEPT)) as page:
     gradio.Markdown(_HEAD)
     with gradio.Row():
       with gradio.Column():
-        image, sound, frame, moving = _inputs()
-        start = gradio.Button('Let it speak', variant='primary', elem_id='start')
+        face = _face()
+        by_text, sound, text, voice = _speech(gradio)
+        with gradio.Row():
+          frame = gradio.Radio([('Whole picture', 'full'), ('Face alone', 'crop')], value='full', label='Framing')
+          moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
       with gradio.Column():
-        video = gradio.Video(label='Video', autoplay=True, height=420, buttons=['download'], elem_id='video')
+        with gradio.Row():  # here they are in sight however high the window is
+          start = gradio.Button('Let it speak', variant='primary', elem_id='start', scale=3)
+          stop = gradio.Button('Stop', variant='stop', elem_id='stop', scale=1)
+        told = gradio.Markdown('', elem_id='told')
+        video = gradio.Video(label='Video', autoplay=True, height=360, buttons=['download'], elem_id='video')
         landmarks = gradio.Video(
-          label='Landmarks', autoplay=True, loop=True, height=240, buttons=[], elem_id='landmarks'
+          label='Landmarks', autoplay=True, loop=True, height=200, buttons=[], elem_id='landmarks'
         )
     gradio.Examples(
-      [[demo.portrait(), demo.speech(), frame_] for frame_ in ('full', 'crop')],
-      [image, sound, frame],
+      [
+        [demo.portrait(), demo.speech(), 'full'],
+        [_nobody(), demo.speech(), 'full'],
+        [_nobody(), demo.speech(), 'crop'],
+      ],
+      [face, sound, frame],
       label='Try one of these',
       cache_examples=False,
       api_visibility='private',
     )
-    gradio.Markdown(_FOOT.format(seconds=studio.MAX_SECONDS, megabytes=studio.MAX_BYTES / 1e6))
-    # Two steps of one queue: the landmarks are there to be watched while the frames are drawn.
-    predict, draw = _steps(gradio, videos)
-    predicted = gradio.State(False)
-    options = {'api_visibility': 'private', 'concurrency_limit': 1, 'concurrency_id': 'nets'}
-    start.click(predict, [image, sound], [landmarks, video, predicted], show_progress_on=landmarks, **options).then(
-      draw, [image, sound, frame, moving, predicted], video, **options
+    gradio.Markdown(
+      _FOOT.format(
+        seconds=studio.MAX_SECONDS, characters=studio.MAX_CHARACTERS, megabytes=studio.MAX_BYTES / 1e6, queue=_QUEUE
+      )
     )
+    # Two steps of one queue: the landmarks are there to be watched while the frames are drawn.
+    predicted = gradio.State(False)
+    said = [face, sound, text, voice, by_text]
+    one = {'concurrency_limit': 1, 'concurrency_id': 'nets'}
+    first = start.click(
+      steps.predict(),
+      said,
+      [landmarks, video, told, predicted],
+      show_progress_on=landmarks,
+      api_visibility='private',
+      **one,
+    )
+    second = first.then(steps.draw(), [*said, frame, moving, predicted], [video, told], api_visibility='private', **one)
+    stop.click(steps.stop(), None, told, queue=False, cancels=[first, second], api_visibility='private')
+    for given in (face, sound, text):  # what was missing may be here now
+      given.change(lambda: '', None, told, queue=False, api_visibility='private')
+    _endpoints(gradio, steps, (face, sound, text, voice, frame, moving), video, one)
   return page
 
 
-def _inputs() -> tuple[Any, Any, Any, Any]:
-  """The components for face, speech, frame, and whether the head moves."""
-  import gradio  # after `_gradio`, which sets it up
+def _endpoints(gradio: ModuleType, steps: Steps, inputs: tuple[Any, ...], video: Any, one: dict[str, Any]) -> None:
+  """What programs call: the same limits, and the same queue."""
+  face, sound, text, voice, frame, moving = inputs
+  hidden = gradio.Button(visible=False)
+  hidden.click(steps.animate(), [face, sound, frame, moving], video, api_name='animate', **one)
+  hidden.click(steps.say(), [face, text, voice, frame, moving], video, api_name='say', **one)
 
-  # Who does not use the page but its protocol can name an address as a file, and gradio would ask for it.
-  async def take_files_only(self: Any, url_or_file_path: Any) -> str | None:
-    if '://' in str(url_or_file_path):
-      raise gradio.Error('An address is no file: upload one.', print_exception=False)
-    return await gradio.blocks.Block.async_move_resource_to_block_cache(self, url_or_file_path)
+
+def _speech(gradio: ModuleType) -> tuple[Any, Any, Any, Any]:
+  """Whether a text is said, the recording, the text, and its voice."""
+  by_text = gradio.State(False)
+  with gradio.Tabs():
+    with gradio.Tab('Recording') as recorded:
+      sound = _sound()
+    with gradio.Tab('Text', elem_id='by_text') as written:
+      text = gradio.Textbox(
+        label='Text', lines=2, max_lines=4, max_length=studio.MAX_CHARACTERS, placeholder='What to say', elem_id='text'
+      )
+      voice = gradio.Textbox(
+        text_to_speech.VOICE, label='Voice', info='A language, and how it is spoken: de, en-us+f3', max_length=40
+      )
+  recorded.select(lambda: False, None, by_text, queue=False, api_visibility='private')
+  written.select(lambda: True, None, by_text, queue=False, api_visibility='private')
+  return by_text, sound, text, voice
+
+
+def _face() -> Any:
+  """The component for the face, whose value is the path of a file."""
+  import gradio  # after `_gradio`, which sets it up
 
   # What is uploaded is not trusted, and gradio's own readers raise what nobody understands: the path is enough.
   class Picture(gradio.Image):
     is_template = True
-    async_move_resource_to_block_cache = take_files_only
+    async_move_resource_to_block_cache = _take_files_only
 
     def preprocess(self, payload: Any) -> str | None:
       return payload.path if payload else None
 
-  class Sound(gradio.Audio):
-    is_template = True
-    async_move_resource_to_block_cache = take_files_only
-
-  with contextlib.suppress(OSError):  # gradio writes a stub for such classes, which type checkers would then believe
-    pathlib.Path(__file__).with_suffix('.pyi').unlink()
-  image = Picture(
+  _forget_stubs()
+  return Picture(
     label='Face',
     type='filepath',
     sources=['upload', 'webcam', 'clipboard'],
-    height=300,
+    height=240,
     buttons=['fullscreen'],
     elem_id='face',
   )
-  sound = Sound(
-    label='Speech', type='filepath', sources=['upload', 'microphone'], buttons=['download'], elem_id='speech'
+
+
+def _sound() -> Any:
+  """The component for the recording, whose value is the path of a file."""
+  import gradio
+
+  class Sound(gradio.Audio):
+    is_template = True
+    async_move_resource_to_block_cache = _take_files_only
+
+  _forget_stubs()
+  return Sound(
+    label='Recording', type='filepath', sources=['upload', 'microphone'], buttons=['download'], elem_id='speech'
   )
-  frame = gradio.Radio([('The whole picture', 'full'), ('The face alone', 'crop')], value='full', label='Show')
-  moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
-  return image, sound, frame, moving
 
 
-def _steps(gradio: ModuleType, videos: studio.Studio) -> tuple[Callable[..., Any], Callable[..., Any]]:
-  """What the button does: predict the landmarks, then draw the frames."""
+async def _take_files_only(component: Any, url_or_file_path: Any) -> str | None:
+  """Who does not use the page but its protocol can name an address as a file, and gradio would ask for it."""
+  import gradio
 
-  def predict(image: str | None, sound: str | None) -> Iterator[tuple[str | None, None, bool]]:
-    try:
-      for film in videos.landmarks(image, sound):
-        yield film, None, True
-    except InputError as error:
-      gradio.Warning(html.escape(str(error)))
-      yield None, None, False
-
-  # gradio looks for a default of this kind.
-  def draw(
-    image: str | None,
-    sound: str | None,
-    frame: str,
-    moving: bool,
-    predicted: bool,
-    progress: Any = gradio.Progress(),  # noqa: B008
-  ) -> Iterator[str | None]:
-    if not predicted:
-      yield None
-      return
-    try:
-      yield from videos.video(
-        image, sound, frame, lambda done, total: progress((done, total), desc='Drawing', unit='frames'), moving
-      )
-    except InputError as error:
-      gradio.Warning(html.escape(str(error)))
-      yield None
-
-  return predict, draw
+  if '://' in str(url_or_file_path):
+    raise gradio.Error('An address is no file: upload one.', print_exception=False)
+  return await gradio.blocks.Block.async_move_resource_to_block_cache(component, url_or_file_path)
 
 
-class _Policy:
-  """Middleware that adds `_POLICY` to every answer."""
+def _forget_stubs() -> None:
+  """Gradio writes a stub for such classes, which type checkers would then believe."""
+  with contextlib.suppress(OSError):
+    pathlib.Path(__file__).with_suffix('.pyi').unlink()
 
-  def __init__(self, app: Any):
-    self._app = app
 
-  async def __call__(self, scope, receive, send) -> None:
-    async def send_with_policy(message):
-      if message['type'] == 'http.response.start':
-        message = message | {
-          'headers': [
-            *message.get('headers', ()),
-            (b'content-security-policy', _POLICY.encode()),
-            (b'referrer-policy', b'no-referrer'),
-          ]
-        }
-      await send(message)
-
-    await self._app(scope, receive, send_with_policy)
+def _nobody() -> str:
+  """A second face to try: docs/gallery.md says how it was drawn."""
+  return str(importlib.resources.files('atvg_jax') / 'assets' / 'nobody.jpg')
 
 
 def _gradio(folder: str) -> ModuleType:

@@ -6,11 +6,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atvg_jax.generate import video_maker
+from atvg_jax.generate import text_to_speech, video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.generator import check_loudness
 from atvg_jax.generate.portrait import Portrait
@@ -21,10 +22,19 @@ from data_pipelines.media import audio, audio_stream, video_reader, video_writer
 
 MAX_BYTES = 20_000_000  # of a file
 MAX_SECONDS = 60  # of sound
+MAX_CHARACTERS = 1000  # of a text: about that long
 _PATIENCE = 600  # seconds that one video may take: others wait
 
 _ENLARGED = 3  # the crop, where landmarks are drawn in it
 _LINE = (255, 138, 76)
+
+
+class Speech(NamedTuple):
+  """What is to be said: a recording, or else a text."""
+
+  recording: str | None = None  # a file
+  text: str | None = None
+  voice: str = text_to_speech.VOICE
 
 
 class Studio:
@@ -34,30 +44,30 @@ class Studio:
     """Loads the weights, see `generate_video`."""
     self._maker = video_maker.VideoMaker(weights)
 
-  def landmarks(self, image: str | None, sound: str | None) -> Iterator[str]:
+  def landmarks(self, image: str | None, speech: Speech) -> Iterator[str]:
     """The film of the landmarks: the path of a file that lives until the iterator goes on.
 
     Args:
       image: picture of a face; None where there is none yet.
-      sound: recording of speech.
+      speech: what is said.
 
     Raises:
       InputError: in words for who looks at a page: without the names of temporary files.
     """
-    with _kept_files(image, sound) as folder:
-      picture, _, samples = _check(image, sound)
+    with _kept_files(image, speech) as folder:
+      picture, _, samples = _check(image, speech, folder)
       out = os.path.join(folder, 'landmarks.mp4')
       self._draw_landmarks(self._maker.face(picture)[0], samples, out)
       yield out
 
   def video(
-    self, image: str | None, sound: str | None, frame: str, watch: Callable[[int, int], None], moving: bool = False
+    self, image: str | None, speech: Speech, frame: str, watch: Callable[[int, int], None], moving: bool = False
   ) -> Iterator[str]:
     """The film of the face, as `landmarks`.
 
     Args:
       image: picture of a face.
-      sound: recording of speech.
+      speech: what is said.
       frame: one of `generator.FRAMES`.
       watch: called with the number of frames that are drawn, and of all.
       moving: move the head a little, and blink.
@@ -65,8 +75,8 @@ class Studio:
     Raises:
       InputError: as above, or this takes too long.
     """
-    with _kept_files(image, sound) as folder:
-      picture, recording, samples = _check(image, sound)
+    with _kept_files(image, speech) as folder:
+      picture, recording, samples = _check(image, speech, folder)
       total, out = audio.num_frames(samples), os.path.join(folder, 'talking.mp4')
       end = time.monotonic() + _PATIENCE
 
@@ -100,14 +110,14 @@ class Studio:
 
 
 @contextlib.contextmanager
-def _kept_files(image: str | None, sound: str | None) -> Iterator[str]:
+def _kept_files(image: str | None, speech: Speech) -> Iterator[str]:
   """A folder for a while; errors name the two files 'the picture' and 'the recording'."""
   try:
     with tempfile.TemporaryDirectory(prefix='atvg-video-') as folder:
       yield folder
   except InputError as error:
     sentence = str(error)
-    for path, name in ((image, 'the picture'), (sound, 'the recording')):
+    for path, name in ((image, 'the picture'), (speech.recording, 'the recording')):
       sentence = sentence.replace(path, name) if path else sentence
     raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error
   except Exception as error:  # an unforeseen failure is a sentence too; its traceback goes to whoever serves the page
@@ -115,12 +125,28 @@ def _kept_files(image: str | None, sound: str | None) -> Iterator[str]:
     raise InputError('This picture and this recording cannot be used: try others.') from error
 
 
-def _check(image: str | None, sound: str | None) -> tuple[str, str, np.ndarray]:
-  """Both paths, and the sound, float32 [n], if the files will do."""
+def _check(image: str | None, speech: Speech, folder: str) -> tuple[str, str, np.ndarray]:
+  """The paths of picture and sound, and the sound, float32 [n], if all will do; a text is spoken into the folder."""
   picture = _check_size(image, 'the picture', 'drop or photograph a face first')
-  recording = _check_size(sound, 'the recording', 'drop or record some speech first')
+  if speech.text is None:
+    recording = _check_size(speech.recording, 'the recording', 'drop or record some speech first')
+  else:
+    recording = _spoken(speech.text, speech.voice, folder)
   video_reader.read_image(picture)  # whatever its name says: a page takes no videos
   return picture, recording, _read_sound(recording)
+
+
+def _spoken(text: str, voice: str, folder: str) -> str:
+  """The path of a text's speech."""
+  if not text.strip():
+    raise InputError('there is no text yet: write what to say first')
+  if len(text) > MAX_CHARACTERS:
+    raise InputError(
+      f'the text has {len(text)} characters, more than {MAX_CHARACTERS}: shorten it, or use atvg say, which takes more'
+    )
+  path = os.path.join(folder, 'speech.wav')
+  text_to_speech.save(text_to_speech.speak(text, voice), path)
+  return path
 
 
 def _check_size(path: str | None, name: str, missing: str) -> str:

@@ -57,11 +57,13 @@ def _short(folder):
 def test_films_are_whole_and_removed(maker, tmp_path, monkeypatch, frame, size, moving):
   monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
   counts, sound = [], _short(tmp_path)
-  for path in maker.landmarks(demo.portrait(), sound):
+  for path in maker.landmarks(demo.portrait(), studio.Speech(sound)):
     film = video_reader.read_video(path).frames
     assert len(film) == features.FPS and film[0].shape == (384, 384, 3)
     assert any((one != film[0]).any() for one in film[1:])
-  for path in maker.video(demo.portrait(), sound, frame, lambda done, total: counts.append((done, total)), moving):
+  for path in maker.video(
+    demo.portrait(), studio.Speech(sound), frame, lambda done, total: counts.append((done, total)), moving
+  ):
     clip = video_reader.read_video(path)
     assert len(clip.frames) == features.FPS and clip.frames[0].shape == (*size, 3) and clip.has_audio
   assert counts == [(done, features.FPS) for done in range(1, features.FPS + 1)]
@@ -131,16 +133,32 @@ def _zero_bytes(folder):
 )
 def test_damaged_and_hostile_files_end_in_a_sentence_without_a_path(maker, tmp_path, files, reason):
   image, sound = files(tmp_path)
-  for films in (maker.landmarks(image, sound), maker.video(image, sound, 'crop', lambda done, total: None)):
+  speech = studio.Speech(sound)
+  for films in (maker.landmarks(image, speech), maker.video(image, speech, 'crop', lambda done, total: None)):
     with pytest.raises(InputError, match=reason) as error:
       list(films)
     assert str(tmp_path) not in str(error.value) and str(error.value).endswith('.')
 
 
+@pytest.mark.parametrize(
+  'text, reason',
+  [
+    ('', '^There is no text yet'),
+    ('a' * 1001, '^The text has 1001 characters'),
+    ('...', '^The text holds nothing'),
+    ('word ' * 199, '^The recording is longer than 60 seconds'),
+  ],
+)
+def test_texts_that_cannot_be_said_end_in_a_sentence(maker, text, reason):
+  pytest.importorskip('espeakng_loader', reason='the extra tts is not installed')
+  with pytest.raises(InputError, match=reason):
+    list(maker.landmarks(demo.portrait(), studio.Speech(text=text, voice='en-gb')))
+
+
 def test_who_takes_too_long_makes_room(maker, tmp_path, monkeypatch):
   monkeypatch.setattr(studio, '_PATIENCE', 0)
   with pytest.raises(InputError, match='^This video takes longer'):
-    list(maker.video(demo.portrait(), _short(tmp_path), 'crop', lambda done, total: None))
+    list(maker.video(demo.portrait(), studio.Speech(_short(tmp_path)), 'crop', lambda done, total: None))
 
 
 def test_an_unforeseen_failure_is_a_sentence_too(maker, tmp_path, monkeypatch, capsys):
@@ -149,7 +167,7 @@ def test_an_unforeseen_failure_is_a_sentence_too(maker, tmp_path, monkeypatch, c
 
   monkeypatch.setattr('data_pipelines.media.video_reader.read_image', fail)
   with pytest.raises(InputError, match='^This picture and this recording cannot be used'):
-    list(maker.landmarks(demo.portrait(), _short(tmp_path)))
+    list(maker.landmarks(demo.portrait(), studio.Speech(_short(tmp_path))))
   assert 'MemoryError' in capsys.readouterr().err
 
 
@@ -214,7 +232,7 @@ def test_an_address_is_no_file(server):
   with _DIRECT.open(f'{server}config') as answer:
     function = next(one['id'] for one in json.load(answer)['dependencies'] if one['api_name'] == 'predict')
   picture = {'path': 'http://192.0.2.1/face.png', 'meta': {'_type': 'gradio.FileData'}}
-  content = {'data': [picture, None], 'fn_index': function, 'session_hash': 'a'}
+  content = {'data': [picture, None, '', 'en-gb', None], 'fn_index': function, 'session_hash': 'a'}
   _DIRECT.open(
     urllib.request.Request(
       f'{server}gradio_api/queue/join', json.dumps(content).encode(), {'Content-Type': 'application/json'}
@@ -243,7 +261,7 @@ def browser(tmp_path_factory):
     'disable-component-update',
     'disable-sync',
     'no-proxy-server',
-    'window-size=1280,1250',
+    'window-size=1280,900',
     f'user-data-dir={tmp_path_factory.mktemp("profile")}',
   ):
     options.add_argument(f'--{flag}')
@@ -281,18 +299,18 @@ def test_in_a_browser_a_face_speaks_and_bad_files_are_told(server, browser, tmp_
   browser.get(server)
   _wait(browser, "document.querySelector('#start')")
   _press_start(browser)
-  assert 'no picture yet' in _wait(browser, "document.querySelector('.toast-body')?.innerText")
-  browser.find_element(By.CSS_SELECTOR, '.toast-close').click()
+  assert 'no picture yet' in _wait(browser, "document.querySelector('#told')?.innerText")
+  assert browser.execute_script("return document.querySelector('#start').getBoundingClientRect().bottom < innerHeight")
 
   (tmp_path / 'face.jpg').write_text('not a picture')
   browser.find_element(By.CSS_SELECTOR, '#face input[type=file]').send_keys(str(tmp_path / 'face.jpg'))
   browser.find_element(By.CSS_SELECTOR, '#speech input[type=file]').send_keys(_short(tmp_path))
   _wait(browser, "document.querySelector('#speech audio, #speech #waveform')")
   _wait(browser, "document.querySelector('#face img')")
+  _wait(browser, "!document.querySelector('#told')?.innerText")  # there is a picture now
   _press_start(browser)
-  told = _wait(browser, "document.querySelector('.toast-body')?.innerText")
+  told = _wait(browser, "document.querySelector('#told')?.innerText")
   assert 'The picture cannot be read' in told and 'Traceback' not in told
-  browser.find_element(By.CSS_SELECTOR, '.toast-close').click()
 
   browser.find_element(By.CSS_SELECTOR, '.gallery-item, tbody tr').click()
   _wait(browser, "document.querySelector('#face img')?.naturalWidth == 512")
