@@ -7,6 +7,7 @@ other signal in 128 and its number. Then nothing unfinished is left.
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -262,6 +263,8 @@ def run(argv: Sequence[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
   """Entry point of the console script: runs the command and returns the exit status."""
   host_memory.keep_freed()
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be bytes that are no text
   try:
     with ending.as_exceptions():
       run(sys.argv[1:] if argv is None else argv)

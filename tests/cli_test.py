@@ -168,6 +168,16 @@ def test_a_package_that_is_not_installed_is_told(monkeypatch, capsys):
     cli.main(['demo'])
 
 
+def test_names_of_files_that_are_no_text_can_be_told():
+  program = (
+    'from atvg_jax import cli\nfrom atvg_jax.generate import demo, video_maker\n'
+    'demo.run = lambda out: video_maker.Result(out, 25, 1.0)\n'
+    "raise SystemExit(cli.main(['demo', '--out', '\\udcff.mp4']))"
+  )
+  done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=False)
+  assert done.returncode == 0 and done.stdout.startswith('\\udcff.mp4: 25 frames'), done.stderr
+
+
 def test_options_as_they_were_spelt_before_are_taken():
   def parsed(line):
     return cli_options.make_parser().parse_args(line.split())

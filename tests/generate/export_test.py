@@ -3,25 +3,32 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import random_nets
+from demo_samples import demo_speech
 
-from atvg_jax.generate import export, streaming
+from atvg_jax.generate import demo, export, streaming, text_to_speech
 from atvg_jax.generate.generator import Generator
 from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment
+from data_pipelines.media import video_reader
 
 _DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'generation.md'
 
 
-def _loader() -> str:
+def _block(word: str) -> str:
   blocks = _DOCUMENT.read_text(encoding='utf-8').split('```python\n')[1:]
-  return next(block.split('```')[0] for block in blocks if 'deserialize' in block)
+  return next(block.split('```')[0] for block in blocks if word in block)
+
+
+def _loader() -> str:
+  return _block('deserialize')
 
 
 @pytest.fixture(scope='module')
@@ -56,6 +63,29 @@ def test_the_loader_in_the_documentation_draws_the_same_frames(folder):
   theirs = np.load(folder / 'frames.npy')
   assert theirs.shape == ours.shape and np.abs(theirs.astype(int) - ours).max() <= 1
   assert len([line for line in _loader().splitlines() if line.strip()]) <= 20
+
+
+def test_the_inputs_are_made_as_the_documentation_says(folder, tmp_path):
+  shutil.copy(demo.portrait(), tmp_path / 'FACE.jpg')
+  text_to_speech.save(demo_speech()[: 5 * features.SAMPLES_PER_FRAME], str(tmp_path / 'SPEECH.wav'))
+  (tmp_path / 'exported').symlink_to(folder / 'exported')
+  environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
+  done = subprocess.run(
+    [sys.executable, '-c', _block("np.savez('inputs.npz'")],
+    cwd=tmp_path,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  generator = Generator.from_pretrained(folder / 'at.npz', folder / 'vg.npz')
+  portrait = generator.find_face(video_reader.read_image(demo.portrait()))
+  conditions = generator.normalisation.conditions(portrait.landmarks)
+  with np.load(tmp_path / 'inputs.npz') as inputs:
+    np.testing.assert_array_equal(inputs['image'][0], portrait.crop)
+    np.testing.assert_allclose(inputs['rest'][0], conditions.rest, atol=1e-5)
+    assert inputs['mfcc'].shape == (1, 5, features.MFCC_WINDOW, features.MFCC_COEFFICIENTS)
 
 
 def test_any_length_in_pieces_that_carry(folder):
