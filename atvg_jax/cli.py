@@ -157,12 +157,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
   metric_networks = networks.MetricNetworks(
     use_lpips=arguments.lpips, syncnet=arguments.syncnet_weights, inception=arguments.fid_weights
   )
-  if arguments.real or arguments.generated:
-    if not (arguments.real and arguments.generated) or arguments.data:
-      raise InputError('to score videos give --real DIR and --generated DIR, without --data')
-    print(
-      video_pairs.run(arguments.real, arguments.generated, out=arguments.out, metric_networks=metric_networks), end=''
+  if arguments.real or arguments.generated or arguments.against:
+    if not arguments.real or not (arguments.generated or arguments.against) or arguments.data:
+      raise InputError('to score videos give --real DIR and --generated DIR or --against NAME=DIR, without --data')
+    text = video_pairs.run(
+      arguments.real,
+      arguments.generated,
+      against=video_pairs.parse_systems(arguments.against),
+      out=arguments.out,
+      metric_networks=metric_networks,
     )
+    print(text, end='')
     return
   if not arguments.data:
     raise InputError('there is nothing to score: give --data DIR, or --real DIR and --generated DIR')

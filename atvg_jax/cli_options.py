@@ -153,6 +153,13 @@ def _add_evaluation(commands: _Commands) -> None:
   sub.add_argument('--data', nargs='+', metavar='DIR', help='folders that prepare wrote')
   sub.add_argument('--real', metavar='DIR', help='folder of real videos')
   sub.add_argument('--generated', metavar='DIR', help="folder of anybody's generated videos, of the same names")
+  sub.add_argument(
+    '--against',
+    nargs='+',
+    default=(),
+    metavar='NAME=DIR',
+    help="several systems' videos beside those of --real, in one table with their differences from the first",
+  )
   _add_scored_clips(sub)
   sub.add_argument(
     '--protocol',

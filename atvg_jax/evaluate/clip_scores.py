@@ -27,15 +27,15 @@ class Column(NamedTuple):
 
 # Score → its column, in the order of the tables. Docs: docs/evaluation.md.
 COLUMNS: Mapping[str, Column] = {
-  'psnr': Column('PSNR', '.2f', 1),
-  'ssim': Column('SSIM', '.4f', 1),
-  'psnr_mouth': Column('PSNR mouth', '.2f', 1),
-  'ssim_mouth': Column('SSIM mouth', '.4f', 1),
-  'psnr_lips': Column('PSNR lips', '.2f', 1),
-  'ssim_lips': Column('SSIM lips', '.4f', 1),
+  'psnr': Column('PSNR', '.2f', 1, 'likeness to the true frames, in dB'),
+  'ssim': Column('SSIM', '.4f', 1, 'structural likeness to the true frames, at most 1'),
+  'psnr_mouth': Column('PSNR mouth', '.2f', 1, 'the same of mouth and chin'),
+  'ssim_mouth': Column('SSIM mouth', '.4f', 1, 'the same of mouth and chin'),
+  'psnr_lips': Column('PSNR lips', '.2f', 1, 'the same of the lips'),
+  'ssim_lips': Column('SSIM lips', '.4f', 1, 'the same of the lips'),
   'cpbd': Column('CPBD', '.3f', 0, 'sharpness without a reference, 0 to 1'),
-  'cpbd_mouth': Column('CPBD mouth', '.3f', 0),
-  'cpbd_lips': Column('CPBD lips', '.3f', 0),
+  'cpbd_mouth': Column('CPBD mouth', '.3f', 0, 'the same of mouth and chin'),
+  'cpbd_lips': Column('CPBD lips', '.3f', 0, 'the same of the lips'),
   'lmd': Column('LMD', '.2f', -1, 'mean distance of the 20 mouth landmarks from the true ones, in pixels'),
   'lmd_face': Column('LMD face', '.2f', -1, 'the same of all 68 landmarks'),
   'opening_r': Column('opening r', '.3f', 1, "correlation over time of the mouth's opening with the true one"),
@@ -62,17 +62,17 @@ COLUMNS: Mapping[str, Column] = {
 }
 # Columns that the protocol 'published' adds: the published formulas, in their units.
 PUBLISHED_COLUMNS: Mapping[str, Column] = {
-  'psnr_published': Column('published "PSNR"', '.2f', 1),
-  'ssim_published': Column('published SSIM', '.4f', 1),
-  'lmd_published': Column('published LMD', '.2f', -1),
-  'cpbd_published': Column('published CPBD', '.3f', 0),
+  'psnr_published': Column('published "PSNR"', '.2f', 1, "the published script's, which is none"),
+  'ssim_published': Column('published SSIM', '.4f', 1, "the published script's, of uniform windows"),
+  'lmd_published': Column('published LMD', '.2f', -1, "the published script's, a sum over centred mouths"),
+  'cpbd_published': Column('published CPBD', '.3f', 0, "the published script's"),
 }
 # Columns that metric networks add, see `metric_networks.networks`.
 NETWORK_COLUMNS: Mapping[str, Column] = {
-  'lpips': Column('LPIPS', '.4f', -1),
-  'lse_c': Column('LSE-C', '.2f', 1),
-  'lse_d': Column('LSE-D', '.2f', -1),
-  'fid': Column('FID', '.1f', -1),
+  'lpips': Column('LPIPS', '.4f', -1, 'perceptual distance from the true frames, by AlexNet'),
+  'lse_c': Column('LSE-C', '.2f', 1, 'confidence that lips and sound go together, by SyncNet'),
+  'lse_d': Column('LSE-D', '.2f', -1, 'distance of lips and sound, by SyncNet'),
+  'fid': Column('FID', '.1f', -1, 'distance of all frames from all true ones, by an Inception'),
 }
 
 WINDOW = 15  # frames: of 75, the most usual length of clips, none is left over

@@ -1,7 +1,7 @@
 """What an evaluation leaves in its folder: evaluation.json, .md, .csv, .html and videos/."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from atvg_jax.evaluate import score_page, score_tables
@@ -47,6 +47,8 @@ def report(
   set_scores: Mapping[str, Mapping[str, float]],
   settings: Mapping[str, Any],
   out: str | None,
+  *,
+  compared: Sequence[str] = (),
 ) -> str:
   """Writes the files, if any, and returns the Markdown.
 
@@ -55,8 +57,9 @@ def report(
     set_scores: data set → row → its FID, where it was asked for.
     settings: what was scored, and how.
     out: the folder, or None.
+    compared: rows whose paired differences from the first of them are told.
   """
-  summaries = {name: score_tables.summary(clips) for name, clips in tables.items()}
+  summaries = {name: score_tables.summary(clips, compared) for name, clips in tables.items()}
   for name, rows in set_scores.items():
     for row, distance in rows.items():  # of the set as a whole: there is no interval over clips
       summaries[name]['rows'][row]['fid'] = {'mean': distance, 'low': None, 'high': None, 'clips': len(tables[name])}

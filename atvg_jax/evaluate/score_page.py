@@ -47,13 +47,15 @@ def page(
   ]
   for name, summary in summaries.items():
     spread = 'Means over clips, with 95 % intervals'
-    if not score_tables.has_intervals(summary):
-      spread = f'Means over clips; {score_tables.few_clips(summary).rstrip(".")}'
+    if warning := score_tables.few_clips(summary):
+      spread = f'{spread if score_tables.has_intervals(summary) else "Means over clips"}; {warning.rstrip(".")}'
     parts.append(
       f'<h2>{html.escape(name)}</h2><p>Clips: {summary["clips"]}, speakers: {len(summary["speakers"])}. {spread}; '
       '↑ more is better, ↓ less is better.</p>'
     )
     parts.append(_table(summary))
+    if summary['from'] is not None:
+      parts.append(_differences(summary))
     parts.append(_clips(tables[name]))
   return '\n'.join(parts) + '</html>\n'
 
@@ -79,6 +81,19 @@ def _table(summary: Mapping[str, Any]) -> str:
     if row in score_tables.ROWS
   )
   return f'<table><tr><th></th>{head}</tr>{"".join(lines)}</table><p><small>{legend}</small></p>'
+
+
+def _differences(summary: Mapping[str, Any]) -> str:
+  columns, rows = clip_scores.columns(list(summary['rows'].values())), summary['differences']
+  head = ''.join(f'<th>{html.escape(row)}</th>' for row in rows)
+  nothing = {'mean': None, 'low': None, 'high': None}
+  lines = []
+  for name, column in columns.items():
+    texts = [score_tables.difference_text(scores.get(name, nothing), column.form) for scores in rows.values()]
+    cells = ''.join(f'<td>{text}</td>' for text in texts)
+    lines.append(f'<tr><td>{html.escape(score_tables.heading(column))}</td>{cells}</tr>')
+  title = html.escape(score_tables.differences_title(summary))
+  return f'<h3>{title}</h3><table><tr><th></th>{head}</tr>{"".join(lines)}</table>'
 
 
 def _clips(clips: Sequence[Mapping[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from data_pipelines.atomic_files import atomic_write
 _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)  # percentiles
 MIN_CLIPS = 4  # resamplings of fewer say next to nothing
+_MANY_CLIPS = 10  # the percentiles of fewer lie too close to the mean
 _WIDTH = 100  # characters of a line in a terminal: wider tables are split
 # Scores in the tables by speaker and by mouth; the JSON has all.
 _OF_GROUPS = (
@@ -44,18 +45,20 @@ ROWS: Mapping[str, str] = {
 Clip = Mapping[str, Any]
 
 
-def summary(clips: Sequence[Clip]) -> dict[str, Any]:
+def summary(clips: Sequence[Clip], compared: Sequence[str] = ()) -> dict[str, Any]:
   """Means over clips, with bootstrap intervals.
 
   Args:
     clips: with the same rows each.
+    compared: rows whose differences from the first of them are taken, clip by clip.
 
   Returns:
     'clips', their number.
     'rows': {row: {column: {'mean', 'low', 'high', 'clips'}}}, where low and high bound the mean with 95 % confidence
     (percentiles of 1,000 resamplings of the clips; None for fewer than MIN_CLIPS), and 'clips' counts those that have
     the number. 'speakers': {speaker: {'clips', 'rows': {row: {column: mean}}}}, and likewise 'mouths' by what the
-    example's mouth shows, in the order of `clip_scores.MOUTHS`.
+    example's mouth shows, in the order of `clip_scores.MOUTHS`. 'differences': as 'rows', of all but the first of
+    `compared`, over the clips in which both rows have the number; 'from': that first row, None without two of them.
 
     Means of nothing are None.
   """
@@ -69,7 +72,19 @@ def summary(clips: Sequence[Clip]) -> dict[str, Any]:
       row: {column: _with_interval(values) for column, values in columns.items()}
       for row, columns in _table(clips).items()
     },
+    'from': compared[0] if len(compared) > 1 else None,
+    'differences': {row: _differences(clips, compared[0], row) for row in compared[1:]},
   }
+
+
+def _differences(clips: Sequence[Clip], first: str, row: str) -> dict[str, dict[str, Any]]:
+  """Paired differences of a row's scores from another row's."""
+  pairs = [(clip['rows'][first], clip['rows'][row]) for clip in clips]
+  differences = {}
+  for column in clip_scores.columns([scores for pair in pairs for scores in pair]):
+    values = np.array([ours.get(column, np.nan) - theirs.get(column, np.nan) for theirs, ours in pairs], np.float64)
+    differences[column] = _with_interval(values[np.isfinite(values)])
+  return differences
 
 
 def _group(clips: Sequence[Clip], key: str, value: str) -> dict[str, Any]:
@@ -111,8 +126,10 @@ def markdown(title: str, summary: Mapping[str, Any]) -> str:
   text = [f'**{title}**, clips: {summary["clips"]}\n\n', _by_score(rows, columns, _mean_cell)]
   if has_intervals(summary):
     text += ['\n95 % intervals of the means\n\n', _by_score(rows, columns, _interval_cell)]
-  else:
-    text.append(f'\n{few_clips(summary)}\n')
+  if warning := few_clips(summary):
+    text.append(f'\n{warning}\n')
+  if summary['from'] is not None:
+    text += [f'\n{differences_title(summary)}\n\n', _by_score(summary['differences'], columns, difference_text)]
   some = {name: column for name, column in columns.items() if name in _OF_GROUPS}
   for title, groups in (('speaker', summary['speakers']), ("the example's mouth", summary['mouths'])):
     for row in rows if len(groups) > 1 else ():
@@ -123,14 +140,33 @@ def markdown(title: str, summary: Mapping[str, Any]) -> str:
   return ''.join([*text, '\n↑ more is better, ↓ less is better.\n\n', *legend])
 
 
+def differences_title(summary: Mapping[str, Any]) -> str:
+  """What the table of differences is."""
+  title = f'Differences from {summary["from"]}, clip by clip'
+  return f'{title}, with 95 % intervals; *: the interval leaves out 0' if has_intervals(summary) else title
+
+
+def difference_text(score: Mapping[str, float | None], form: str) -> str:
+  """A difference with its interval, and a star where that does not reach 0."""
+  mean, low, high = score['mean'], score['low'], score['high']
+  signed = f'+{form.removeprefix("+")}'
+  if mean is None or low is None or high is None:
+    return _number(mean, signed)
+  return f'{mean:{signed}} ({low:{signed}} to {high:{signed}}){"*" if low > 0 or high < 0 else " "}'
+
+
 def has_intervals(summary: Mapping[str, Any]) -> bool:
   """Whether any mean of a `summary` has an interval."""
   return any(score['low'] is not None for scores in summary['rows'].values() for score in scores.values())
 
 
 def few_clips(summary: Mapping[str, Any]) -> str:
-  """The sentence that stands where there are no intervals."""
-  return f'n = {summary["clips"]}: no intervals, which need {MIN_CLIPS} clips or more.'
+  """The sentence that stands where there are no intervals, or where they are of few clips; '' for many."""
+  if not has_intervals(summary):
+    return f'n = {summary["clips"]}: no intervals, which need {MIN_CLIPS} clips or more.'
+  if summary['clips'] < _MANY_CLIPS:
+    return f'n = {summary["clips"]}: intervals of so few clips are too narrow.'
+  return ''
 
 
 def by_row(rows: Mapping[str, Mapping[str, float | None]], columns: Mapping[str, clip_scores.Column]) -> str:

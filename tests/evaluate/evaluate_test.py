@@ -117,19 +117,41 @@ def test_a_run_writes_tables_and_videos(generator, tmp_path, monkeypatch, protoc
   assert len((out / 'evaluation.csv').read_text().splitlines()) == 5
 
 
-def test_folders_of_videos(tmp_path):
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+  """A folder of folders: 'real', and the same video two frames late, and brighter."""
+  folder = tmp_path_factory.mktemp('systems')
   pictures, sound = drawn_clips.frames(12), drawn_clips.sound(12)
-  for folder, frames in (
+  for name, frames in (
     ('real', pictures),
     ('late', pictures[:1] * 2 + pictures[:-2]),
     ('bright', [np.clip(picture.astype(int) + 20, 0, 255).astype(np.uint8) for picture in pictures]),
   ):
-    drawn_clips.write(tmp_path / folder / 'a.mp4', frames, sound)
-  real = str(tmp_path / 'real')
+    drawn_clips.write(folder / name / 'a.mp4', frames, sound)
+  return folder
 
+
+def test_several_systems_stand_in_one_table_with_their_differences(folders, tmp_path):
+  systems = {'perfect': str(folders / 'real'), 'late': str(folders / 'late'), 'bright': str(folders / 'bright')}
+  text = video_pairs.run(str(folders / 'real'), against=systems, out=str(tmp_path))
+  (found,) = json.loads((tmp_path / 'evaluation.json').read_text())['data'].values()
+  assert list(found['rows']) == ['baseline', *systems, 'real'] and found['from'] == 'perfect'
+  assert list(found['differences']) == ['late', 'bright']
+  late, bright = ({name: score['mean'] for name, score in row.items()} for row in found['differences'].values())
+  perfect = found['rows']['perfect']
+  assert perfect['psnr']['mean'] == 100 and perfect['blendshapes']['mean'] == 0 and perfect['lag']['mean'] == 0
+  assert late['lag'] == 2 and late['opening_r'] < -0.3 and late['blendshapes'] > 1 and abs(late['color_shift']) < 1
+  assert bright['psnr'] < -50 and bright['color_shift'] > 10 and bright['lag'] == 0
+  assert bright['blendshapes'] < late['blendshapes'] / 2
+  assert 'Differences from perfect, clip by clip\n' in text and 'no intervals' in text
+  assert max(map(len, text.splitlines())) <= 120
+  assert 'Differences from perfect' in (tmp_path / 'evaluation.html').read_text()
+
+
+def test_folders_of_videos(folders, tmp_path):
   def rows(folder):
-    video_pairs.run(real, str(tmp_path / folder), out=str(tmp_path / 'out'))
-    return json.loads((tmp_path / 'out' / 'evaluation.json').read_text())['data'][str(tmp_path / folder)]['rows']
+    video_pairs.run(str(folders / 'real'), str(folders / folder), out=str(tmp_path))
+    return json.loads((tmp_path / 'evaluation.json').read_text())['data'][str(folders / folder)]['rows']
 
   perfect, late, bright = rows('real')['generated'], rows('late')['generated'], rows('bright')['generated']
   assert perfect['psnr']['mean'] == 100 and perfect['opening_r']['mean'] > 0.9 and perfect['lag']['mean'] == 0
@@ -146,6 +168,12 @@ def test_bad_input_is_told(tmp_path):
     evaluate.run(['here'], 'validation', out=str(tmp_path / 'file'))
   with pytest.raises(InputError, match='no folder of videos'):
     video_pairs.run(str(tmp_path / 'none'), str(tmp_path))
+  for text, words in (('videos', 'NAME=FOLDER'), ('real=videos', "a row 'real' already"), ('=x', 'NAME=FOLDER')):
+    with pytest.raises(InputError, match=words):
+      video_pairs.parse_systems([text])
+  with pytest.raises(InputError, match="a row 'a' already"):
+    video_pairs.parse_systems(['a=x', 'a=y'])
+  assert video_pairs.parse_systems(['a = x=1', 'b=y']) == {'a': 'x=1', 'b': 'y'}
   (tmp_path / 'a').mkdir()
   with pytest.raises(InputError, match='nothing to compare'):
     video_pairs.run(str(tmp_path / 'a'), str(tmp_path))

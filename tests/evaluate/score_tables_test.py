@@ -62,6 +62,33 @@ def test_texts():
   assert page.index('Best') < page.index('videos/0.mp4') < page.index('Worst')
 
 
+def test_differences_are_paired():
+  clips = _clips()
+  for number, clip in enumerate(clips):
+    ours = clip['rows']['sound']
+    clip['rows']['better'] = {'psnr': ours['psnr'] + 0.1 + 0.01 * (number % 2), 'lmd': ours['lmd']}
+  summary = score_tables.summary(clips, ['sound', 'better'])
+  assert summary['from'] == 'sound' and list(summary['differences']) == ['better']
+  difference = summary['differences']['better']['psnr']
+  assert difference['mean'] == pytest.approx(0.105) and difference['clips'] == 20
+  assert 0.1 < difference['low'] < 0.105 < difference['high'] < 0.11  # the spread of the clips themselves is 1
+  assert summary['differences']['better']['lmd'] == {'mean': 0, 'low': 0, 'high': 0, 'clips': 19}
+  text = score_tables.markdown('here', summary)
+  assert 'Differences from sound, clip by clip, with 95 % intervals' in text
+  assert re.search(r'\| PSNR ↑ +\| +\+0\.1[01] \(\+0\.10 to \+0\.11\)\* \|\n', text)
+  assert re.search(r'\| LMD ↓ +\| +\+0\.00 \(\+0\.00 to \+0\.00\)  \|\n', text)
+  assert 'Differences from sound' in score_page.page({'here': summary}, {'here': clips}, '')
+  assert score_tables.summary(clips, ['sound'])['from'] is None
+
+
+def test_intervals_of_few_clips_are_said_to_be_too_narrow():
+  for number, words in ((6, 'n = 6: intervals of so few clips are too narrow'), (20, '')):
+    clips = _clips()[:number]
+    summary = score_tables.summary(clips)
+    for text in (score_tables.markdown('here', summary), score_page.page({'here': summary}, {'here': clips}, '')):
+      assert '95 %' in text and words in text and ('too narrow' in text) == bool(words)
+
+
 @pytest.mark.parametrize('clips', [1, 3])
 def test_few_clips_have_no_interval_but_a_word(clips):
   summary = score_tables.summary(_clips()[:clips])
