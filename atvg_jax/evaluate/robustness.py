@@ -37,7 +37,7 @@ from data_pipelines.faces import face_alignment, face_landmarker
 from data_pipelines.media import audio
 from data_pipelines.records import record_index
 
-_VERSION = 1  # of the experiments: points of another are not mixed with these
+_VERSION = 2  # of the experiments: points of another are not mixed with these
 
 Batch = Mapping[str, np.ndarray]
 

@@ -74,7 +74,10 @@ class Store:
     except (ValueError, KeyError, TypeError) as error:
       raise InputError(f'{path} is damaged: remove it, and its videos will be scored anew') from error
     if found != dict(head):
-      raise InputError(f'{path} holds scores of other weights or other data: choose another --out, or remove the file')
+      raise InputError(
+        f'{path} holds scores of other weights or other data, or of an earlier version: choose another --out, or '
+        'remove the file'
+      )
 
   def has(self, clip_id: str, point: Point) -> bool:
     """Whether a video is scored."""

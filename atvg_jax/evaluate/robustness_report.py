@@ -1,4 +1,4 @@
-"""The scores of `robustness` as tables (Markdown, JSON, CSV) and curves (PNG)."""
+"""The scores of `robustness` as tables (Markdown, JSON, CSV), curves (PNG), and a page with both."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atvg_jax.evaluate import clip_scores, score_tables
+from atvg_jax.evaluate import clip_scores, robustness_page, score_tables
 from data_pipelines.atomic_files import atomic_write
 
 # Data set → its clips: {'clip_id', 'speaker', 'yaw', 'face_shape', 'mouth_width', 'rows': {point: {column: number}}}.
@@ -55,10 +55,13 @@ def write(out: str, head: Mapping[str, Any], tables: Tables, experiments: Mappin
     The Markdown.
   """
   points = {point for clips in tables.values() for point in clips[0]['rows']}
-  experiments = {name: levels for name, levels in experiments.items() if levels[0].name in points}
+  missing = [name for name, levels in experiments.items() if levels[0].name not in points]
+  experiments = {name: levels for name, levels in experiments.items() if name not in missing}
   summaries = {name: score_tables.summary(clips) for name, clips in tables.items()}
   groups = {name: {'yaw': by_yaw(clips), 'speaker': _by_speaker(clips)} for name, clips in tables.items()}
   text = _markdown(head, summaries, groups, experiments)
+  if 'babble' in missing:
+    text += '\nNo curve of babble: all clips are of one speaker, so that nobody else can talk. Give more --data.\n'
   score_tables.write(os.path.join(out, 'robustness.md'), text)
   results = {
     **head,
@@ -75,6 +78,8 @@ def write(out: str, head: Mapping[str, Any], tables: Tables, experiments: Mappin
     _draw(out, name, [(dataset, _curve(summary, levels), summary['rows']) for dataset, summary in summaries.items()])
   _draw_angles(out, groups)
   _draw_speakers(out, groups)
+  pictures = [f'{name.replace(" ", "_")}.png' for name in (*experiments, 'view angle', 'speakers')]
+  score_tables.write(os.path.join(out, 'robustness.html'), robustness_page.page(text, pictures))
   return text
 
 
@@ -145,6 +150,8 @@ def _markdown(
   for name, summary in summaries.items():
     rows = summary['rows']
     text.append(f'\n## {name}, {count(summary)}\n')
+    if warning := score_tables.few_clips(summary):
+      text.append(f'\n{warning}\n')
     table('Nothing done', {_NAMES.get(row, row): rows[row] for row in ('baseline', *_ROWS, 'real')})
     for experiment, levels in experiments.items():
       table(

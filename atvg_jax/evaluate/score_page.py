@@ -13,7 +13,7 @@ from data_pipelines.media import video_writer
 _ORDER = 'lmd', 'opening_r'  # clips are ranked by the first that all have
 _SHOWN = 3  # clips of each kind
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto }
 th, td { padding: .3em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
@@ -42,7 +42,7 @@ def page(
     about: what was scored, in a few words.
   """
   parts = [
-    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><style>{_STYLE}</style>',
+    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><style>{STYLE}</style>',
     f'<h1>Scores</h1><p>{html.escape(about)}</p>',
   ]
   for name, summary in summaries.items():

@@ -123,7 +123,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   assert len((out / 'robustness.csv').read_text().splitlines()) == 1 + 2 * 7
   for name in ('landmark_noise', 'babble', 'crop_shift', 'view_angle', 'speakers'):
     assert np.asarray(Image.open(out / f'{name}.png')).std() > 10
-  assert not (out / 'white_noise.png').exists()
+    assert f'src="{name}.png"' in (out / 'robustness.html').read_text()
+  assert not (out / 'white_noise.png').exists() and 'No curve of babble' not in text
   # Other weights are other scores.
   monkeypatch.setattr(
     robustness,
@@ -175,6 +176,20 @@ def test_clips_are_put_into_bins_of_their_angle():
     '30 to 35': 1,
   }
   assert bins['0 to 5']['rows']['sound']['psnr']['mean'] == 2.5
+
+
+def test_one_speaker_has_no_babble_and_few_clips_no_intervals_and_both_are_said(tmp_path):
+  rows = {name: {'psnr': 20.0, 'lmd': 1.0} for name in ('baseline', 'real', 'sound', 'landmark noise 0')}
+  clip = {'clip_id': 'a', 'speaker': '<s1>', 'yaw': 1.0, 'face_shape': 1.0, 'mouth_width': 1.0, 'rows': rows}
+  experiments = {'landmark noise': (Point('landmark noise', 0.0),), 'babble': (Point('babble', 5),)}
+  head = {'split': 'validation', 'weights': ['packaged']}
+  text = robustness_report.write(str(tmp_path), head, {'grid': [clip]}, experiments)
+  page = (tmp_path / 'robustness.html').read_text()
+  for said in (text, page):
+    assert 'No curve of babble: all clips are of one speaker' in said and 'n = 1: no intervals' in said
+  assert not (tmp_path / 'babble.png').exists() and 'babble.png' not in page
+  assert page.index('landmark_noise.png') < page.index('<td>20.00</td>') and '&lt;s1&gt;' in page
+  assert {path.name for path in tmp_path.glob('*.png')} == {name.split('"')[0] for name in page.split('src="')[1:]}
 
 
 def test_the_columns_told_exist():
