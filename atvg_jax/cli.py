@@ -155,7 +155,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
   from atvg_jax.evaluate.metric_networks import networks
 
   metric_networks = networks.MetricNetworks(
-    use_lpips=arguments.lpips, syncnet=arguments.syncnet_weights, inception=arguments.fid_weights
+    sync=arguments.sync,
+    use_lpips=arguments.lpips,
+    syncnet=arguments.syncnet_weights,
+    inception=arguments.fid_weights,
   )
   if arguments.real or arguments.generated or arguments.against:
     if not arguments.real or not (arguments.generated or arguments.against) or arguments.data:

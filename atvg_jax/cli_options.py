@@ -174,6 +174,13 @@ def _add_evaluation(commands: _Commands) -> None:
     metavar='N',
     help='score pauses between the first N clips of each folder too: whether the mouth rests',
   )
+  sub.add_argument(
+    '--sync',
+    nargs='?',
+    const='all',
+    choices=('all', 'free'),
+    help='how well lips and sound go together as well; free: by weights that learnt from GRID alone',
+  )
   sub.add_argument('--lpips', action='store_true', help='LPIPS as well (needs the extra lpips)')
   sub.add_argument(
     '--syncnet-weights', metavar='FILE', help='LSE-C and LSE-D as well, by syncnet_v2.model (extra torch)'

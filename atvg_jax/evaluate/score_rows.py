@@ -82,6 +82,8 @@ def collect(
   results = {row: score.result() for row, score in submitted.scores.items()}
   _, true = results['real']
   rows = {row: scores | clip_scores.blendshape_scores(seen, true) for row, (scores, seen) in results.items()}
-  for row, scores in metric_networks.clip_scores(submitted.videos, submitted.clip.example, samples).items():
+  landmarks = {row: None if seen is None else seen.landmarks for row, (_, seen) in results.items()}
+  of_networks = metric_networks.clip_scores(submitted.videos, submitted.clip.example, samples, landmarks)
+  for row, scores in of_networks.items():
     rows[row] |= scores
   return rows, clip_scores.mouth_of(results['baseline'][1])

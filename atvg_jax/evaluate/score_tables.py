@@ -20,7 +20,6 @@ _WIDTH = 100  # characters of a line in a terminal: wider tables are split
 # Scores in the tables by speaker and by mouth; the JSON has all.
 _OF_GROUPS = (
   'psnr',
-  'ssim',
   'ssim_mouth',
   'ssim_lips',
   'lmd',

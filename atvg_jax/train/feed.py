@@ -112,6 +112,7 @@ def clip_batches(
   batch_size: int,
   example: str = 'same-clip',
   with_audio: bool = False,
+  with_video: bool = True,
   voices_from: Sequence[str] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
   """One pass over the whole clips of a converted data set's split, for this process alone: what evaluation scores.
@@ -122,6 +123,7 @@ def clip_batches(
     batch_size: clips B at a time.
     example: where the example frame comes from: 'same-clip', 'first-frame', 'other-clip' or 'other-speaker'.
     with_audio: whether the batches hold `features.AUDIO` [B, 640 T].
+    with_video: whether they hold `features.VIDEO` and `features.EXAMPLE_IMAGE`.
     voices_from: data sets whose speakers lend `features.VOICES` [B, V, 640 T]; empty: none are added.
 
   Returns:
@@ -139,6 +141,7 @@ def clip_batches(
       batch_size=batch_size,
       example=example,
       with_audio=with_audio,
+      with_video=with_video,
       voices_from=tuple(voices_from),
     )
   )

@@ -87,7 +87,8 @@ class _SoundLength(networks.MetricNetworks):
 
   needs_sound = True
 
-  def clip_scores(self, videos, example, samples):
+  def clip_scores(self, videos, example, samples, landmarks):
+    assert set(landmarks) == set(videos)
     return {
       row: {'lse_c': len(samples) / len(video), 'lse_d': float(np.abs(samples).max())} for row, video in videos.items()
     }

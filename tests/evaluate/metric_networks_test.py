@@ -144,6 +144,8 @@ def test_equal_videos_are_perfect_to_the_metric_networks(monkeypatch):
   )
   metric_networks = networks.MetricNetworks(use_lpips=True)
   true = golden.pictures('video', 11)
-  scores = metric_networks.clip_scores({'other': true[::-1], 'real': true}, true[0], None)
+  scores = metric_networks.clip_scores(
+    {'other': true[::-1], 'real': true}, true[0], None, dict.fromkeys(('other', 'real'))
+  )
   assert scores['real'] == {'lpips': pytest.approx(0, abs=1e-9)} and scores['other']['lpips'] > 0.01
   assert metric_networks.set_scores() == {} and not metric_networks.needs_sound

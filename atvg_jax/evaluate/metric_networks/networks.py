@@ -5,18 +5,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from atvg_jax.convert import torch_files
-from atvg_jax.evaluate.metric_networks import fid, lpips, sync_net
+from atvg_jax.evaluate.metric_networks import fid, lip_sync, lpips, sync_net
 
 _STRIDE = 5  # frames: LPIPS and FID take every fifth, as CPBD does
 
 
 class MetricNetworks:
-  """LPIPS, SyncNet and FID, each if it is wanted; by default none."""
+  """The embedding of lips and sound, LPIPS, SyncNet and FID, each if it is wanted; by default none."""
 
-  def __init__(self, *, use_lpips: bool = False, syncnet: str | None = None, inception: str | None = None):
+  def __init__(
+    self,
+    *,
+    sync: str | None = None,
+    use_lpips: bool = False,
+    syncnet: str | None = None,
+    inception: str | None = None,
+  ):
     """Loads the networks.
 
     Args:
+      sync: one of `lip_sync.WEIGHTS`.
       use_lpips: see `lpips.Lpips`.
       syncnet: path of `syncnet_v2.model`.
       inception: path of `pt_inception-2015-12-05-6726825d.pth`.
@@ -24,6 +32,7 @@ class MetricNetworks:
     Raises:
       InputError: weights are missing, damaged or of another network, or what reads them is not installed.
     """
+    self._lip_sync = None if sync is None else lip_sync.LipSync(sync)
     self._lpips = lpips.Lpips() if use_lpips else None
     self._sync_net = None if syncnet is None else sync_net.SyncNet(torch_files.load_state_dict(syncnet), syncnet)
     self._inception = None if inception is None else fid.Inception(torch_files.load_state_dict(inception), inception)
@@ -32,10 +41,14 @@ class MetricNetworks:
   @property
   def needs_sound(self) -> bool:
     """Whether `clip_scores` takes samples."""
-    return self._sync_net is not None
+    return self._sync_net is not None or self._lip_sync is not None
 
   def clip_scores(
-    self, videos: Mapping[str, np.ndarray], example: np.ndarray, samples: np.ndarray | None
+    self,
+    videos: Mapping[str, np.ndarray],
+    example: np.ndarray,
+    samples: np.ndarray | None,
+    landmarks: Mapping[str, np.ndarray | None],
   ) -> dict[str, dict[str, float]]:
     """Scores the rows of a clip, and keeps the moments of their features for `set_scores`.
 
@@ -43,16 +56,20 @@ class MetricNetworks:
       videos: row → uint8 [T, H, W, 3]; 'real' is the clip itself.
       example: uint8 [H, W, 3]; true frames equal to it do not count for LPIPS.
       samples: float32 [n] at 16 kHz, the clip's sound; None where it has none.
+      landmarks: row → [T, 136], found in its frames; None where no face was found.
 
     Returns:
-      {row: {'lpips', 'lse_c', 'lse_d'}}, of those that are wanted.
+      {row: {'sync', 'sync_lag', 'lpips', 'lse_c', 'lse_d'}}, of those that are wanted.
     """
     true = videos['real']
     others = np.flatnonzero((true != example).any(axis=(1, 2, 3)))
     chosen = (others if others.size else np.arange(len(true)))[::_STRIDE]
+    heard = None
+    if self._lip_sync is not None and samples is not None and len(true) >= lip_sync.MIN_FRAMES:
+      heard = self._lip_sync.hear(samples, len(true))
     scores: dict[str, dict[str, float]] = {}
     for row, video in videos.items():
-      scores[row] = {}
+      scores[row] = {} if self._lip_sync is None else self._lip_sync(landmarks[row], heard)
       if self._lpips is not None:
         scores[row]['lpips'] = float(self._lpips(video[chosen], true[chosen]).mean())
       if self._sync_net is not None:
