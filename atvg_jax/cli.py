@@ -156,6 +156,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
   metric_networks = networks.MetricNetworks(
     sync=arguments.sync,
+    identity_weights=arguments.identity_weights,
     use_lpips=arguments.lpips,
     syncnet=arguments.syncnet_weights,
     inception=arguments.fid_weights,

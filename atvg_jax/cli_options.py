@@ -181,6 +181,11 @@ def _add_evaluation(commands: _Commands) -> None:
     choices=('all', 'free'),
     help='how well lips and sound go together as well; free: by weights that learnt from GRID alone',
   )
+  sub.add_argument(
+    '--identity-weights',
+    metavar='FILE',
+    help='likeness of faces as well, by vladmandic-face-api-1.7.15.tgz (npm pack @vladmandic/face-api@1.7.15)',
+  )
   sub.add_argument('--lpips', action='store_true', help='LPIPS as well (needs the extra lpips)')
   sub.add_argument(
     '--syncnet-weights', metavar='FILE', help='LSE-C and LSE-D as well, by syncnet_v2.model (extra torch)'

@@ -71,6 +71,7 @@ PUBLISHED_COLUMNS: Mapping[str, Column] = {
 NETWORK_COLUMNS: Mapping[str, Column] = {
   'sync': Column('sync', '.3f', 1, 'how well lips and sound go together, at most 1, by the packaged embedding'),
   'sync_lag': Column('sync lag', '+.2f', 0, 'frames by which the lips come late by that embedding: 0 is best'),
+  'identity': Column('identity', '.3f', 1, 'likeness of the face to the example, cosine of face embeddings'),
   'lpips': Column('LPIPS', '.4f', -1, 'perceptual distance from the true frames, by AlexNet'),
   'lse_c': Column('LSE-C', '.2f', 1, 'confidence that lips and sound go together, by SyncNet'),
   'lse_d': Column('LSE-D', '.2f', -1, 'distance of lips and sound, by SyncNet'),

@@ -5,18 +5,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from atvg_jax.convert import torch_files
-from atvg_jax.evaluate.metric_networks import fid, lip_sync, lpips, sync_net
+from atvg_jax.evaluate.metric_networks import fid, identity, lip_sync, lpips, sync_net
 
-_STRIDE = 5  # frames: LPIPS and FID take every fifth, as CPBD does
+_STRIDE = 5  # frames: face embeddings, LPIPS and FID take every fifth, as CPBD does
 
 
 class MetricNetworks:
-  """The embedding of lips and sound, LPIPS, SyncNet and FID, each if it is wanted; by default none."""
+  """The embedding of lips and sound, face embeddings, LPIPS, SyncNet and FID, each if it is wanted; by default none."""
 
   def __init__(
     self,
     *,
     sync: str | None = None,
+    identity_weights: str | None = None,
     use_lpips: bool = False,
     syncnet: str | None = None,
     inception: str | None = None,
@@ -25,6 +26,7 @@ class MetricNetworks:
 
     Args:
       sync: one of `lip_sync.WEIGHTS`.
+      identity_weights: path that `identity.read` takes.
       use_lpips: see `lpips.Lpips`.
       syncnet: path of `syncnet_v2.model`.
       inception: path of `pt_inception-2015-12-05-6726825d.pth`.
@@ -33,6 +35,7 @@ class MetricNetworks:
       InputError: weights are missing, damaged or of another network, or what reads them is not installed.
     """
     self._lip_sync = None if sync is None else lip_sync.LipSync(sync)
+    self._identity = None if identity_weights is None else identity.Identity(identity.read(identity_weights))
     self._lpips = lpips.Lpips() if use_lpips else None
     self._sync_net = None if syncnet is None else sync_net.SyncNet(torch_files.load_state_dict(syncnet), syncnet)
     self._inception = None if inception is None else fid.Inception(torch_files.load_state_dict(inception), inception)
@@ -59,7 +62,7 @@ class MetricNetworks:
       landmarks: row → [T, 136], found in its frames; None where no face was found.
 
     Returns:
-      {row: {'sync', 'sync_lag', 'lpips', 'lse_c', 'lse_d'}}, of those that are wanted.
+      {row: {'sync', 'sync_lag', 'identity', 'lpips', 'lse_c', 'lse_d'}}, of those that are wanted.
     """
     true = videos['real']
     others = np.flatnonzero((true != example).any(axis=(1, 2, 3)))
@@ -67,9 +70,12 @@ class MetricNetworks:
     heard = None
     if self._lip_sync is not None and samples is not None and len(true) >= lip_sync.MIN_FRAMES:
       heard = self._lip_sync.hear(samples, len(true))
+    person = None if self._identity is None else self._identity(example[None])[0]
     scores: dict[str, dict[str, float]] = {}
     for row, video in videos.items():
       scores[row] = {} if self._lip_sync is None else self._lip_sync(landmarks[row], heard)
+      if self._identity is not None:
+        scores[row]['identity'] = float((self._identity(video[::_STRIDE]) @ person).mean())
       if self._lpips is not None:
         scores[row]['lpips'] = float(self._lpips(video[chosen], true[chosen]).mean())
       if self._sync_net is not None:
