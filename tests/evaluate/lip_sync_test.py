@@ -103,6 +103,8 @@ def test_a_face_that_speaks_is_in_step_and_a_late_one_is_not(spoken, name):
   assert late['sync_lag'] - itself['sync_lag'] == pytest.approx(3, abs=0.3)
   backwards = embedding(landmarks[::-1], heard)
   assert backwards['sync'] < 0.3
+  still = embedding(np.repeat(landmarks[:1], len(landmarks), axis=0), heard)
+  assert still['sync'] < 0.5 and np.isnan(still['sync_lag'])
   # The face elsewhere, and nothing to score.
   assert embedding(landmarks + 0.05, heard)['sync'] == pytest.approx(itself['sync'], abs=1e-3)
   for nothing in (embedding(None, heard), embedding(landmarks, None), embedding(landmarks[:20], heard[:10])):

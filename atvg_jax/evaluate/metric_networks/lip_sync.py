@@ -144,9 +144,11 @@ class LipSync:
 
     Returns:
       'sync': the mean cosine of lips and sound as they are, at most 1, little more than 0 for those of different clips.
-      'sync_lag': by how many frames the lips come late. NaN without face or sound, or below MIN_FRAMES.
+      'sync_lag': by how many frames the lips come late; NaN for lips that do not move at all. Both are NaN without face
+      or sound, or below MIN_FRAMES.
     """
     if landmarks is None or heard is None or len(landmarks) < MIN_FRAMES:
       return {'sync': float('nan'), 'sync_lag': float('nan')}
     curve = similarities(self.see(landmarks), heard)
-    return {'sync': float(curve[MAX_LAG]), 'sync_lag': lag(curve)}
+    moves = np.ptp(landmarks, axis=0).any()
+    return {'sync': float(curve[MAX_LAG]), 'sync_lag': lag(curve) if moves else float('nan')}
