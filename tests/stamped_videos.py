@@ -16,12 +16,13 @@ def numbers(frames: list[np.ndarray]) -> list[int]:
   return [round((float(frame.mean()) - 10) / 4) for frame in frames]
 
 
-def write_stamped(path, frames, stamps, *, rate=25, sound=None, sound_start=0.0, rotation=None) -> None:
+def write_stamped(path, frames, stamps, *, rate=25, sound=None, sound_start=0.0, rotation=None, aspect=1) -> None:
   """A film whose frame i is shown at `stamps[i]` seconds, and sound from `sound_start` seconds on."""
   with av.open(str(path), 'w') as container:
     video = container.add_stream('libx264', rate=rate)
     video.height, video.width = frames[0].shape[:2]
     video.pix_fmt = 'yuv420p'
+    video.codec_context.sample_aspect_ratio = aspect
     video.codec_context.time_base = fractions.Fraction(1, 90_000)
     if rotation is not None:
       video.set_display_rotation(rotation)

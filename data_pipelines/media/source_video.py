@@ -137,7 +137,9 @@ class SourceVideo:
     self, frame: av.VideoFrame, reformatters: tuple[VideoReformatter, VideoReformatter], square_only: bool
   ) -> tuple[np.ndarray, np.ndarray]:
     """A frame's `picture` and `stored`."""
-    video_reader.check_size(round(frame.width * max(self._aspect, 1)), frame.height, self.path)  # it may change
+    video_reader.check_size(
+      round(frame.width * max(float(self._aspect), 1.0)), frame.height, self.path
+    )  # it may change
     width, height = self._size
     if (frame.width, frame.height) != self._size:
       frame = frame.reformat(width=width, height=height)

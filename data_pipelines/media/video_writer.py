@@ -137,12 +137,14 @@ class VideoWriter:
     codec.sample_aspect_ratio = self._look.aspect
     codec.time_base = self._video.time_base = self._look.time_base
     self._reformatter = VideoReformatter()
-    self._audio = None
+    self._audio: av.AudioStream | None = None
     if self._sound is not None:
       codec_name = 'aac' if form != 'matroska' and not stream else _WITHOUT_PRIMING[form]
-      self._audio = self._container.add_stream(codec_name, rate=features.SAMPLE_RATE, layout='mono')
+      audio = self._container.add_stream(codec_name, rate=features.SAMPLE_RATE, layout='mono')
+      assert isinstance(audio, av.AudioStream), 'both are codecs of sound'
       if codec_name == 'aac':
-        self._audio.bit_rate = 96_000
+        audio.bit_rate = 96_000
+      self._audio = audio
 
   def append(self, frame: np.ndarray, ticks: int | None = None, duration: int | None = None) -> None:
     """Adds one frame.

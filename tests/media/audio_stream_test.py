@@ -8,6 +8,7 @@ import wave
 import av
 import numpy as np
 import pytest
+import stamped_videos
 
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -152,3 +153,44 @@ def test_names_with_colons_are_files(tmp_path):
 
 def test_frames_hear_what_the_contract_says():
   assert features.MFCC_CONTEXT * features.MFCC_HOP == 0.12 * features.SAMPLE_RATE
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.ts'])
+@pytest.mark.parametrize('sound_start', [0.0, 0.5])
+def test_the_sound_of_a_video_keeps_its_place_beside_the_pictures(tmp_path, suffix, sound_start):
+  path = tmp_path / f'a{suffix}'
+  sound = np.zeros(16_000, np.float32)
+  sound[4_000:4_320] = 0.8 * np.sin(np.arange(320) * 0.8)
+  stamps = [index / 25 for index in range(40)]
+  stamped_videos.write_stamped(path, stamped_videos.numbered(40), stamps, sound=sound, sound_start=sound_start)
+  from_picture = np.concatenate(list(audio_stream.read_pieces(path, from_picture=True)))
+  # MPEG-TS has no way to say that AAC's first 64 ms are to be skipped: alone, the sound begins with them.
+  for samples in [from_picture] + [audio.read_audio(path)] * (suffix != '.ts'):
+    assert np.flatnonzero(np.abs(samples) > 0.3)[0] / 16_000 == pytest.approx(sound_start + 0.25, abs=0.004)
+  assert audio_stream.measure(path).num_samples == len(audio.read_audio(path))
+
+
+def test_pictures_that_begin_late_cut_the_sound_only_where_it_is_to_begin_with_them(tmp_path):
+  sound = np.zeros(16_000, np.float32)
+  sound[12_000:12_320] = 0.8 * np.sin(np.arange(320) * 0.8)
+  stamps = [0.5 + index / 25 for index in range(20)]
+  stamped_videos.write_stamped(tmp_path / 'a.mkv', stamped_videos.numbered(20), stamps, sound=sound)
+  for from_picture, at in ((False, 0.75), (True, 0.25)):
+    samples = np.concatenate(list(audio_stream.read_pieces(tmp_path / 'a.mkv', from_picture)))
+    assert np.flatnonzero(np.abs(samples) > 0.3)[0] / 16_000 == pytest.approx(at, abs=0.03)
+
+
+def test_a_cover_beside_the_sound_is_no_picture_of_a_video(tmp_path):
+  with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
+    sound = container.add_stream('aac', rate=16_000, layout='mono')
+    cover = container.add_stream('png', rate=1)
+    cover.width, cover.height, cover.pix_fmt = 16, 16, 'rgb24'
+    cover.disposition = av.stream.Disposition.attached_pic
+    frame = av.AudioFrame.from_ndarray(np.full((1, 8_000), 0.5, np.float32), format='fltp', layout='mono')
+    frame.sample_rate, frame.pts = 16_000, 8_000
+    container.mux(sound.encode(frame))
+    container.mux(sound.encode())
+    picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format='rgb24')
+    container.mux(cover.encode(picture))
+    container.mux(cover.encode())
+  assert audio.video_start(tmp_path / 'a.mp4') is None

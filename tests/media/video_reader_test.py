@@ -256,3 +256,17 @@ def test_bad_pictures_are_told_in_one_sentence(tmp_path, make, sentence):
   with pytest.raises(InputError, match=sentence) as caught:
     video_reader.read_image(path)
   assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name, stream', [('a.mp4', False), ('a.mov', False), ('a.mkv', False), ('a.mp4', True),
+                                          ('a.mov', True), ('a.mkv', True)])  # fmt: skip
+def test_sound_and_picture_begin_at_0_without_anything_to_skip(tmp_path, name, stream):
+  with video_writer.VideoWriter(tmp_path / name, (64, 96), click(2.0, 0.0), stream=stream) as writer:
+    for frame in numbered(50):
+      writer.append(frame)
+  with av.open(str(tmp_path / name)) as container:
+    assert all(track.start_time in (0, None) for track in container.streams)
+    first = next(container.decode(audio=0))
+    assert first.time == 0 and np.abs(first.to_ndarray()[..., :320]).max() > 0.3
+  with av.open(str(tmp_path / name)) as container:
+    assert next(container.decode(video=0)).time == 0
