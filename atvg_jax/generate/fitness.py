@@ -3,6 +3,7 @@
 from atvg_jax.generate.portrait import Portrait
 from data_pipelines.conversion import face_stretches
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, lips
 
 
 def check(portrait: Portrait) -> None:
@@ -15,6 +16,10 @@ def check(portrait: Portrait) -> None:
     raise InputError(
       f'the head is turned by {abs(portrait.yaw):.0f} degrees, {face_stretches.MAX_YAW:.0f} are allowed: give a '
       'picture from the front, or go on with --force'
+    )
+  if lips.covered_in_crop(portrait.crop, face_alignment.denormalise(portrait.landmarks)):
+    raise InputError(
+      'the mouth seems to be covered, by a mask or a hand: give a picture that shows it, or go on with --force'
     )
   if portrait.eye_distance < face_stretches.MIN_EYE_DISTANCE:
     raise InputError(

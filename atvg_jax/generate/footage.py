@@ -1,7 +1,7 @@
 """A video to be dubbed: its shots, the face that is to speak in each, and the frames that are left alone."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from atvg_jax.generate import who_speaks
 from atvg_jax.generate.generator import Generator
 from data_pipelines.conversion import face_stretches, shots
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_choice, face_landmarker, face_tracks
+from data_pipelines.faces import face_alignment, face_choice, face_landmarker, face_tracks, lips
 from data_pipelines.faces.face_choice import FaceChoice
 from data_pipelines.media.source_video import SourceVideo
 
@@ -123,7 +123,7 @@ def _first_pass(video: SourceVideo, landmarker: face_landmarker.FaceLandmarker) 
       cuts.append(new_shot or not number)
       yield number, picture, cuts[-1]
 
-  tracks = face_tracks.follow(landmarker, marked(), float(video.look.rate))
+  tracks = face_tracks.follow(landmarker, marked(), float(video.look.rate), lips.covered)
   if len(ticks) < 2:
     raise InputError(f'{video.path} holds a single picture, where a video is needed.')
   return _Seen(np.array(ticks), np.append(np.diff(ticks), last_duration), np.array(cuts), tracks)
@@ -164,6 +164,28 @@ def _strength(length: int, rate: float, begins: bool, ends: bool) -> np.ndarray:
   return strength.astype(np.float32)
 
 
+_Spans = Sequence[tuple[face_tracks.FaceTrack, np.ndarray]]  # faces, and in which of their frames it is so
+
+
+def _turned(spans: _Spans) -> str:
+  most = max(float(np.abs(track.yaw[where]).max()) for track, where in spans)
+  return f'the head is turned by up to {most:.0f} degrees, {face_stretches.MAX_YAW:.0f} are allowed'
+
+
+def _small(spans: _Spans) -> str:
+  least = min(float(face_alignment.eye_distance(track.landmarks[where]).min()) for track, where in spans)
+  return (
+    f'the face is too small, {least:.1f} pixels between the eyes where {face_stretches.MIN_EYE_DISTANCE:.0f} are needed'
+  )
+
+
+_WHY: dict[str, Callable[[_Spans], str]] = {
+  face_stretches.TURNED: _turned,
+  face_stretches.SMALL: _small,
+  face_stretches.COVERED: lambda spans: 'the mouth seems to be covered, by a mask or a hand',
+}
+
+
 def _notes(
   path: str | os.PathLike,
   seen: _Seen,
@@ -177,28 +199,14 @@ def _notes(
   for track in seen.tracks:
     face[track.start : track.end] |= track.seen
   notes = []
-  left = {face_stretches.TURNED: (0, 0.0), face_stretches.SMALL: (0, np.inf)}
-  for track, of_track, reason in zip(seen.tracks, chosen, reasons, strict=True):
-    turned, small = (of_track & (reason == kind) for kind in (face_stretches.TURNED, face_stretches.SMALL))
-    if turned.any():
-      before, most = left[face_stretches.TURNED]
-      left[face_stretches.TURNED] = (before + int(turned.sum()), max(most, float(np.abs(track.yaw[turned]).max())))
-    if small.any():
-      before, least = left[face_stretches.SMALL]
-      size = float(face_alignment.eye_distance(track.landmarks[small]).min())
-      left[face_stretches.SMALL] = (before + int(small.sum()), min(least, size))
-  turned_count, most = left[face_stretches.TURNED]
-  small_count, least = left[face_stretches.SMALL]
-  if turned_count:
-    notes.append(
-      f'{path}: {turned_count} of {count} frames stay as they are: the head is turned by up to {most:.0f} degrees, '
-      f'{face_stretches.MAX_YAW:.0f} are allowed; --force draws them'
-    )
-  if small_count:
-    notes.append(
-      f'{path}: {small_count} of {count} frames stay as they are: the face is too small, {least:.1f} pixels between '
-      f'the eyes where {face_stretches.MIN_EYE_DISTANCE:.0f} are needed; --force draws them'
-    )
+  for kind, why in _WHY.items():
+    spans = [
+      (track, of_track & (reason == kind)) for track, of_track, reason in zip(seen.tracks, chosen, reasons, strict=True)
+    ]
+    spans = [(track, where) for track, where in spans if where.any()]
+    if spans:
+      frames = sum(int(where.sum()) for _, where in spans)
+      notes.append(f'{path}: {frames} of {count} frames stay as they are: {why(spans)}; --force draws them')
   if not face.all() and stretches:
     notes.append(f'{path}: {int((~face).sum())} of {count} frames show no face and stay as they are')
   return notes

@@ -18,7 +18,8 @@ from data_pipelines.faces.face_tracks import FaceTrack
 MAX_FRAMES = 10 * features.FPS  # of a clip; longer stretches are cut into equal ones
 MAX_YAW = 40.0  # degrees: beyond, half of the mouth is hidden
 MIN_EYE_DISTANCE = convert_clip.MIN_EYE_DISTANCE
-TURNED, SMALL = 'turned too far', 'face too small'  # reasons
+TURNED, SMALL, COVERED = 'turned too far', 'face too small', 'mouth covered'  # reasons
+_COVERED_REACH = 12  # frames on either side, of which most must show no lips
 _MIN_INSIDE = 0.97  # share of the face's points that are in the picture
 _MIN_REPORTED = features.FPS  # frames without any face that are worth a line of the report
 
@@ -82,6 +83,9 @@ def unusable(track: FaceTrack) -> np.ndarray:
   reasons = np.full(len(track.landmarks), '', object)
   reasons[_median_of_five(np.abs(track.yaw)) > MAX_YAW] = TURNED
   reasons[_median_of_five(face_alignment.eye_distance(track.landmarks)) < MIN_EYE_DISTANCE] = SMALL
+  if len(track.marked):  # `face_tracks.follow` was asked to look at the lips
+    padded = np.pad(track.marked.astype(float), _COVERED_REACH, mode='edge')
+    reasons[np.convolve(padded, np.ones(2 * _COVERED_REACH + 1), 'valid') > _COVERED_REACH] = COVERED
   return reasons
 
 

@@ -1,7 +1,7 @@
 """All faces of a video, each followed for as long as it is seen."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,9 @@ _JUMP_RATIO = 2.5
 _JUMP_REACH = 3  # frames
 _LOOK_SIZE = 24  # pixels of that picture
 _LOOK_SAMPLES = 3  # a pixel's side
+_MARKED = 10  # frames from one mark to the next
+
+Mark = Callable[[np.ndarray, np.ndarray], bool]  # a picture and a face's points [68, 2] in it → whether it is so
 
 
 class FaceTrack(NamedTuple):
@@ -32,6 +35,7 @@ class FaceTrack(NamedTuple):
   landmarks: np.ndarray  # float32 [T, 68, 2] in pixels, smoothed, gaps bridged
   seen: np.ndarray  # bool [T]: not bridged
   yaw: np.ndarray  # float32 [T], degrees
+  marked: np.ndarray = np.zeros(0, bool)  # bool [T]: what `follow` was told to look for; empty if nothing
 
   @property
   def end(self) -> int:
@@ -42,8 +46,10 @@ class FaceTrack(NamedTuple):
 class _Open:
   """A track that goes on."""
 
-  def __init__(self, start: int, sight: face_landmarker.Sight, image: np.ndarray):
+  def __init__(self, start: int, sight: face_landmarker.Sight, image: np.ndarray, mark: Mark | None):
     self.start = start
+    self.mark = mark
+    self.marks = [mark(image, sight.points)] if mark else []  # of every `_MARKED`-th frame
     self.sight = sight  # the last
     self.sights: list[face_landmarker.Sight | None] = [sight]
     self.looks = [_look(image, sight)]  # the face's picture of every frame, the last one where it is missing
@@ -52,6 +58,8 @@ class _Open:
   def add(self, sight: face_landmarker.Sight | None, image: np.ndarray) -> None:
     self.sights.append(sight)
     self.looks.append(_look(image, sight) if sight else self.looks[-1])
+    if self.mark and len(self.sights) > _MARKED * len(self.marks):
+      self.marks.append(self.mark(image, sight.points) if sight else self.marks[-1])
     self.missing = 0 if sight else self.missing + 1
     self.sight = sight or self.sight
 
@@ -60,6 +68,7 @@ def follow(
   landmarker: face_landmarker.FaceLandmarker,
   frames: Iterable[tuple[int, np.ndarray, bool]],
   rate: float = features.FPS,
+  mark: Mark | None = None,
 ) -> list[FaceTrack]:
   """Finds and follows every face.
 
@@ -70,6 +79,7 @@ def follow(
     landmarker: the models.
     frames: (number, uint8 [H, W, 3], whether a new shot begins with it), one after the other without holes.
     rate: how many there are a second.
+    mark: something to be asked of a face every few frames.
 
   Returns:
     Tracks in the order in which they began.
@@ -84,9 +94,8 @@ def follow(
     if cut:
       done += [closed for track in open_tracks for closed in _close(track, smoothing)]
       open_tracks = []
-    picture = Image.fromarray(image)
     for track in open_tracks:
-      sight = landmarker.look(picture, track.sight.square)
+      sight = landmarker.look(image, track.sight.square)
       if sight is not None and _moved(track.sight, sight) > leap:
         sight = None
       track.add(sight, image)
@@ -94,7 +103,7 @@ def follow(
     search = number % (search_step if open_tracks else -(-search_step // 3)) == 0
     if cut or lost or search or (not done and not open_tracks and number % 2 == 0):
       small = not open_tracks and (cut or number % small_step == 0)
-      _match(landmarker, image, landmarker.detect(image, small=small), open_tracks, number, leap)
+      _match(landmarker, image, landmarker.detect(image, small=small), open_tracks, number, leap, mark)
     for track in _duplicates(open_tracks) + [track for track in open_tracks if track.missing > max_gap]:
       if track in open_tracks:
         open_tracks.remove(track)
@@ -110,6 +119,7 @@ def _match(
   open_tracks: list[_Open],
   number: int,
   leap: float,
+  mark: Mark | None,
 ) -> None:
   """Gives detections to the tracks that have lost theirs, and begins tracks with those that are nobody's."""
   picture = Image.fromarray(image)
@@ -126,7 +136,7 @@ def _match(
     if len(open_tracks) < _MAX_FACES:
       sight = landmarker.look(picture, face)
       if sight is not None and all(_overlap(_box(track.sight), _box(sight)) <= _SAME for track in open_tracks):
-        open_tracks.append(_Open(number, sight, image))
+        open_tracks.append(_Open(number, sight, image, mark))
 
 
 def _duplicates(open_tracks: list[_Open]) -> list[_Open]:
@@ -149,9 +159,16 @@ def _close(track: _Open, smoothing: np.ndarray) -> list[FaceTrack]:
   yaw = np.array([sight.yaw if sight else np.nan for sight in sights], np.float32)
   seen = np.array([sight is not None for sight in sights])
   points, yaw = face_landmarker.fill_gaps(points), face_landmarker.fill_gaps(yaw)
+  marked = np.repeat(np.array(track.marks, bool), _MARKED)[: len(points)]
   bounds = [0, *jumps(np.stack(track.looks[: len(sights)])), len(points)]
   return [
-    FaceTrack(track.start + low, face_alignment.smooth(points[low:high], smoothing), seen[low:high], yaw[low:high])
+    FaceTrack(
+      track.start + low,
+      face_alignment.smooth(points[low:high], smoothing),
+      seen[low:high],
+      yaw[low:high],
+      marked[low:high],
+    )
     for low, high in itertools.pairwise(bounds)
   ]
 

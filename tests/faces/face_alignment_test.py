@@ -189,3 +189,17 @@ def test_the_face_at_rest_is_the_mean_of_the_most_closed_frames():
   assert rest.shape == (136,)
   np.testing.assert_allclose(face_alignment.mouth_opening(rest), 0.02, atol=1e-5)
   np.testing.assert_allclose(face_alignment.rest_landmarks(talking(openings[:1])), talking(openings[:1])[0])
+
+
+@pytest.mark.parametrize('rate', [24, 25, 60])
+def test_smoothing_lasts_as_long_at_every_rate(rate):
+  light, strong = face_alignment.light(rate), face_alignment.strong(rate)
+  if rate == 25:
+    np.testing.assert_allclose(light, face_alignment.LIGHT)
+    np.testing.assert_allclose(strong, face_alignment.STRONG)
+  assert light.sum() == pytest.approx(1)
+  place = np.arange(len(light)) - len(light) // 2
+  assert (light * place**2).sum() == pytest.approx(0, abs=1e-9)  # a parabola is kept
+  place = np.arange(len(strong)) - len(strong) // 2
+  width = np.sqrt((strong * place**2).sum() / strong.sum()) / rate
+  assert width == pytest.approx(2 / 25, rel=0.1)

@@ -65,3 +65,13 @@ def test_jump_cuts_are_changes_between_calm_frames():
   slow = [one + (other - one) * min(1, t / 12) for t in range(20)]
   assert face_tracks.jumps(np.array(slow)) == []
   assert face_tracks.jumps(np.array(take(one, 1))) == []
+
+
+def test_at_another_rate_gaps_and_leaps_last_as_long(landmarker):
+  pictures = drawn_clips.frames(30)
+  blank = np.full_like(pictures[0], 90)
+  pictures[12:20] = [blank] * 8
+  frames = [(i, picture, i == 0) for i, picture in enumerate(pictures)]
+  assert len(face_tracks.follow(landmarker, frames)) == 2
+  (track,) = face_tracks.follow(landmarker, frames, rate=50)
+  assert len(track.landmarks) == 30 and track.seen.sum() == 22

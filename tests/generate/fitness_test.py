@@ -1,0 +1,81 @@
+"""Pictures that show a face too badly are refused with what to do, unless they are forced."""
+
+import drawn_clips
+import numpy as np
+import pytest
+import random_nets
+from PIL import Image, ImageDraw, ImageFilter
+
+from atvg_jax import cli
+from atvg_jax.generate import demo, fitness, portrait, video_maker
+from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment, face_landmarker, lips
+from data_pipelines.media import video_reader
+
+
+@pytest.fixture(scope='module')
+def landmarker():
+  return face_landmarker.FaceLandmarker()
+
+
+@pytest.fixture(scope='module')
+def face(landmarker):
+  return portrait.find_face(video_reader.read_image(demo.portrait()), landmarker)
+
+
+def _masked(landmarker, colour):
+  picture = video_reader.read_image(demo.portrait())
+  points = landmarker.landmarks(picture).points
+  image = Image.fromarray(picture)
+  line = [*points[1:16].tolist(), points[28].tolist()]
+  ImageDraw.Draw(image).polygon([tuple(point) for point in line], colour)
+  return np.asarray(image.filter(ImageFilter.GaussianBlur(1)))
+
+
+def test_a_face_from_the_front_is_fine(face, landmarker):
+  fitness.check(face)
+  fitness.check(portrait.find_face(drawn_clips.face(0.03), landmarker))
+
+
+@pytest.mark.parametrize('colour', [(150, 190, 215), (235, 235, 235), (30, 30, 32), (90, 140, 110)])
+def test_a_mask_is_told(landmarker, colour):
+  masked = _masked(landmarker, colour)
+  with pytest.raises(InputError, match='mouth seems to be covered, by a mask or a hand: .* --force'):
+    fitness.check(portrait.find_face(masked, landmarker))
+  assert lips.covered(masked, landmarker.landmarks(masked).points)
+
+
+def test_a_grey_picture_of_a_mouth_is_no_mask(face):
+  grey = np.repeat(face.crop.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8)
+  assert not lips.covered_in_crop(grey, face_alignment.denormalise(face.landmarks))
+
+
+def test_what_is_turned_or_small_is_told(face):
+  with pytest.raises(InputError, match=r'turned by 55 degrees, 40 are allowed: .* --force'):
+    fitness.check(face._replace(yaw=-55.0))
+  with pytest.raises(InputError, match=r'too small, 12.0 pixels between the eyes where 16 are needed: .* --force'):
+    fitness.check(face._replace(eye_distance=12.0))
+
+
+def test_force_goes_on(landmarker, tmp_path, capsys):
+  nets = random_nets.save(tmp_path)
+  Image.fromarray(_masked(landmarker, (150, 190, 215))).save(tmp_path / 'masked.png')
+  argv = ['generate', '--image', str(tmp_path / 'masked.png'), '--audio', demo.speech(), '--weights', *nets]
+  assert cli.main([*argv, '--out', str(tmp_path / 'a.mp4')]) == 2
+  told = capsys.readouterr().err
+  assert 'masked.png: the mouth seems to be covered' in told and not (tmp_path / 'a.mp4').exists()
+  assert cli.main([*argv, '--force', '--out', str(tmp_path / 'a.mp4')]) == 0
+
+
+def test_the_face_of_a_picture_is_chosen_and_who_is_not_there_is_told(tmp_path):
+  maker = video_maker.VideoMaker(random_nets.save(tmp_path))
+  picture = np.concatenate([drawn_clips.face(), drawn_clips.face(0.03)], axis=1)
+  path = str(tmp_path / 'two.png')
+  Image.fromarray(picture).save(path)
+  middles = {}
+  for which in ('left', 'right', '2', '96,100'):
+    matrix = face_alignment.invert(maker.face(path, which)[0].matrix)
+    middles[which] = float((matrix @ [64, 64, 1])[0])
+  assert middles['left'] == middles['96,100'] < 192 < middles['right'] == middles['2']
+  with pytest.raises(InputError, match='two.png: there is no face number 3: 2 faces are seen'):
+    maker.face(path, '3')
