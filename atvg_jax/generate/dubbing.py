@@ -32,13 +32,20 @@ def is_video(path: str) -> bool:
   return path.lower().endswith(SUFFIXES)
 
 
+class Mouth(NamedTuple):
+  """What is to be drawn in a frame."""
+
+  landmarks: np.ndarray  # float32 [136], aligned: what it shows
+  speaking: np.ndarray  # float32 [136]
+  begins: bool  # a stretch
+
+
 class Shown(NamedTuple):
-  """A frame of the video, and what is to be drawn in it."""
+  """A frame of the video."""
 
   frame: SourceFrame
   matrix: np.ndarray  # [2, 3]: picture to crop; of a frame that stays, that of a frame near it
-  landmarks: np.ndarray | None = None  # float32 [136], aligned; None: the frame stays
-  speaking: np.ndarray | None = None  # float32 [136]: what is to be drawn
+  mouth: Mouth | None  # None: the frame stays
 
 
 def redraw(
@@ -66,9 +73,9 @@ def redraw(
 
 
 def _pasted(shown: Shown, frame: np.ndarray) -> np.ndarray:
-  assert shown.landmarks is not None and shown.speaking is not None, 'drawn'
-  paster = paste.Paster(shown.frame.picture, shown.matrix, face_alignment.denormalise(shown.landmarks))
-  return shown.frame.put_back(paster(frame, face_alignment.denormalise(shown.speaking)))
+  assert shown.mouth is not None, 'drawn'
+  paster = paste.Paster(shown.frame.picture, shown.matrix, face_alignment.denormalise(shown.mouth.landmarks))
+  return shown.frame.put_back(paster(frame, face_alignment.denormalise(shown.mouth.speaking)))
 
 
 def _shown(
@@ -87,10 +94,10 @@ def _shown(
       window, stretch = [], next(stretches, stretch)
     place = min(max(number - stretch.start, 0), len(stretch.matrices) - 1)
     if not stretch.start <= number < stretch.end:
-      yield [Shown(frame, stretch.matrices[place])]
+      yield [Shown(frame, stretch.matrices[place], None)]
       continue
-    speaking = _speaking(generator, stretch, place, coefficient)
-    window.append(Shown(frame, stretch.matrices[place], stretch.landmarks[place], speaking))
+    mouth = Mouth(stretch.landmarks[place], _speaking(generator, stretch, place, coefficient), place == 0)
+    window.append(Shown(frame, stretch.matrices[place], mouth))
     if len(window) == _WINDOW:
       yield window
       window = []
@@ -110,17 +117,15 @@ def _redrawn(generator: Generator, windows: Iterable[list[Shown]]) -> Iterator[t
   """Windows with their frames, which are still being computed: uint8 [8, 128, 128, 3]; None for those that stay."""
   carry = None
   for window in windows:
-    if window[0].landmarks is None:
-      carry = None
+    full = window + window[-1:] * (_WINDOW - len(window))
+    mouths = [shown.mouth for shown in full if shown.mouth is not None]
+    if not mouths:
       yield window, None
       continue
-    full = window + window[-1:] * (_WINDOW - len(window))
     frames, carry = generator.vg.redraw(
       np.stack([face_alignment.warp(shown.frame.picture, shown.matrix) for shown in full]),
-      np.stack([shown.landmarks for shown in full]),
-      np.stack([shown.speaking for shown in full]),
-      carry,
+      np.stack([mouth.landmarks for mouth in mouths]),
+      np.stack([mouth.speaking for mouth in mouths]),
+      None if mouths[0].begins else carry,
     )
-    if len(window) < _WINDOW:  # a shot or the video ends
-      carry = None
     yield window, frames

@@ -52,10 +52,9 @@ def find_face(
   if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
     raise InputError(f'a picture is an array uint8 [height, width, 3], not {image.dtype} {list(image.shape)}')
   landmarker = landmarker or own_landmarker()
-  shapes = [] if choice is None else landmarker.shapes(image)
+  shapes = [] if choice is None else face_choice.in_picture(landmarker, image)
   if choice is not None and shapes:
-    shape = shapes[face_choice.of_picture(choice, np.stack([shape.box for shape in shapes]))]
-    shape = shape._replace(faces_seen=len(shapes))
+    shape = shapes[face_choice.of_picture(choice, np.stack([face_choice.box(shape.points) for shape in shapes]))]
   else:
     shape = landmarker.landmarks(image)
   matrix = alignment(shape.points)

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 import atvg_jax
 from atvg_jax.checkpoints.weights import describe, load_nets
-from atvg_jax.generate import dubbing, fitness, footage, side_outputs, streaming, who_speaks
+from atvg_jax.generate import dubbing, fitness, followed_video, footage, side_outputs, streaming, who_speaks
 from atvg_jax.generate.effects import blinks, head_motion
+from atvg_jax.generate.followed_video import about, notify
 from atvg_jax.generate.generator import FRAMES, Drawer, Generator, check_loudness
 from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait, own_landmarker
@@ -196,7 +197,7 @@ class VideoMaker:
     if job.motion == head_motion.GENTLE:
       motion, closed = head_motion.gentle(), blinks.natural()
     else:
-      track = _follow(job.motion, own_landmarker())
+      track = followed_video.follow(job.motion, own_landmarker())
       motion, closed = head_motion.of_track(track.matrices), blinks.of_track(track.landmarks)
     points = face_alignment.denormalise(portrait.landmarks)
     if job.frame == 'full':
@@ -206,7 +207,7 @@ class VideoMaker:
 
   def _transferred_landmarks(self, driving: str, portrait: Portrait) -> np.ndarray:
     """[T, 136]: the movement of the mouth in a video on this face."""
-    track = _follow(driving, own_landmarker())
+    track = followed_video.follow(driving, own_landmarker())
     return self.generator.normalisation.transfer(portrait.landmarks, track.landmarks)
 
   def _dub(self, job: Job, progress: bool, watch: Callable[[int], None] | None) -> Result:
@@ -216,7 +217,7 @@ class VideoMaker:
     seen = self._footage(job)
     length = seen.seconds
     if num_frames is not None and (over := num_frames / features.FPS - length) > 1 / features.FPS:
-      _notify(f'{job.audio} is {over:.1f} seconds longer than {job.image}: the rest is cut')
+      notify(f'{job.audio} is {over:.1f} seconds longer than {job.image}: the rest is cut')
     coefficients = who_speaks.mouths(self.generator, speech, seen.times)
     frames = dubbing.redraw(self.generator, seen, coefficients, job.frame == 'full')
     first = next(frames)
@@ -233,11 +234,11 @@ class VideoMaker:
     try:
       seen = footage.follow(job.image, self.generator, own_landmarker(), face_choice.parse(job.face), job.force)
     except InputError as error:
-      raise _about(job.image, error) from error
+      raise about(job.image, error) from error
     for note in seen.notes:
-      _notify(note)
+      notify(note)
     if hdr := seen.video.look.hdr:
-      _notify(f'{job.image} is HDR ({hdr}): its colours are mapped to those of usual screens (BT.709)')
+      notify(f'{job.image} is HDR ({hdr}): its colours are mapped to those of usual screens (BT.709)')
     return seen
 
   def _writer(
@@ -274,11 +275,11 @@ class VideoMaker:
       if not force:
         fitness.check(portrait)
     except InputError as error:
-      raise _about(name, error) from error
+      raise about(name, error) from error
     if turns:
-      _notify(f'{name} is turned by {90 * turns if turns < 3 else 90} degrees: taking it upright')
+      notify(f'{name} is turned by {90 * turns if turns < 3 else 90} degrees: taking it upright')
     if portrait.faces_seen > 1 and choice is None:
-      _notify(f'{name} shows {portrait.faces_seen} faces: taking the largest, --face chooses another')
+      notify(f'{name} shows {portrait.faces_seen} faces: taking the largest, --face chooses another')
     return portrait, picture
 
   def _warm_up(self, portrait: Portrait, window: int) -> None:
@@ -286,7 +287,7 @@ class VideoMaker:
     silence = np.zeros(window * features.SAMPLES_PER_FRAME, np.float32)
     landmarks = self.generator.speech_landmarks(portrait, silence, window)
     list(self.generator.draw(portrait, landmarks, window))
-    _notify('ready')
+    notify('ready')
 
 
 def _sound(job: Job) -> tuple[Iterator[np.ndarray] | None, int | None]:
@@ -358,34 +359,8 @@ def _shrunk(picture: np.ndarray, name: str) -> np.ndarray:
   if scale == 1:
     return picture
   size = (max(1, int(width * scale)), max(1, int(height * scale)))
-  _notify(f'{name} is {width}x{height} pixels, larger than a video can be: drawing on {size[0]}x{size[1]}')
+  notify(f'{name} is {width}x{height} pixels, larger than a video can be: drawing on {size[0]}x{size[1]}')
   return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
-
-
-class _AlignedTrack(NamedTuple):
-  """The face of a video that is followed, at 25 frames a second."""
-
-  matrices: np.ndarray  # [T, 2, 3]: picture to crop
-  landmarks: np.ndarray  # float32 [T, 136], aligned
-
-
-def _follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> _AlignedTrack:
-  """The largest face in a video; shows progress on standard error."""
-  frames = tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
-  try:
-    track = landmarker.track(frames)
-  except InputError as error:
-    raise _about(path, error) from error
-  if track.faces_seen > 1:
-    _notify(f'{path} shows {track.faces_seen} faces: following the largest')
-  matrices = face_alignment.align_track(track.landmarks)
-  return _AlignedTrack(matrices, face_alignment.normalise(face_alignment.apply(matrices, track.landmarks)))
-
-
-def _about(path: str, error: InputError) -> InputError:
-  """The error with the name of the file that it is about."""
-  sentence = str(error)
-  return error if path in sentence else InputError(f'{path}: {sentence[:1].lower()}{sentence[1:]}')
 
 
 def _check_writable(path: str) -> None:
@@ -394,7 +369,3 @@ def _check_writable(path: str) -> None:
     tempfile.TemporaryFile(dir=os.path.dirname(os.path.abspath(path))).close()
   except OSError as error:
     raise InputError(f'{path} cannot be written ({error.strerror}): choose another folder') from error
-
-
-def _notify(sentence: str) -> None:
-  print(f'atvg: {sentence}', file=sys.stderr)

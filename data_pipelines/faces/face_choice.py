@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment
+from data_pipelines.faces.face_landmarker import FaceLandmarker, Shape
 from data_pipelines.faces.face_tracks import FaceTrack
 
 LARGEST, LEFT, RIGHT, SPEAKING = 'largest', 'left', 'right', 'speaking'
@@ -44,6 +46,24 @@ def parse(text: str) -> FaceChoice:
   if not (np.isfinite(x) and np.isfinite(y)):
     raise InputError(f'--face {text} is no choice of a face: use {_WORDS}; in a video also {SPEAKING}')
   return FaceChoice(_POINT, point=(x, y))
+
+
+def in_picture(landmarker: FaceLandmarker, image: np.ndarray) -> list[Shape]:
+  """The points of every face in `image`, uint8 [H, W, 3], from left to right; small ones are looked for too."""
+  picture = Image.fromarray(image)
+  found = landmarker.detect(image, all_sizes=True)
+  shapes: list[Shape] = []
+  for face in found:
+    sight = landmarker.look(picture, face)
+    if sight is not None and not any(_same(sight.points, other.points) for other in shapes):
+      shapes.append(Shape(sight.points, 1.0, sight.yaw, 0))
+  shapes.sort(key=lambda shape: float(shape.points[:, 0].mean()))
+  return [shape._replace(faces_seen=len(shapes)) for shape in shapes]
+
+
+def box(points: np.ndarray) -> np.ndarray:
+  """[68, 2] → [4]: left, top, right, bottom."""
+  return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def of_picture(choice: FaceChoice, boxes: np.ndarray) -> int:
@@ -142,7 +162,7 @@ def _number(track: FaceTrack, tracks: Sequence[FaceTrack], from_right: bool) -> 
 def _rank_at(track: FaceTrack, point: tuple[float, float]) -> float:
   """The nearer a face is to a point when it is first seen, the higher; -inf far from it."""
   points = track.landmarks[0]
-  distance = float(_distance(np.concatenate([points.min(axis=0), points.max(axis=0)])[None], point)[0])
+  distance = float(_distance(box(points)[None], point)[0])
   return -distance if distance <= _REACH else -np.inf
 
 
@@ -157,6 +177,12 @@ def _best(ranks: Sequence[np.ndarray], tracks: Sequence[FaceTrack]) -> list[np.n
       own, its = ranks[i][low - track.start : high - track.start], ranks[j][low - other.start : high - other.start]
       chosen[i][low - track.start : high - track.start] &= (own > its) | ((own == its) & (i < j))
   return chosen
+
+
+def _same(points: np.ndarray, other: np.ndarray) -> bool:
+  """Whether two detections have come to one face: the middle of one is in the other."""
+  own = box(other)
+  return bool(((points.mean(axis=0) > own[:2]) & (points.mean(axis=0) < own[2:])).all())
 
 
 def _shared(track: FaceTrack, other: FaceTrack) -> tuple[int, int]:

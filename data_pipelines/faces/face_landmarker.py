@@ -58,11 +58,6 @@ class Shape(NamedTuple):
   yaw: float  # degrees the head is turned, positive towards the right of the picture
   faces_seen: int  # how many the detector found; these are the points of one of them
 
-  @property
-  def box(self) -> np.ndarray:
-    """[4]: left, top, right, bottom of the points."""
-    return np.concatenate([self.points.min(axis=0), self.points.max(axis=0)])
-
 
 class Track(NamedTuple):
   """One face's points through a video."""
@@ -125,22 +120,6 @@ class FaceLandmarker:
         return Shape(_to_68(mesh), presence, _yaw(mesh), len(faces))
     raise InputError('No face was found in the picture: give one that shows a face from the front, not too small.')
 
-  def shapes(self, image: np.ndarray) -> list[Shape]:
-    """The points of every face in `image`, uint8 [H, W, 3], from left to right; small ones are looked for too."""
-    picture = Image.fromarray(image)
-    faces = self.detect(image, all_sizes=True)
-    settled = [(face, *self._settle(picture, face)) for face in faces]
-    shapes = [
-      Shape(_to_68(mesh), presence, _yaw(mesh), len(faces))
-      for _, mesh, presence in settled
-      if presence >= _PRESENCE_THRESHOLD
-    ]
-    # Two detections may have come to the same face.
-    own = [
-      shape for i, shape in enumerate(shapes) if all(_overlap(shape.box, other.box)[1] < 0.5 for other in shapes[:i])
-    ]
-    return sorted(own, key=lambda shape: float(shape.box[0] + shape.box[2]))
-
   def track(self, frames: Iterable[np.ndarray], *, with_mesh: bool = False) -> Track:
     """Follows the largest face of the first frame through `frames`, each uint8 [H, W, 3].
 
@@ -188,9 +167,17 @@ class FaceLandmarker:
       fill_gaps(np.stack(meshes)) if with_mesh else None,
     )
 
-  def look(self, picture: Image.Image, where: Face | np.ndarray) -> Sight | None:
-    """The points of one face: of a detection, or of the one whose last `Sight.square` is given; None if it is gone."""
-    mesh, presence = self._settle(picture, where) if isinstance(where, Face) else self._run_mesh(picture, where)
+  def look(self, picture: Image.Image | np.ndarray, where: Face | np.ndarray) -> Sight | None:
+    """The points of one face: of a detection, or of the one whose last `Sight.square` is given; None if it is gone.
+
+    A picture as an array, uint8 [H, W, 3], is sampled by compiled loops: for many frames.
+    """
+    sample = None
+    if isinstance(picture, np.ndarray):
+      from data_pipelines.faces import frame_resampling  # as in `track`
+
+      sample = frame_resampling.bilinear
+    mesh, presence = self._run_mesh(picture, _square_of(where.mesh) if isinstance(where, Face) else where, sample)
     return Sight(_to_68(mesh), _yaw(mesh), _square_of(mesh)) if presence >= _PRESENCE_THRESHOLD else None
 
   def _detect_tiles(self, picture: Image.Image, side: int) -> list[Face]:

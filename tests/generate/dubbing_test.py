@@ -1,22 +1,34 @@
-"""A video says something else: its frames stay but for the mouth, and its length is kept."""
+"""A video says something else: its frames stay but for the mouth, shot by shot; its clock and length are kept."""
 
+import drawn_clips
 import numpy as np
 import pytest
 import random_nets
-from PIL import Image
+import stamped_videos
+from PIL import Image, ImageDraw, ImageFilter
 
 from atvg_jax import cli
-from atvg_jax.generate import demo, dubbing, video_maker
+from atvg_jax.generate import demo, dubbing, footage, video_maker, who_speaks
 from atvg_jax.generate.generator import Generator
 from data_pipelines import features
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_landmarker
-from data_pipelines.media import audio, video_reader, video_writer
+from data_pipelines.faces import face_choice, face_landmarker
+from data_pipelines.media import audio, source_video, video_reader, video_writer
 
 
 @pytest.fixture(scope='module')
 def nets(tmp_path_factory):
   return random_nets.save(tmp_path_factory.mktemp('nets'))
+
+
+@pytest.fixture(scope='module')
+def generator(nets):
+  return Generator.from_pretrained(*nets)
+
+
+@pytest.fixture(scope='module')
+def maker(nets):
+  return video_maker.VideoMaker(nets)
 
 
 @pytest.fixture(scope='module')
@@ -30,10 +42,22 @@ def film(tmp_path_factory):
   return path
 
 
+def follow(generator, path, which='largest', force=False):
+  return footage.follow(path, generator, face_landmarker.FaceLandmarker(), face_choice.parse(which), force)
+
+
+def dub(generator, path, **choice):
+  """What is seen, the video's frames and the dubbed ones."""
+  seen = follow(generator, path, **choice)
+  coefficients = who_speaks.mouths(generator, [audio.read_audio(demo.speech())], seen.times)
+  frames = list(dubbing.redraw(generator, seen, coefficients, True))
+  return seen, list(source_video.SourceVideo(path).frames()), frames
+
+
 @pytest.mark.parametrize('frame', ['full', 'crop'])
-def test_the_film_keeps_its_length_and_its_background(nets, film, tmp_path, frame):
+def test_the_film_keeps_its_length_and_its_background(maker, film, tmp_path, frame):
   out = tmp_path / 'out.mp4'
-  video_maker.generate_video(film, str(out), audio=demo.speech(), frame=frame, weights=nets)
+  maker.make(video_maker.Job(film, str(out), audio=demo.speech(), frame=frame))
   before, after = video_reader.read_video(film), video_reader.read_video(out)
   assert len(after.frames) == 12 and after.has_audio
   speech = audio.read_audio(demo.speech())
@@ -45,18 +69,152 @@ def test_the_film_keeps_its_length_and_its_background(nets, film, tmp_path, fram
       assert np.abs(ours[:90].astype(int) - theirs[:90]).mean() < 3  # encoded twice
 
 
-def test_only_what_speaks_is_replaced(nets, film):
-  generator = Generator.from_pretrained(*nets)
-  track = dubbing.follow(film, face_landmarker.FaceLandmarker())
-  predicted = np.stack(list(dubbing.predict_landmarks(generator, track, [audio.read_audio(demo.speech())])))
-  assert predicted.shape == track.landmarks.shape == (12, features.LANDMARK_SIZE)
-  change = (predicted - track.landmarks).reshape(-1, features.NUM_LANDMARKS, 2)
-  assert np.abs(change[:, features.STEADY]).max() < 1e-3 < np.abs(change[:, features.MOUTH]).max()
-  pieces = list(dubbing.redraw(generator, film, track, predicted, True))
-  frames = np.concatenate([piece.frames for piece in pieces])
+def test_only_what_speaks_is_replaced(generator, film):
+  seen, pictures, frames = dub(generator, film)
+  (stretch,) = seen.stretches
+  assert (stretch.start, stretch.end) == (0, 12) and (stretch.strength == 1).all() and not seen.notes
   assert len(frames) == 12
-  for frame, picture in zip(frames, video_reader.iter_video(film), strict=True):
-    assert (frame[:90] == picture[:90]).all() and (frame != picture).any()
+  for frame, picture in zip(frames, pictures, strict=True):
+    assert (frame[:90] == picture.stored[:90]).all() and (frame != picture.stored).any()
+
+
+def test_the_rest_of_a_face_does_not_move(generator, film):
+  seen = follow(generator, film)
+  coefficient = np.full(len(generator.basis.components), 3.0)
+  stretch = seen.stretches[0]
+  speaking = dubbing._speaking(generator, stretch, 4, coefficient)
+  change = (speaking - stretch.landmarks[4]).reshape(features.NUM_LANDMARKS, 2)
+  assert np.abs(change[features.STEADY]).max() < 1e-3 < np.abs(change[features.MOUTH]).max()
+  stretch.strength[4] = 0
+  np.testing.assert_allclose(dubbing._speaking(generator, stretch, 4, coefficient), stretch.landmarks[4], atol=1e-5)
+
+
+def _slide(shape):
+  """A page of a talk: nobody."""
+  page = np.full(shape, 250, np.uint8)
+  page[20:-20:16, 20:-20] = 30
+  return page
+
+
+def test_frames_without_a_face_are_the_videos_own(generator, tmp_path):
+  pictures = drawn_clips.frames(12)
+  pictures += [_slide(pictures[0].shape)] * 10
+  drawn_clips.write(tmp_path / 'a.mp4', pictures)
+  seen, source, frames = dub(generator, str(tmp_path / 'a.mp4'))
+  changed = [bool((frame != picture.stored).any()) for frame, picture in zip(frames, source, strict=True)]
+  assert changed == [True] * 12 + [False] * 10
+  assert seen.notes == [f'{tmp_path / "a.mp4"}: 10 of 22 frames show no face and stay as they are']
+
+
+def test_every_shot_is_drawn_by_itself(generator, tmp_path):
+  blank = np.full((192, 192, 3), 90, np.uint8)
+  left = [np.concatenate([face, blank], axis=1) for face in drawn_clips.frames(10)]
+  right = [np.concatenate([blank, face], axis=1) for face in drawn_clips.frames(10, skin=(190, 140, 110))]
+  drawn_clips.write(tmp_path / 'a.mp4', left + right)
+  seen, source, frames = dub(generator, str(tmp_path / 'a.mp4'))
+  assert [(stretch.start, stretch.end) for stretch in seen.stretches] == [(0, 10), (10, 20)]
+  assert all((stretch.strength == 1).all() for stretch in seen.stretches)
+  halves = [
+    (frame != picture.stored).any(axis=(0, 2)).reshape(2, 192).any(axis=1).tolist()
+    for frame, picture in zip(frames, source, strict=True)
+  ]
+  assert halves == [[True, False]] * 10 + [[False, True]] * 10
+
+
+def test_within_a_shot_a_mouth_becomes_another_little_by_little(generator, tmp_path):
+  pictures = drawn_clips.frames(30)
+  turned = np.asarray(Image.fromarray(pictures[0]).resize((192, 8)).resize((192, 192)))  # nobody, of the same colours
+  pictures[12:20] = [turned] * 8
+  drawn_clips.write(tmp_path / 'a.mp4', pictures)
+  seen, source, frames = dub(generator, str(tmp_path / 'a.mp4'))
+  for frame, picture in zip(frames[12:20], source[12:20]):
+    assert (frame == picture.stored).all()
+  first = seen.stretches[0]
+  assert first.start == 0 and first.end == 12
+  np.testing.assert_allclose(first.strength, [1] * 9 + [0.75, 0.5, 0.25])
+
+
+@pytest.mark.parametrize('which, column', [('left', 0), ('right', 1), ('1', 0), ('2', 1), ('290,100', 1)])
+def test_the_face_that_is_chosen_speaks(generator, tmp_path, which, column):
+  pictures = [np.concatenate([a, b], axis=1) for a, b in zip(drawn_clips.frames(8), drawn_clips.frames(8)[::-1])]
+  drawn_clips.write(tmp_path / 'a.mp4', pictures)
+  _, source, frames = dub(generator, str(tmp_path / 'a.mp4'), which=which)
+  for frame, picture in zip(frames, source, strict=True):
+    assert (frame != picture.stored).any(axis=(0, 2)).reshape(2, 192).any(axis=1).tolist() == [column == 0, column == 1]
+
+
+def test_nobody_where_the_choice_points_is_told(generator, film):
+  for which in ('3', '2,2'):
+    with pytest.raises(InputError, match='no face is to be seen where --face says'):
+      follow(generator, film, which)
+
+
+@pytest.mark.parametrize('rate', [24, 60])
+def test_time_stamps_are_kept_and_mouths_are_at_their_time(maker, tmp_path, rate):
+  stamps = [index / rate for index in range(10)] + [10 / rate + 0.2]
+  stamped_videos.write_stamped(tmp_path / 'a.mp4', drawn_clips.frames(11), stamps, rate=rate)
+  result = maker.make(video_maker.Job(str(tmp_path / 'a.mp4'), str(tmp_path / 'b.mp4'), demo.speech(), frame='full'))
+  assert result.num_frames == 11 and result.num_frames / result.fps == pytest.approx(stamps[-1] + 1 / rate, abs=0.25)
+  times = [
+    [float(frame.ticks * video.look.time_base) for frame in video.frames()]
+    for video in (source_video.SourceVideo(tmp_path / name) for name in ('a.mp4', 'b.mp4'))
+  ]
+  assert times[0] == times[1] and times[1] == pytest.approx(stamps, abs=1e-3)
+
+
+def test_mouths_are_interpolated_between_the_nets_frames(generator):
+  speech = audio.read_audio(demo.speech())
+  own = np.stack(list(who_speaks.mouths(generator, [speech], np.arange(40) / 25)))
+  finer = np.stack(list(who_speaks.mouths(generator, iter(np.array_split(speech, 50)), np.arange(79) / 50)))
+  np.testing.assert_allclose(finer[::2], own, atol=1e-5)
+  np.testing.assert_allclose(finer[1::2], (own[:-1] + own[1:]) / 2, atol=1e-5)
+  assert np.isfinite(list(who_speaks.mouths(generator, [speech[:100]], np.array([0.0, 30.0])))).all()
+
+
+def test_a_mouth_that_moves_as_it_is_heard_speaks():
+  rng = np.random.default_rng(0)
+  heard = np.repeat(rng.normal(size=75), 4)  # 12 s
+  speaks, other = heard + 0.3 * rng.normal(size=300), np.roll(heard, 90)
+  still = 0.02 * heard
+  scores = [who_speaks._agreement(heard, seen, 50, 0.25) for seen in (speaks, other, still)]
+  assert (scores[0] > scores[1] + 0.2).all() and (scores[0] > scores[2] + 0.2).all()
+
+
+def test_who_speaks_needs_the_videos_sound(generator, tmp_path):
+  pictures = [np.concatenate([a, a], axis=1) for a in drawn_clips.frames(6)]
+  drawn_clips.write(tmp_path / 'a.mp4', pictures, samples=None)
+  with pytest.raises(InputError, match='has no sound'):
+    follow(generator, str(tmp_path / 'a.mp4'), 'speaking')
+
+
+def _small(folder):
+  face = np.asarray(Image.fromarray(drawn_clips.face()).resize((64, 64)))
+  picture = np.pad(face, ((32, 32), (32, 32), (0, 0)), mode='edge')
+  drawn_clips.write(folder / 'a.mp4', [picture] * 6)
+  return str(folder / 'a.mp4')
+
+
+def test_a_face_that_is_too_small_is_told_and_drawn_by_force(generator, tmp_path):
+  path = _small(tmp_path)
+  with pytest.raises(InputError, match=r'the face is too small, 1\d\.\d pixels between the eyes where 16 are needed'):
+    follow(generator, path)
+  seen = follow(generator, path, force=True)
+  assert seen.stretches[0].end == 6 and not seen.notes
+
+
+def _masked(picture):
+  """The drawn face with a mask."""
+  image = Image.fromarray(picture)
+  ImageDraw.Draw(image).polygon([(52, 98), (96, 92), (140, 98), (132, 140), (96, 152), (60, 140)], (150, 190, 215))
+  return np.asarray(image.filter(ImageFilter.GaussianBlur(1)))
+
+
+def test_a_mouth_that_is_covered_stays_until_it_is_seen(generator, tmp_path):
+  pictures = [_masked(picture) for picture in drawn_clips.frames(50)]
+  drawn_clips.write(tmp_path / 'a.mp4', pictures)
+  with pytest.raises(InputError, match='50 of 50 frames stay as they are: the mouth seems to be covered, by a mask'):
+    follow(generator, str(tmp_path / 'a.mp4'))
+  assert follow(generator, str(tmp_path / 'a.mp4'), force=True).stretches[0].end == 50
 
 
 def test_what_cannot_be_dubbed_is_told(nets, film, tmp_path, capsys):

@@ -130,6 +130,14 @@ def test_csv_names_are_relative_to_it(folder, nets, tmp_path):
     many_videos.from_manifest(str(folder), str(tmp_path))
 
 
+def test_which_face_and_force_are_said_row_by_row(folder, tmp_path):
+  lines = ['image,audio,output,face,force', 'face.jpg,speech0.wav,a.mp4,right,yes', 'face.jpg,speech0.wav,b.mp4,,']
+  items = many_videos.from_manifest(_manifest(folder, lines, 'faces.csv'), str(tmp_path), face='2', force=False)
+  assert [(item.job.face, item.job.force) for item in items] == [('right', True), ('2', False)]
+  (bad,) = many_videos.from_manifest(_manifest(folder, [_item('a.mp4', force='perhaps')]), str(tmp_path))
+  assert "force 'perhaps' is neither yes nor no" in bad.reason
+
+
 def test_folders_make_their_product_and_shards_share_it(folder, tmp_path):
   items = many_videos.from_folders(str(folder), str(folder), str(tmp_path))
   assert [item.output for item in items] == [f'face__speech{number}.mp4' for number in range(3)]
