@@ -12,15 +12,15 @@ from atvg_jax.runtime import parallel
 _TESTS = pathlib.Path(__file__).resolve().parent
 
 
-def start(*arguments: str, mapping: str = 'pmap') -> subprocess.Popen:
-  """Starts tests/parallel_worker.py, its steps mapped over the devices by `mapping`."""
+def start(*arguments: str, mapping: str = 'pmap', program: str = 'parallel_worker.py') -> subprocess.Popen:
+  """Starts tests/parallel_worker.py, or another program, its steps mapped over the devices by `mapping`."""
   environment = os.environ | {
     'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]),
     'XLA_FLAGS': '',
     parallel.MAPPING: mapping,
   }
   return subprocess.Popen(
-    [sys.executable, str(_TESTS / 'parallel_worker.py'), *arguments],
+    [sys.executable, str(_TESTS / program), *arguments],
     env=environment,
     text=True,
     stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import stages
+from jax import lax, stages
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -56,6 +56,11 @@ def initialize(*, distributed: bool | None = None) -> None:
       f'the other processes cannot be found ({str(error).splitlines()[0]}): start on a TPU pod or by '
       f'srun, or set {", ".join(names)}'
     ) from error
+  if jax.process_count() > 1:
+    # The first sum over all devices opens the processes' connections, and on CPUs who waits there gives up after half a
+    # minute. So they meet now, and not in the first step, which one may have compiled much sooner than another.
+    meet = _mapped(lambda x: lax.psum(x, AXIS), in_axes=(0,), out_axes=None)
+    jax.block_until_ready(meet(np.ones(jax.local_device_count(), np.float32)))
 
 
 def place_among_processes() -> tuple[int, int]:

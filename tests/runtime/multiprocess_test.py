@@ -38,13 +38,15 @@ def _pair(
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """A folder with one.npz, of one process of eight devices, and pair/{0,1}.npz, of two of four; twin: by shard_map."""
+  """A folder with one.npz, of one process of eight devices, and pair/{0,1}.npz, of two of four; twin…: by shard_map."""
   folder = tmp_path_factory.mktemp('runs')
   for name in ('pair', 'twin'):
     (folder / name).mkdir()
   parallel_workers.finish(parallel_workers.start('at', '8', str(folder / 'one.npz')), *_pair(folder / 'pair'))
-  # By itself: processes that wait for each other's compilations give up after half a minute.
-  parallel_workers.finish(*_pair(folder / 'twin', mapping='shard_map'))
+  parallel_workers.finish(
+    parallel_workers.start('at', '8', str(folder / 'twin.npz'), mapping='shard_map'),
+    *_pair(folder / 'twin', mapping='shard_map'),
+  )
   return folder
 
 
@@ -55,7 +57,8 @@ def test_two_processes_and_one_train_alike(runs):
   assert [path.name for path in (runs / 'pair' / 'shared' / 'best').iterdir()] == ['5']
 
 
-def test_two_processes_train_by_shard_map_as_by_pmap_to_the_bit(runs):
+def test_by_shard_map_they_train_as_by_pmap_to_the_bit(runs):
+  parallel_workers.compare(runs / 'one.npz', runs / 'twin.npz', 0.0)
   for index in (0, 1):
     parallel_workers.compare(runs / 'pair' / f'{index}.npz', runs / 'twin' / f'{index}.npz', 0.0)
 
@@ -78,3 +81,13 @@ def test_a_notice_to_one_stops_both_after_the_same_step(tmp_path):
     stopped = int(first['.step'])
   names = [int(path.name) for path in (tmp_path / 'shared' / 'checkpoints').iterdir()]
   assert max(names) == stopped
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mapping', ['pmap', 'shard_map'])
+def test_one_that_comes_late_to_its_first_step_is_waited_for(mapping):
+  port = _free_port()
+  workers = [parallel_workers.start(str(i), port, mapping=mapping, program='late_worker.py') for i in (0, 1)]
+  said = [worker.communicate(timeout=600)[0] for worker in workers]
+  assert [worker.returncode for worker in workers] == [0, 0], said
+  assert [text.split()[-1] for text in said] == ['6.0', '6.0']  # twice each of 1 and 2
