@@ -146,7 +146,7 @@ def _shares(
   shares = []
   for image, image_widths, image_edges in zip(images, widths, edges, strict=True):
     histogram = _histogram(image, image_widths, image_edges, blocks)
-    shares.append(histogram[:bins].sum() / max(histogram.sum(), 1))
+    shares.append(histogram[:bins].sum() / max(int(histogram.sum()), 1))
   return np.array(shares, np.float64)
 
 

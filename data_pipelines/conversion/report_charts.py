@@ -17,7 +17,7 @@ def histogram(values: Sequence[float], bins: int = 24) -> dict[str, list[float]]
   if low == high:  # NumPy would centre a bin of width 1 on it
     return {'edges': [low, high], 'counts': [len(values)]}
   counts, edges = np.histogram(values, bins=bins, range=(low, high))
-  return {'edges': [round(float(edge), 4) for edge in edges], 'counts': counts.tolist()}
+  return {'edges': [round(float(edge), 4) for edge in edges], 'counts': [int(count) for count in counts]}
 
 
 def bars(title: str, counts: dict[str, list[float]], unit: str) -> str:
