@@ -8,11 +8,13 @@ The folder that `atvg export` writes holds
 * `vg.stablehlo`: (example_image [B, 128, 128, 3] in [-1, 1], example_landmarks [B, 136], landmarks [B, T, 136],
   carry) → (video [B, T, 128, 128, 3] in [-1, 1], carry)
 * `basis.npz`: the landmark basis, and `landmarks = rest + (exaggeration * coefficients * scale) @ components`
-* `options.json`: shapes of the carries (zeros to begin with), rates and sizes, and which weights these are.
+* `options.json`: shapes of the carries (zeros to begin with), rates and sizes, which weights these are, and when and by
+  which JAX the programs were written: JAX promises to read them for half a year.
 
-Weights are constants of the programs. docs/generation.md has a loader of 20 lines.
+Weights are constants of the programs. docs/generation.md has a short loader.
 """
 
+import datetime
 import json
 import pathlib
 from collections.abc import Sequence
@@ -54,6 +56,8 @@ def run(out: str, weights: Sequence[str] | None = None) -> None:
   carries: dict[str, list[int | str]] = {}
   options = {
     'made_by': f'atvg_jax {atvg_jax.__version__}',
+    'exported': datetime.date.today().isoformat(),
+    'jax': jax.__version__,
     'platforms': PLATFORMS,
     'fps': features.FPS,
     'sample_rate': features.SAMPLE_RATE,

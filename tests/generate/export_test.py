@@ -1,5 +1,6 @@
 """The exported programs, run by the loader in the documentation and nothing of this project, equal the nets."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import random_nets
@@ -62,7 +64,20 @@ def test_the_loader_in_the_documentation_draws_the_same_frames(folder):
   assert done.returncode == 0, done.stderr
   theirs = np.load(folder / 'frames.npy')
   assert theirs.shape == ours.shape and np.abs(theirs.astype(int) - ours).max() <= 1
-  assert len([line for line in _loader().splitlines() if line.strip()]) <= 20
+  assert len([line for line in _loader().splitlines() if line.strip()]) <= 24 and not done.stdout
+
+
+def test_the_loader_says_when_the_time_is_over_for_which_jax_promises_to_read(folder):
+  loader = _loader()
+  code = loader[loader.index('age =') : loader.index('def zeros')]
+  old = {'exported': '2025-01-31', 'jax': '0.5.0'}
+  program = f'import datetime, sys, types\njax, options = types.SimpleNamespace(__version__=sys.argv[1]), {old}\n{code}'
+
+  def said(version):
+    return subprocess.run([sys.executable, '-c', program, version], capture_output=True, text=True, check=True).stdout
+
+  assert 'written by JAX 0.5.0' in said('0.12.0') and 'run atvg export again' in said('0.12.0')
+  assert said('0.5.0') == ''  # the one that wrote it
 
 
 def test_the_inputs_are_made_as_the_documentation_says(folder, tmp_path):
@@ -104,6 +119,7 @@ def test_any_length_in_pieces_that_carry(folder):
 
 def test_beside_the_programs_is_what_they_are(folder):
   options = json.loads((folder / 'exported' / 'options.json').read_text())
+  assert options['jax'] == jax.__version__ and datetime.date.fromisoformat(options['exported'])
   assert options['fps'] == 25 and options['platforms'] == ['cpu', 'cuda', 'tpu']
   assert options['weights']['vg']['name'] == 'vg.npz' and len(options['weights']['vg']['sha256']) == 64
   assert sorted(os.listdir(folder / 'exported')) == ['at.stablehlo', 'basis.npz', 'options.json', 'vg.stablehlo']
