@@ -21,7 +21,7 @@ _ZIP = b'PK'  # how an .npz file begins
 _TEXT = 'atvg_jax'
 
 
-def write(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+def write(path: str, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
   """Writes a file, whole or not at all, in the form that its name's ending says; .npz where it says nothing."""
   os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
   text = json.dumps(metadata)
