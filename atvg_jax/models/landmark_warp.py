@@ -1,4 +1,4 @@
-"""The example image warped to a frame's landmarks: where a face's own skin and lips go when it speaks."""
+"""The example image warped to a frame's landmarks: where a face's own skin, lips and teeth go when it speaks."""
 
 import jax
 import jax.numpy as jnp
@@ -6,29 +6,26 @@ import numpy as np
 from jax import lax
 
 from atvg_jax import landmarks as lm
+from atvg_jax.models import mouth_sheets
 from atvg_jax.models.landmark_maps import mouth_hole, pixel_centres
 from data_pipelines import features
 
 Array = jax.Array
 
-# Standard deviation of the Gaussians, in half pictures: 4 pixels of 128 fit training speakers best (SSIM of the lips:
-# deviations of 3 to 7, and wider ones for the jaw, were tried).
-_BANDWIDTH = 1 / 16
-_RIDGE = 1e-2  # weight of no displacement: far from all landmarks pixels stay where they are
+# Brightness, as a share of the lips', of the inside of a mouth of which the image shows nothing.
+_DARK = 0.45
 _SHUT = 1 / 32  # in half pictures, 2 pixels of 128: a gap between the inner lips that is smaller is nearly shut
 _SOFT = 1 / 32  # of a mouth's border
-# What speech moves, and the nose's tip, which holds the cheeks.
-_POINTS = np.r_[2:15, 30:36, features.MOUTH]
 
 
 def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Array, Array]:
   """Moves the image's pixels as its landmarks would have to move; no gradient flows back.
 
-  Every pixel of a frame is taken (bilinear) from a place of the image that lies off it by the mean of the landmarks'
-  movements, weighed by Gaussians of the distance to the frame's landmarks (Nadaraya and Watson's regression).
+  Skin and lips follow two sheets, see `mouth_sheets`. Between the lips are the image's own teeth where it shows any;
+  where it does not, a dark shade of the lips' colour.
 
   Args:
-    image: [B, H, W, C].
+    image: [B, H, W, C] in [-1, 1].
     example_landmarks: [B, 136], of the image; -1 and 1 at its edges.
     landmarks: [B, T, 136], of the frames.
 
@@ -36,22 +33,39 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
     [B, T, H, W, C], and [B, T, H, W, 1]: from how many pixels away each is.
   """
   height, width = image.shape[1:3]
-  points, sources = (
-    lax.stop_gradient(array).reshape(*array.shape[:-1], features.NUM_LANDMARKS, 2)[..., _POINTS, :]
-    for array in (landmarks, example_landmarks[:, None])
+  image = lax.stop_gradient(image)
+  source, target = (
+    lax.stop_gradient(array).reshape(*array.shape[:-1], features.NUM_LANDMARKS, 2)
+    for array in (example_landmarks[:, None], landmarks)
   )
-  move = sources - points  # [B, T, N, 2]
-  columns, rows = (
-    jnp.exp(-0.5 * jnp.square((points[..., axis, None] - pixel_centres(size)) / _BANDWIDTH))
-    for axis, size in ((0, width), (1, height))
-  )  # [B, T, N, W] and [..., H]
-  # The weights are products of what depends on x and on y, so that all sums over landmarks are matrix products.
-  sums = jnp.einsum('btnh,btnw,btnc->btchw', rows, columns, jnp.pad(move, ((0, 0),) * 3 + ((0, 1),), constant_values=1))
-  offset = sums[:, :, :2] / (sums[:, :, 2:] + _RIDGE)
-  right, down = offset[:, :, 0] * (width / 2), offset[:, :, 1] * (height / 2)
-  x = jnp.clip(jnp.arange(width) + right, 0, width - 1)
-  y = jnp.clip(jnp.arange(height)[:, None] + down, 0, height - 1)
-  return jax.vmap(_sample)(lax.stop_gradient(image), x, y), jnp.hypot(right, down)[..., None]
+  xs, ys = pixel_centres(width), pixel_centres(height)
+  # The mouths of aligned faces are here; only here both sheets have to be sampled.
+  box = rows, columns = slice(height // 2, height), slice(width * 3 // 16, width * 13 // 16)
+  upper, lower = mouth_sheets.sheets(source, target, xs, ys)
+  above = mouth_sheets.above(target, xs, ys)  # [B, T, H, W]
+  is_above = above[:, :, None] >= 0.5
+  own = mouth_sheets.offset(jnp.where(is_above, upper, lower))
+  other = mouth_sheets.offset(jnp.where(is_above, lower, upper)[..., *box])
+  # To pixels by a matrix product: its result is kept, while XLA's CPU backend would compute what is more simply made of
+  # the offsets anew for each of the twelve numbers that a place takes, in twice the time.
+  own, other = (jnp.einsum('...chw,cd->...dhw', move, np.diag([width / 2, height / 2])) for move in (own, other))
+  x, y = np.arange(width), np.arange(height)
+
+  def taken(move: Array, x: np.ndarray, y: np.ndarray) -> Array:
+    return _sample(image, x + move[:, :, 0], y[:, None] + move[:, :, 1])
+
+  frames = taken(own, x, y)
+  share = jnp.minimum(above, 1 - above)[..., *box, None]
+  mouth = frames[:, :, *box] * (1 - share) + taken(other, x[columns], y[rows]) * share
+  opening = mouth_sheets.opening(source, target, xs[columns], ys[rows])
+  hole, known, light = (array[..., None] for array in (opening.hole, opening.known, opening.light))
+  shown = _sample(image, np.broadcast_to(x[columns], opening.rows.shape), (opening.rows + 1) * (height / 2) - 0.5)
+  teeth = (shown + 1) * light - 1
+  lips = (source[..., features.MOUTH, :] + 1) * np.array([width / 2, height / 2]) - 0.5
+  lips = _sample(image, lips[..., 0], lips[..., 1])  # [B, 1, 20, C]
+  dark = (jnp.mean(lips, axis=2)[:, :, None, None] + 1) * _DARK - 1
+  mouth = mouth * (1 - hole) + (teeth * known + dark * (1 - known)) * hole
+  return frames.at[:, :, *box].set(mouth), jnp.hypot(own[:, :, 0], own[:, :, 1])[..., None]
 
 
 def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Array:
@@ -75,8 +89,14 @@ def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Arra
   return opened[..., None, None, None] * jax.image.resize(hole, (*hole.shape[:2], size, size, 1), 'linear')
 
 
-def _sample(image: Array, x: Array, y: Array) -> Array:
-  """Image [H, W, C] at places x, y [T, H, W] in pixels, within it → [T, H, W, C]."""
+def _sample(images: Array, x: Array, y: Array) -> Array:
+  """Images [B, H, W, C] at places [B, ...] in pixels, or at the nearest within → [B, ..., C]; bilinear."""
+  height, width = images.shape[1:3]
+  return jax.vmap(_bilinear)(images, jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1))
+
+
+def _bilinear(image: Array, x: Array, y: Array) -> Array:
+  """Image [H, W, C] at places x, y [...] in pixels, within it → [..., C]."""
   height, width, channels = image.shape
   # A pixel and its neighbours to the right, below, and both lie side by side: one gather a place instead of four.
   padded = jnp.pad(image, ((0, 1), (0, 1), (0, 0)), mode='edge')

@@ -100,7 +100,7 @@ class _HeadMover:
     self._high = np.clip(np.ceil(corners.max(axis=0)), 0, limits).astype(int)
     scale = np.hypot(*to_crop[:, 0])
     width, height = (self._high - self._low).tolist()
-    self._mesh = MeshWarp(width, height, max(2, round(_CELL / scale)))
+    self._mesh = MeshWarp(width, height, _CELL / scale)
     nodes = (self._mesh.nodes + self._low).reshape(-1, 2)
     self._places = face_alignment.apply(to_crop, nodes)
     distance = np.hypot(*(self._places - _CENTRE).T)

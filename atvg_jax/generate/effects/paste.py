@@ -1,37 +1,58 @@
 """The talking face back in its picture, at the picture's own resolution.
 
 The nets draw 128x128 pixels, in which lips, beard and skin are soft. Pasted back as they are, they look like a patch,
-however well it is feathered; even only their change leaves halos along jaw and ears. So skin and lips here are the
-picture's own pixels, moved as the landmarks move (a thin-plate spline), and the inside of the opened mouth, of which
-the picture knows nothing, is the net's:
+however well it is feathered; even only their change leaves halos along jaw and ears. So skin, lips and the teeth that
+the picture shows are here the picture's own pixels, moved as the crop's are (`mouth_sheets`), and what an opened mouth
+lays bare, of which the picture knows nothing, is the net's:
 
-  out = picture + mask ((1 - mouth) W(picture) + mouth up(frame + offset) - picture)
+  out = picture + mask (hole (known W'(picture) + (1 - known) up(frame + offset)) + (1 - hole) W(picture) - picture)
 
 with a feathered mask around mouth, jaw and chin, and the offset that brings the net's colours around the mouth to
 the picture's. A face that does not move is the picture itself, so there is no seam.
 """
 
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy  # its parts are loaded when they are first used: a crop needs none
 from PIL import Image, ImageDraw
 
-from atvg_jax.generate.effects.interpolation import MeshWarp, smoothstep
+from atvg_jax.generate.effects import interpolation
+from atvg_jax.generate.effects.interpolation import smoothstep
+from atvg_jax.models import landmark_maps, mouth_sheets
 from data_pipelines import features
 from data_pipelines.faces import face_alignment
 
+Array = jax.Array
+
 _SIZE = features.IMAGE_SIZE
 # All lengths are in pixels of the crop.
-_CELL = 4  # the warp is bilinear in cells of this side
-# Smoothing of the thin-plate spline: more misses landmarks, less folds where lips close.
-TPS_SMOOTHING = 0.05 * _SIZE
+_CELL = 1.5  # the warp is bilinear in cells of about this side
 _REACH = 8.0  # around jaw and mouth this much is drawn wholly,
 _FEATHER = 12.0  # and over this much more it fades into the picture,
 _MARGIN = 8.0  # and over this much towards the crop's edge
-_SOFT = 1.0  # the border of the opened mouth
-_OPEN = (0.5, 2.0)  # a gap between the inner lips below the first is shut, above the second open
+_AROUND = (14.0, 10.0, 14.0, 26.0)  # left, above, right and below the picture's lips, mouths may be drawn
 _COLOUR = 6.0  # how far around the mouth its colours are compared
 _MOST = 15.0  # grey levels that the comparison may change
-_INNER_LIPS = slice(60, 68)
+
+
+class _Patch(NamedTuple):
+  """What all frames of a picture share: arrays of its part [H, W], filled up, and of its crop.
+
+  Lengths are in half crops from the patch's corner along its own sides, see `mouth_sheets`.
+  """
+
+  pixels: np.ndarray  # uint8 [H, W, 3]
+  mask: np.ndarray  # float32 [H, W, 1]
+  crop: np.ndarray  # uint8 [128, 128, 3]
+  crop_landmarks: np.ndarray  # float32 [136]
+  to_crop: np.ndarray  # float32 [2, 3]: pixels of the patch to those of the crop
+  pixel: np.ndarray  # float32 []: the side of one
+  source: np.ndarray  # float32 [68, 2]: the picture's landmarks
+  corner: np.ndarray  # int32 [2]: row and column of the mouth's box
 
 
 class Paster:
@@ -46,16 +67,32 @@ class Paster:
       points: [68, 2], the landmarks that the picture shows, in pixels of the crop.
     """
     self.picture = picture
-    self._points = np.asarray(points, np.float64)
-    matrix = np.asarray(matrix, np.float64)
-    mask = face_mask(self._points)
+    points, matrix = np.asarray(points, np.float64), np.asarray(matrix, np.float64)
+    mask = face_mask(points)
     self.box = left, top, right, bottom = _box_in_picture(mask, matrix, picture.shape)
-    self._to_crop = matrix + np.concatenate([np.zeros((2, 2)), matrix[:, :2] @ [[left], [top]]], axis=1)
-    self._patch = np.ascontiguousarray(picture[top:bottom, left:right])
-    cell = max(2, round(_CELL / np.hypot(*self._to_crop[:, 0])))
-    self._mesh = MeshWarp(right - left, bottom - top, cell)
-    self._mask = np.clip(_lift(mask[..., None], self._to_crop, (0, 0, right - left, bottom - top)), 0, 1)
-    self._crop = face_alignment.warp(picture, matrix).astype(np.float32)
+    to_crop = matrix + np.concatenate([np.zeros((2, 2)), matrix[:, :2] @ [[left], [top]]], axis=1)
+    self._from_crop = face_alignment.invert(to_crop)
+    self._side = float(np.hypot(*to_crop[:, 0]))  # of a picture's pixel, in pixels of the crop
+    if right <= left or bottom <= top:
+      return
+    mask = np.clip(_lift(mask[..., None], to_crop, (0, 0, right - left, bottom - top)), 0, 1)
+    height, width = (side + -side % interpolation.STEP for side in mask.shape[:2])
+    mask = np.pad(mask, ((0, height - mask.shape[0]), (0, width - mask.shape[1]), (0, 0)))
+    low, high = _mouth_box(points, self._from_crop, (height, width))
+    self._cell = interpolation.cell_of(_CELL / self._side)
+    self._mouth = (high - low).tolist()
+    self._patch = jax.device_put(
+      _Patch(
+        interpolation.filled_up(picture[top:bottom, left:right]),
+        mask.astype(np.float32),
+        face_alignment.warp(picture, matrix),
+        face_alignment.normalise(points),
+        to_crop.astype(np.float32),
+        np.float32(self._side * 2 / _SIZE),
+        self._along_patch(points),
+        low.astype(np.int32),
+      )
+    )
 
   def __call__(self, frame: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The picture with one frame in it.
@@ -67,46 +104,73 @@ class Paster:
     Returns:
       uint8 [H, W, 3]; outside of `box` (left, top, right, bottom) the pixels are the picture's.
     """
-    points = np.asarray(points, np.float64)
-    patch = self._patch.astype(np.float32)
-    new = self._warped(points).astype(np.float32)
-    self._draw_mouth(new, frame.astype(np.float32), points)
-    patch += self._mask * (new - patch)
     out = self.picture.copy()
     left, top, right, bottom = self.box
-    out[top:bottom, left:right] = np.clip(np.round(patch), 0, 255)
+    if right > left and bottom > top:
+      points = np.asarray(points, np.float64)
+      landmarks, target = face_alignment.normalise(points), self._along_patch(points)
+      part = _draw(self._patch, frame, landmarks, target, self._cell, *self._mouth)
+      out[top:bottom, left:right] = np.asarray(part)[: bottom - top, : right - left]
     return out
 
-  def _warped(self, points: np.ndarray) -> np.ndarray:
-    """The picture's own pixels, moved from its landmarks to `points`: uint8, of the box's size."""
-    if not self._patch.size:
-      return self._patch
-    border = _border()
-    # Maps of the plane that bring some points to others and bend as little as they can (Bookstein 1989).
-    spline = scipy.interpolate.RBFInterpolator(
-      np.concatenate([points, border]),
-      np.concatenate([self._points, border]),
-      kernel='thin_plate_spline',
-      smoothing=TPS_SMOOTHING,
-    )
-    places = spline(face_alignment.apply(self._to_crop, self._mesh.nodes.reshape(-1, 2)))
-    places = face_alignment.apply(face_alignment.invert(self._to_crop), places)
-    return self._mesh(self._patch, places.reshape(self._mesh.nodes.shape))
+  def _along_patch(self, points: np.ndarray) -> np.ndarray:
+    """Points [68, 2] in pixels of the crop → in half crops from the patch's corner, along the patch's sides."""
+    return (face_alignment.apply(self._from_crop, points) * (self._side * 2 / _SIZE)).astype(np.float32)
 
-  def _draw_mouth(self, new: np.ndarray, frame: np.ndarray, points: np.ndarray) -> None:
-    """Lays the inside of the frame's mouth over `new`, float32 [h, w, 3] of the box's size."""
-    mouth = open_mouth(points, self._points)
-    if not mouth.any():
-      return
-    left, top, right, bottom = _box_in_picture(mouth, self._to_crop, new.shape)
-    near = scipy.ndimage.gaussian_filter(_polygon(points[features.MOUTH][:12]), _COLOUR) * (1 - mouth)
-    offset = ((self._crop - frame) * near[..., None]).sum(axis=(0, 1)) / max(near.sum(), 1e-6)
-    offset = np.clip(offset, -_MOST, _MOST)
-    layer = np.concatenate([mouth[..., None] * (frame + offset), mouth[..., None]], axis=-1)
-    layer = _lift(layer, self._to_crop, (left, top, right, bottom))
-    part = new[top:bottom, left:right]
-    part *= 1 - np.clip(layer[..., 3:], 0, 1)
-    part += layer[..., :3]
+
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
+def _draw(patch: _Patch, frame: Array, landmarks: Array, target: Array, cell: int, rows: int, columns: int) -> Array:
+  """The patch with a frame in it, uint8 [H, W, 3]; the mouth's box has so many rows and columns."""
+  height, width = patch.mask.shape[:2]
+  pixels = interpolation.packed(patch.pixels)
+  xs, ys = ((jnp.arange(side) + 0.5) * patch.pixel for side in (width, height))
+  nodes = (jnp.arange(0, side + 1, cell) * patch.pixel for side in (width, height))
+  upper, lower = (
+    interpolation.spread(mouth_sheets.offset(sheet), cell)
+    for sheet in mouth_sheets.sheets(patch.source, target, *nodes)
+  )
+  above = mouth_sheets.above(target, xs, ys)
+
+  def taken(offset: Array, xs: Array, ys: Array) -> Array:
+    return interpolation.bicubic(pixels, xs + offset[0], ys[:, None] + offset[1], patch.pixel)
+
+  out = taken(jnp.where(above >= 0.5, upper, lower), xs, ys)
+  top, left = patch.corner
+
+  def box(array: Array) -> Array:
+    """The mouth's part of an array [..., H, W]."""
+    sizes = (*array.shape[:-2], rows, columns)
+    return jax.lax.dynamic_slice(array, (0,) * (array.ndim - 2) + (top, left), sizes)
+
+  xs, ys = jax.lax.dynamic_slice(xs, (left,), (columns,)), jax.lax.dynamic_slice(ys, (top,), (rows,))
+  share = box(jnp.minimum(above, 1 - above))[..., None]
+  mouth = jax.lax.dynamic_slice(out, (top, left, 0), (rows, columns, 3))
+  mouth = mouth * (1 - share) + taken(box(jnp.where(above >= 0.5, lower, upper)), xs, ys) * share
+  opening = mouth_sheets.opening(patch.source, target, xs, ys)
+  hole, known, light = opening.hole[..., None], opening.known[..., None], opening.light[..., None]
+  teeth = interpolation.bicubic(pixels, xs, opening.rows, patch.pixel) * light
+  # Where the box's pixels are in the crop: what is added is in its pixels, the products in the patch's half crops.
+  across, down = (row[0] * xs + row[1] * ys[:, None] + row[2] * patch.pixel for row in patch.to_crop)
+  drawn = interpolation.bicubic(interpolation.packed(frame), across, down, patch.pixel)
+  drawn += _colour_offset(patch, frame, landmarks)
+  mouth = mouth * (1 - hole) + (teeth * known + drawn * (1 - known)) * hole
+  out = jax.lax.dynamic_update_slice(out, mouth, (top, left, 0))
+  before = patch.pixels.astype(jnp.float32)
+  return interpolation.to_bytes(before + patch.mask * (out - before))
+
+
+def _colour_offset(patch: _Patch, frame: Array, landmarks: Array) -> Array:
+  """[3]: what brings the frame's colours around the mouth to the crop's."""
+  points = landmarks.reshape(features.NUM_LANDMARKS, 2)[features.MOUTH]
+  centres = jnp.asarray(landmark_maps.pixel_centres(_SIZE))
+  middle, reach = (points.max(axis=0) + points.min(axis=0)) / 2, (points.max(axis=0) - points.min(axis=0)) / 2
+  columns, rows = (
+    jnp.exp(-0.5 * jnp.square((centres - middle[axis]) / (reach[axis] + _COLOUR * 2 / _SIZE))) for axis in (0, 1)
+  )
+  holes = mouth_sheets.hole(jnp.stack([landmarks, patch.crop_landmarks]), _SIZE)
+  near = rows[:, None, None] * columns[:, None] * jnp.prod(1 - holes, axis=0)
+  difference = jnp.sum((patch.crop.astype(jnp.float32) - frame) * near, axis=(0, 1)) / jnp.sum(near)
+  return jnp.clip(difference, -_MOST, _MOST)
 
 
 def face_mask(points: np.ndarray) -> np.ndarray:
@@ -121,16 +185,16 @@ def face_mask(points: np.ndarray) -> np.ndarray:
   return smoothstep(ramp).astype(np.float32)
 
 
-def open_mouth(points: np.ndarray, picture_points: np.ndarray) -> np.ndarray:
-  """float32 [128, 128] in [0, 1]: the inside of the mouth at `points` [68, 2].
-
-  Nothing where it is shut, both here and in the picture, whose points are `picture_points` [68, 2].
-  """
-  gap = max(features.inner_lip_gaps(at).mean() for at in (points, picture_points))
-  openness = np.clip((gap - _OPEN[0]) / (_OPEN[1] - _OPEN[0]), 0, 1)
-  if not openness:
-    return np.zeros((_SIZE, _SIZE), np.float32)
-  return openness * scipy.ndimage.gaussian_filter(_polygon(points[_INNER_LIPS]), _SOFT)
+def _mouth_box(points: np.ndarray, from_crop: np.ndarray, sides: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+  """First and last row and column, int [2] each, of where the mouth of a face may be drawn in a patch of such sides."""
+  lips = points[features.MOUTH]
+  left, above, right, below = _AROUND
+  low, high = lips.min(axis=0) - np.array([left, above]), lips.max(axis=0) + np.array([right, below])
+  corners = face_alignment.apply(from_crop, np.array([[x, y] for x in (low[0], high[0]) for y in (low[1], high[1])]))
+  step, limits = interpolation.STEP // 2, np.array(sides)
+  size = np.minimum(np.ceil(np.ptp(corners, axis=0)[::-1] / step).astype(int) * step, limits)
+  first = np.clip(np.floor(corners.min(axis=0))[::-1].astype(int), 0, limits - size)
+  return first, first + size
 
 
 def _polygon(points: np.ndarray) -> np.ndarray:
@@ -174,20 +238,4 @@ def _lift(layer: np.ndarray, to_crop: np.ndarray, box: tuple[int, int, int, int]
       for channel in np.moveaxis(layer.astype(np.float32), -1, 0)
     ],
     axis=-1,
-  )
-
-
-def _border() -> np.ndarray:
-  """Points [32, 2] on the crop's border, which do not move."""
-  steps = np.linspace(0, _SIZE, 9)[:-1]
-  return np.concatenate(
-    [
-      np.stack(pair, axis=-1)
-      for pair in (
-        (steps, 0 * steps),
-        (_SIZE + 0 * steps, steps),
-        (_SIZE - steps, _SIZE + 0 * steps),
-        (0 * steps, _SIZE - steps),
-      )
-    ]
   )

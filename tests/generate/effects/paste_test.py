@@ -83,11 +83,31 @@ def test_faces_at_the_edge_of_a_picture(picture):
   assert out.shape == cut.shape
 
 
-def test_a_mouth_that_is_shut_shows_nothing_of_the_net():
-  points = face_alignment.TEMPLATE.astype(np.float64)
-  shut = points.copy()
+def test_a_mouth_that_is_shut_shows_nothing_of_the_net(picture):
+  portrait = find_face(picture)
+  shut = face_alignment.denormalise(portrait.landmarks)
   for upper, lower in features.INNER_LIP_PAIRS:
-    shut[[upper, lower], 1] = points[[upper, lower], 1].mean()
-  assert not paste.open_mouth(shut, shut).any()
-  assert paste.open_mouth(_opened(shut, 6), shut).max() > 0.9
-  assert paste.open_mouth(shut, _opened(shut, 6)).max() < 0.5  # what the picture shows open is shut here
+    shut[[upper, lower], 1] = shut[[upper, lower], 1].mean()
+  green = np.zeros((128, 128, 3), np.uint8)
+  green[..., 1] = 200
+  out = paste.Paster(picture, portrait.matrix, shut)(green, shut)
+  assert np.abs(out.astype(int) - picture).max() <= 1
+
+
+def test_lips_cover_the_teeth_of_a_smile_and_leave_them_where_they_are(picture):
+  portrait = find_face(picture)
+  points = face_alignment.denormalise(portrait.landmarks)
+  smiling = _opened(points, 6)
+  picture = paste.Paster(picture, portrait.matrix, points)(np.full((128, 128, 3), 255, np.uint8), smiling)
+  paster = paste.Paster(picture, portrait.matrix, smiling)
+  black = np.zeros((128, 128, 3), np.uint8)
+
+  def middle(shown):
+    crop = face_alignment.warp(paster(black, shown), portrait.matrix).astype(int)
+    x, y = points[[61, 62, 63, 65, 66, 67]].mean(axis=0).astype(int)
+    return crop[y + 1 : y + 5, x - 4 : x + 5].max(axis=-1)
+
+  shown = middle(smiling).max()
+  assert shown > 200  # white: teeth
+  assert middle(points).max() < shown - 60
+  assert middle(_opened(points, 12)).max() > 200  # further open: the same teeth in the same place

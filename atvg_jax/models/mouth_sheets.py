@@ -1,0 +1,214 @@
+"""How a face moves when its mouth does: two sheets that meet at the mouth's line, and what lies between the lips.
+
+One smooth field of movement cannot shut a mouth: where lips meet, the upper one's way down and the lower one's way up
+would average to nothing, and what the picture shows between them would stay. So there are two fields, one of all that
+hangs on the skull (nose, cheeks, upper lip) and one of all that hangs on the jaw (lower lip, chin). Each pixel follows
+the one on its side of the mouth's line. Beyond the mouth's corners the two are the same, so there is no seam.
+
+All lengths are in half crops (see `data_pipelines.features`) whatever the resolution: the functions take the places of
+columns and rows, so that a crop and the picture that it was cut from are drawn alike.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from atvg_jax.models.landmark_maps import pixel_centres
+from data_pipelines import features
+
+Array = jax.Array
+
+_PIXEL = 2 / features.IMAGE_SIZE  # of the crop of 128, in half crops
+
+# Standard deviation of the Gaussians: 4 pixels of 128 fit training speakers best (SSIM of the lips: deviations of 3 to
+# 7, and wider ones for the jaw, were tried).
+_BANDWIDTH = 4 * _PIXEL
+_RIDGE = 1e-2  # weight of no displacement: far from all landmarks pixels stay where they are
+_CORNER = 2 * _PIXEL  # over so much on both sides of a mouth's corner the two fields become one
+# Inner lips' landmarks lie up to so far on the teeth: lips that come nearer each other are taken from farther out.
+_MARGIN = 1.0 * _PIXEL
+_LIP = 0.25 * _PIXEL  # so much of the picture's mouth beside its lips may be lip
+_DRAWN_OUT = 3 * _PIXEL  # so far teeth are drawn out under an upper lip that rises above them
+_SHADOW = 0.5 * _PIXEL  # of the lips: halves the light between lips that are so far apart
+
+_UPPER_LIP, _LOWER_LIP = (*range(49, 54), 61, 62, 63), (*range(55, 60), 65, 66, 67)
+# What speech moves, and the nose's tip, which holds the cheeks.
+_POINTS = np.r_[2:15, 30:36, features.MOUTH]
+_UPPER, _LOWER = (np.isin(_POINTS, lip) for lip in (_UPPER_LIP, _LOWER_LIP))
+_COMMON = ~(_UPPER | _LOWER)
+_LEFT_CORNER, _RIGHT_CORNER = 60, 64
+_UPPER_LINE, _LOWER_LINE = np.array([60, 61, 62, 63, 64]), np.array([60, 67, 66, 65, 64])
+
+
+def sheets(source: Array, target: Array, xs: Array, ys: Array) -> tuple[Array, Array]:
+  """Where the pixels of a frame come from, by the upper and by the lower sheet.
+
+  Each field is a mean of the landmarks' movements, weighed by Gaussians of the distance to the frame's landmarks
+  (Nadaraya and Watson's regression), of movements corrected so that the means at the landmarks are nearly their own.
+
+  Args:
+    source: [..., 68, 2], the picture's landmarks.
+    target: [..., 68, 2], the frame's.
+    xs: [W], the columns' places.
+    ys: [H], the rows'.
+
+  Returns:
+    Two arrays [..., 3, H, W], of which `offset` makes what has to be added to a pixel's place: to choose between the
+    sheets first takes one division for both.
+  """
+  points = target[..., _POINTS, :]
+  move = _beyond_teeth(source, target)[..., _POINTS, :] - points
+  left, right = (target[..., corner, 0, None] for corner in (_LEFT_CORNER, _RIGHT_CORNER))
+
+  def beside(x: Array) -> Array:
+    """[..., M] → 1 beside the mouth, 0 between its corners."""
+    return jnp.clip(0.5 + jnp.maximum(left - x, x - right) / (2 * _CORNER), 0, 1)
+
+  columns, rows = (_gaussian(points[..., axis, None] - places) for axis, places in ((0, xs), (1, ys)))
+  values = _corrected(move, points, beside(points[..., 0]))
+  values = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
+  # The weights are products of what depends on x and on y, so that all sums over landmarks are matrix products.
+  common, upper, lower = (
+    jnp.einsum('...nh,...nw,...nc->...chw', rows[..., group, :], columns[..., group, :], values[..., group, :])
+    for group in (_COMMON, _UPPER, _LOWER)
+  )
+  share = beside(xs)[..., None, None, :]
+  return common + upper + share * lower, common + lower + share * upper
+
+
+def _corrected(move: Array, points: Array, beside: Array) -> Array:
+  """Movements [..., N, 2] whose means at the points [..., N, 2] are nearer to `move` than its own means are.
+
+  Args:
+    move: [..., N, 2].
+    points: [..., N, 2].
+    beside: [..., N], see `sheets`: how much of the other lip is in both sheets at each point.
+  """
+  near = _gaussian(points[..., :, None, 0] - points[..., None, :, 0])
+  near *= _gaussian(points[..., :, None, 1] - points[..., None, :, 1])  # [..., N, N]
+  means = []
+  for other in (_LOWER, _UPPER):
+    weights = near * jnp.where(other, beside[..., None], 1)
+    means.append(weights @ move / (jnp.sum(weights, axis=-1, keepdims=True) + _RIDGE))
+  upper, lower = means
+  own = jnp.where(_UPPER[:, None], upper, jnp.where(_LOWER[:, None], lower, (upper + lower) / 2))
+  return 2 * move - own
+
+
+def offset(sheet: Array) -> Array:
+  """[..., 2, H, W]: what has to be added to x and y of the pixels' places, by a sheet [..., 3, H, W]."""
+  return sheet[..., :2, :, :] / (sheet[..., 2:, :, :] + _RIDGE)
+
+
+def above(target: Array, xs: Array, ys: Array) -> Array:
+  """The share of each pixel that is above the mouth's line, and so of the upper sheet: [..., H, W].
+
+  Args:
+    target: [..., 68, 2].
+    xs: [W], the columns' places.
+    ys: [H], the rows', evenly apart.
+  """
+  top, bottom = lines(target, xs)
+  return jnp.clip(0.5 + ((top + bottom)[..., None, :] / 2 - ys[:, None]) / (ys[1] - ys[0]), 0, 1)
+
+
+def lines(points: Array, xs: Array) -> tuple[Array, Array]:
+  """The edges of the inner lips [..., W], upper and lower, over columns xs [W]; level beyond the mouth's corners."""
+  return _curve(points[..., _UPPER_LINE, :], xs), _curve(points[..., _LOWER_LINE, :], xs)
+
+
+class Opening(NamedTuple):
+  """What is seen between the inner lips, pixel by pixel: arrays [..., H, W].
+
+  Attributes:
+    hole: the share of the pixel that lies between the frame's lips.
+    rows: in which row, in half crops, the picture shows what is seen there; the column is the same.
+    known: 1 where the picture does show it, 0 where nobody knows.
+    light: the brightness that is left of it: narrow mouths are dark.
+  """
+
+  hole: Array
+  rows: Array
+  known: Array
+  light: Array
+
+
+def opening(source: Array, target: Array, xs: Array, ys: Array) -> Opening:
+  """What a frame shows between its lips of what the picture shows between its own.
+
+  Teeth that a picture shows are nearly always the upper ones. They belong to the skull, so they stay where they are,
+  while the lips move over them. Where the picture has a lip in the place, nothing is known.
+
+  Args:
+    source: [..., 68, 2], the picture's landmarks.
+    target: [..., 68, 2], the frame's.
+    xs: [W], the columns' places.
+    ys: [H], the rows', evenly apart.
+  """
+  top, bottom = (line[..., None, :] for line in lines(target, xs))
+  shown_top, shown_bottom = (line[..., None, :] for line in lines(source, xs))
+  gap, shown_gap = jnp.maximum(bottom - top, 0), jnp.maximum(shown_bottom - shown_top, 0)
+  # A lip that has moved away lays bare what may be lip in the picture; one that has not hides what it hides there.
+  first = shown_top - _PIXEL + (_PIXEL + _LIP) * jnp.clip((shown_top - top) / _PIXEL, 0, 1)
+  last = shown_bottom + _PIXEL - (_PIXEL + _LIP) * jnp.clip((bottom - shown_bottom) / _PIXEL, 0, 1)
+  rows = jnp.maximum(ys[:, None], first)
+  wider = jnp.clip((gap - shown_gap) / _PIXEL, 0, 1)
+  known = jnp.clip(0.5 + (last - rows) / _PIXEL, 0, 1)
+  known *= jnp.clip((shown_gap - 2 * _LIP) / _PIXEL + 1 - wider, 0, 1)
+  known *= jnp.clip(1 + (_DRAWN_OUT + ys[:, None] - first) / _PIXEL, 0, 1)
+  light = (gap / (gap + _SHADOW)) / jnp.maximum(shown_gap / (shown_gap + _SHADOW), 1e-3)
+  return Opening(_cover(top, bottom, ys), rows, known, jnp.broadcast_to(jnp.minimum(light, 1), rows.shape))
+
+
+def hole(landmarks: Array, size: int) -> Array:
+  """The gap between the inner lips as a mask; no gradient flows back.
+
+  Args:
+    landmarks: [..., 136].
+    size: side of the mask.
+
+  Returns:
+    [..., size, size, 1]: the share of each pixel that lies within.
+  """
+  points = lax.stop_gradient(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
+  centres = pixel_centres(size)
+  return _cover(*(line[..., None, :] for line in lines(points, centres)), centres)[..., None]
+
+
+def _cover(top: Array, bottom: Array, ys: Array) -> Array:
+  """Which share of each pixel lies between two lines [..., 1, W]: [..., H, W], for rows at ys [H]."""
+  rows, pixel = ys[:, None], ys[1] - ys[0]
+  height = jnp.minimum(rows + pixel / 2, bottom) - jnp.maximum(rows - pixel / 2, top)
+  return jnp.clip(height / pixel, 0, 1)
+
+
+def _beyond_teeth(source: Array, target: Array) -> Array:
+  """The picture's landmarks, the inner lips' moved into the lips where the mouth shuts."""
+  gaps, wanted = (features.inner_lip_gaps(points) for points in (source, target))
+  margin = jnp.clip((gaps - wanted) / 2, 0, _MARGIN)  # [..., 3]
+  down = jnp.zeros(target.shape[:-1])
+  down = down.at[..., np.array([61, 62, 63])].set(-margin).at[..., np.array([67, 66, 65])].set(margin)
+  return source + jnp.stack([jnp.zeros_like(down), down], axis=-1)
+
+
+def _gaussian(distance: Array) -> Array:
+  return jnp.exp(-0.5 * jnp.square(distance / _BANDWIDTH))
+
+
+def _curve(knots: Array, xs: Array) -> Array:
+  """A cubic Hermite curve through knots [..., K, 2] from left to right, over xs [W] → [..., W]; level beyond them."""
+  x, y = lax.cummax(knots[..., 0], axis=knots.ndim - 2), knots[..., 1]
+  width = jnp.maximum(jnp.diff(x), _PIXEL)
+  secant = jnp.diff(y) / width
+  # Slopes of the parabolas through three knots.
+  inner = (width[..., 1:] * secant[..., :-1] + width[..., :-1] * secant[..., 1:]) / (width[..., 1:] + width[..., :-1])
+  first, last = (1.5 * secant[..., end] - 0.5 * inner[..., end] for end in (0, -1))
+  slope = jnp.concatenate([first[..., None], inner, last[..., None]], axis=-1)
+  # [..., K - 1, W]: a piece is 0 before its first knot, and its whole rise beyond its second: the curve is their sum.
+  t = jnp.clip((xs - x[..., :-1, None]) / width[..., None], 0, 1)
+  rise = t * t * (3 - 2 * t) * jnp.diff(y)[..., None]
+  rise += width[..., None] * t * (1 - t) * ((1 - t) * slope[..., :-1, None] - t * slope[..., 1:, None])
+  return y[..., :1] + jnp.sum(rise, axis=-2)
