@@ -23,6 +23,8 @@ def base(task: str) -> ConfigDict:
   config.data.batch_size = 16 if task == 'at' else 10  # clips, over all devices
   config.data.window = 16  # frames of a clip
   config.data.image_size = 128  # side of the crops
+  # Share of windows whose example is the clip's frame whose mouth is open by the most different amount.
+  config.data.contrast = 0.0
   config.data.augment = ()  # see data_pipelines/augmentation/ops.py
 
   config.landmarks = ConfigDict()  # the linear model of how faces move, see atvg_jax/landmarks.py
@@ -113,6 +115,7 @@ def _loss(task: str) -> ConfigDict:
     loss.gradient = 0.0  # differences of neighbouring pixels
     loss.ssim = 0.0  # 1 - SSIM of the mouth's part of the frames
     loss.sharpened_mouth = 0.0  # how much the target's mouth is sharpened: generated mouths are softer than it
+    loss.inside = 0.0  # how much more a pixel between the inner lips weighs there, in multiples of `mouth_weight`
     loss.mouth_weight = 1.0  # of a pixel of the mouth in the pixel and gradient terms
   return loss
 

@@ -49,6 +49,7 @@ def train_batches(
   augment: Sequence[str] = (),
   with_video: bool = True,
   with_sound: bool = False,
+  contrast: float = 0.0,
 ) -> tf.data.Dataset:
   """Endless shuffled batches of windows. Step s is the same whether or not the stream began there.
 
@@ -66,6 +67,8 @@ def train_batches(
     with_video: False leaves `video` and `example_image` out, without decoding them.
     with_sound: give `audio` int16 [B, 640 T] in the place of `mfcc`, and no pictures, for nets that take sound. Batches
       then hold `rest_gaps` and `frame_mask`, the frames' weights, [B, T]; 'scene' is the only augmentation.
+    contrast: share of windows whose example is the frame outside the window whose mouth is open by the most different
+      amount: shut for open ones, open for shut ones. Others have any frame.
 
   Returns:
     Dicts of `example_image` uint8 [B, H, W, 3], `example_landmarks` [B, 136], `rest_landmarks` [B, 136],
@@ -100,6 +103,7 @@ def train_batches(
     seed=seed,
     augment=tuple(chosen),
     with_video=with_video,
+    contrast=contrast,
   )
   return stream.batches(start_step)
 
@@ -193,6 +197,7 @@ class _TrainElement(NamedTuple):
   record: Any  # string []
   start: Any  # int32 []: the window's first frame
   example: Any  # int32 []: the example's frame
+  contrast: Any  # bool []: the frame most unlike the window's is the example in its place
   seed: Any  # int32 [2], of the augmentations
   voices: Any  # string [V]: records of the clips that babble
 
@@ -207,6 +212,7 @@ class _TrainStream:
   seed: int
   augment: tuple[Any, ...]
   with_video: bool
+  contrast: float
 
   @property
   def num_voices(self) -> int:
@@ -214,7 +220,14 @@ class _TrainStream:
 
   def batches(self, start_step: int) -> tf.data.Dataset:
     """The endless batches from a step on."""
-    spec = _TrainElement(_STRING, _INT, _INT, tf.TensorSpec([2], tf.int32), tf.TensorSpec([self.num_voices], tf.string))
+    spec = _TrainElement(
+      _STRING,
+      _INT,
+      _INT,
+      tf.TensorSpec([], tf.bool),
+      tf.TensorSpec([2], tf.int32),
+      tf.TensorSpec([self.num_voices], tf.string),
+    )
     elements = tf.data.Dataset.range(start_step * self.share.batch_size, np.iinfo(np.int64).max)
     dataset = elements.map(_python(self.choose, spec), num_parallel_calls=2)
     dataset = dataset.map(self.decode, num_parallel_calls=tf.data.AUTOTUNE)
@@ -232,14 +245,20 @@ class _TrainStream:
     op_seed = rng.integers(1 << 31, size=2, dtype=np.int32)
     others = (self.plan.locate(int(rng.integers(self.plan.period))) for _ in range(self.num_voices))
     voices = [self.readers[other].read(i) for other, i in others]
-    return _TrainElement(reader.read(clip), np.int32(start), np.int32(example), op_seed, np.array(voices, np.object_))
+    contrast = np.bool_(self.contrast and rng.random() < self.contrast)
+    record, voices_ = reader.read(clip), np.array(voices, np.object_)
+    return _TrainElement(record, np.int32(start), np.int32(example), contrast, op_seed, voices_)
 
   def decode(self, element: _TrainElement) -> Fields:
     """The element's tensors, augmented."""
     of_sound, of_pictures = ops.split(self.augment)
     parsed = window_decoding.parse(element.record, with_video=self.with_video)
     fields = window_decoding.window(parsed, element.start, self.window, self.window, unroll=True)
-    fields |= window_decoding.example_frame(parsed, element.example)
+    example = element.example
+    if self.contrast:
+      unlike = window_decoding.unlike_frame(parsed, element.start, self.window)
+      example = tf.where(element.contrast & (unlike >= 0), unlike, example)
+    fields |= window_decoding.example_frame(parsed, example)
     if of_sound:
       samples = window_decoding.samples(element.record)
       voices = [window_decoding.samples(voice) for voice in tf.unstack(element.voices, num=self.num_voices)]

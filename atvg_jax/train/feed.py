@@ -82,6 +82,7 @@ def train_batches(config: Any, start_step: int) -> Iterator[NumpyBatch]:
     augment=tuple(data.augment),
     with_video=config.task == 'vg',
     with_sound=_takes_sound(config),
+    contrast=data.get('contrast', 0.0),
   )
   return input_pipeline.iterate(dataset)
 

@@ -6,6 +6,8 @@ from data_pipelines import features
 
 Fields = dict[str, tf.Tensor]
 
+_UPPER, _LOWER = zip(*features.INNER_LIP_PAIRS)
+
 
 def parse(record: tf.Tensor, *, with_video: bool) -> Fields:
   """A serialised `tf.train.Example` → its fields, `video` (if wanted) as encoded pictures [T']."""
@@ -57,6 +59,23 @@ def window(parsed: Fields, start: tf.Tensor, valid: tf.Tensor | int, length: int
     fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
   )
   return fields | {features.VIDEO: tf.gather(decoded, frames - start)}
+
+
+def unlike_frame(parsed: Fields, start: tf.Tensor, length: int) -> tf.Tensor:
+  """The frame outside a window whose mouth is open by the most different amount, int32 []; -1 where there is none.
+
+  Args:
+    parsed: of `parse`.
+    start: int32 [], the window's first frame.
+    length: frames of the window.
+  """
+  points = tf.reshape(parsed[features.LANDMARKS], [-1, features.NUM_LANDMARKS, 2])
+  gaps = tf.reduce_mean(tf.gather(points[..., 1], _LOWER, axis=1) - tf.gather(points[..., 1], _UPPER, axis=1), axis=1)
+  frames = tf.range(tf.shape(gaps)[0])
+  within = (frames >= start) & (frames < start + length)
+  unlike = tf.abs(gaps - tf.reduce_mean(gaps[start : start + length]))
+  unlike = tf.where(within, -1.0, unlike)
+  return tf.where(tf.reduce_all(within), -1, tf.argmax(unlike, output_type=tf.int32))
 
 
 def example_frame(parsed: Fields, frame: tf.Tensor) -> Fields:

@@ -17,7 +17,7 @@ import optax
 
 from atvg_jax import models
 from atvg_jax.metrics import image_metrics
-from atvg_jax.models import discriminator, postprocessing, vg_net
+from atvg_jax.models import discriminator, mouth_sheets, postprocessing, vg_net
 from atvg_jax.runtime import rng
 from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train import losses, optimizers
@@ -224,6 +224,9 @@ class VgTask:
       real = postprocessing.sharpened(real, weights.sharpened_mouth * losses.mouth_nearness(landmarks, size))
     if weights.mouth_weight != 1:
       pixel_weight = losses.mouth_weight(landmarks, size, weights.mouth_weight)
+    if weights.get('inside'):
+      inside = weights.inside * weights.mouth_weight * mouth_sheets.hole(landmarks, size)
+      pixel_weight = inside + (1 if pixel_weight is None else pixel_weight)
     attention = outputs['attention'] if weights.dynamic else None
     terms = {'g_pixel_loss': (weights.pixel, losses.dynamic_pixel_loss(fake, real, attention, pixel_weight))}
     if weights.gradient:
