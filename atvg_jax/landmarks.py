@@ -23,6 +23,9 @@ _SPEAKING_POINTS = {
   'mouth_jaw': [*range(2, 15), *range(48, 68)],
 }
 
+# Half crops: half a pixel, a mouth of a smaller gap is seen as closed; two, one of a larger is seen as open.
+_TOUCHING, _OPEN = (pixels / (features.IMAGE_SIZE / 2) for pixels in (0.5, 2.0))
+
 BASIS_FILE = 'landmark_basis.npz'  # in a workdir, and beside the records
 
 
@@ -36,6 +39,8 @@ class LandmarkBasis(NamedTuple):
     opening: [136] movement that opens the mouth by one unit of `mouth_gap`.
     rest_gap: `mouth_gap` of a mouth at rest: the mean of the clips' rest shapes, unless `fit` was given another.
     explained: [K] share of the (speaking points') movement that each component explains.
+    from_example: [1 + K, K]: from 1 and the coefficients of one picture's landmarks, taken from `mean`, to the expected
+      coefficients from that face's own rest; [0, K] where that was not fitted. See `rest_from_example`.
   """
 
   mean: Any
@@ -44,6 +49,7 @@ class LandmarkBasis(NamedTuple):
   opening: Any
   rest_gap: Any
   explained: Any
+  from_example: Any = np.zeros((0, 1), np.float32)
 
 
 def mouth_gap(landmarks):
@@ -75,7 +81,8 @@ def fit(
   Args:
     statistics: `count` of frames, `rest_sum` [136] and `rest_count` of the clips' rest shapes, and
       `deviation_outer` [136, 136], the sum over frames of the outer product of the deviation from the
-      rest shape. Sums of several data sets' statistics are the statistics of their union.
+      rest shape. Sums of several data sets' statistics are the statistics of their union. With `rest_outer` and
+      `deviation_sum`, and a `rest_gap`, `from_example` is fitted too.
     num_components: how many components to keep.
     points: 'mouth_jaw' models the movement of mouth and jaw and holds all else still; 'all' models
       everything, so also brows, blinks and what the alignment left of the head's turning.
@@ -110,14 +117,32 @@ def fit(
   # Signs are arbitrary; let every component open the mouth, so that refits stay comparable.
   components = components * np.where(mouth_gap(components) < 0, -1, 1)[:, None]
   toward_opening = mouth_gap(second_moment)  # [136]: each coordinate's covariance with the gap
+  scale = np.sqrt(variances[0])
   return LandmarkBasis(
     mean=mean.astype(np.float32),
     components=np.ascontiguousarray(components, np.float32),
-    scale=np.float32(np.sqrt(variances[0])),
+    scale=np.float32(scale),
     opening=(toward_opening / mouth_gap(toward_opening)).astype(np.float32),
     rest_gap=np.float32(mouth_gap(mean) if rest_gap is None else rest_gap),
     explained=(variances[:num_components] / variances.sum()).astype(np.float32),
+    from_example=_from_example(statistics, components / scale, rest_gap is not None),
   )
+
+
+def _from_example(statistics: Mapping[str, np.ndarray], to_units: np.ndarray, closed: bool) -> np.ndarray:
+  """`LandmarkBasis.from_example`, for components [K, 136] that are divided by the scale.
+
+  The linear estimate of least error of d, given x = r + d: what a face does does not depend on whose it is, so the
+  covariances of rests and deviations add up, and d is its mean and C_d (C_r + C_d)^-1 of what x has beyond its own.
+  """
+  if not closed or 'rest_outer' not in statistics:
+    return np.zeros((0, len(to_units)), np.float32)
+  count, rests = float(statistics['count']), float(statistics['rest_count'])
+  mean_rest, mean = statistics['rest_sum'] / rests, to_units @ (statistics['deviation_sum'] / count)
+  of_rests = to_units @ (statistics['rest_outer'] / rests - np.outer(mean_rest, mean_rest)) @ to_units.T
+  of_deviations = to_units @ (statistics['deviation_outer'] / count) @ to_units.T - np.outer(mean, mean)
+  slopes = np.linalg.solve(of_rests + of_deviations + 1e-6 * np.eye(len(mean)), of_deviations)
+  return np.concatenate([(mean - mean @ slopes)[None], slopes]).astype(np.float32)
 
 
 def deviations(basis: LandmarkBasis) -> np.ndarray:
@@ -138,12 +163,47 @@ def from_coefficients(coefficients, rest, basis: LandmarkBasis):
 def rest_from_example(landmarks, basis: LandmarkBasis):
   """The rest shape of a face of which one picture is known: [..., 136] → [..., 136].
 
+  With `basis.from_example`, what a mouth seen open is expected to do in that picture is taken back, and its lips are
+  set to `basis.rest_gap`; one seen shut is at rest. Without, see `closed`.
+  """
+  known = basis.from_example
+  if not len(known):
+    return closed(landmarks, basis)
+  gap = mouth_gap(landmarks)[..., None]
+  share = (gap - _TOUCHING) / (_OPEN - _TOUCHING)
+  share = share * (share > 0)
+  share = share + (1 - share) * (share > 1)
+  coefficients = known[0] + to_coefficients(landmarks, basis.mean, basis) @ known[1:]
+  rest = from_coefficients(-share * coefficients, landmarks, basis)
+  return rest - (gap > basis.rest_gap) * (mouth_gap(rest)[..., None] - basis.rest_gap) * basis.opening
+
+
+def closed(landmarks, basis: LandmarkBasis):
+  """Landmarks with the mouth no wider open than at rest: [..., 136] → [..., 136].
+
   A mouth that stands wider open than mouths at rest do is closed along the direction in which mouths
   open; everything else of the face is kept.
   """
   gap = mouth_gap(landmarks)
   excess = (gap - basis.rest_gap) * (gap > basis.rest_gap)
   return landmarks - excess[..., None] * basis.opening
+
+
+def express(landmarks, rest, basis: LandmarkBasis, factor: float):
+  """Landmarks [..., 136] moved `factor` times as far from the rest shape `rest` [..., 136]; lips that touch still do.
+
+  By a factor above 1 the gap of the lips is scaled from where they are seen to touch (half a pixel, or the rest's own
+  gap where that is wider) instead of from rest: below that it stays as it is.
+  """
+  if factor == 1:
+    return landmarks
+  moved = rest + factor * (landmarks - rest)
+  if factor < 1:
+    return moved
+  gap, touching = mouth_gap(landmarks), mouth_gap(rest)
+  touching = touching + (_TOUCHING - touching) * (touching < _TOUCHING)
+  wanted = gap + (factor - 1) * (gap - touching) * (gap > touching)
+  return moved + (wanted - mouth_gap(moved))[..., None] * basis.opening
 
 
 def save(path: str, basis: LandmarkBasis) -> None:
@@ -157,6 +217,7 @@ def load(path: str) -> LandmarkBasis:
   """Reads what `save` wrote; raises InputError where the file is missing or is something else."""
   try:
     with np.load(path, allow_pickle=False) as arrays:
-      return LandmarkBasis(**{name: arrays[name] for name in LandmarkBasis._fields})
+      names = [name for name in LandmarkBasis._fields if name in arrays or name not in LandmarkBasis._field_defaults]
+      return LandmarkBasis(**{name: arrays[name] for name in names})
   except (OSError, ValueError, KeyError) as error:
     raise InputError(f'{path} is not a landmark basis ({error}): fit one with `atvg fit-landmarks`') from error

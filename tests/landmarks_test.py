@@ -76,11 +76,64 @@ def test_rest_from_example_closes_an_open_mouth_and_leaves_a_closed_one():
   assert landmarks.mouth_gap(face[0]) - landmarks.mouth_gap(rest[0]) == pytest.approx(0.3, abs=1e-5)
 
 
+def test_the_rest_of_a_face_seen_speaking_is_what_is_expected_of_it():
+  rng = np.random.default_rng(7)
+  statistics, rest, movement, _, _ = _statistics(rng, 4000)
+  symmetric = rest + landmarks.mirror(rest)
+  statistics |= {'rest_sum': symmetric.sum(0), 'rest_outer': symmetric.T @ symmetric, 'deviation_sum': movement.sum(0)}
+  basis = landmarks.fit(statistics, 2, rest_gap=-0.25 / 64)
+  seen = symmetric + movement
+  found = landmarks.rest_from_example(seen, basis)
+  gaps = landmarks.mouth_gap(seen)
+  np.testing.assert_allclose(landmarks.mouth_gap(found[gaps > -0.25 / 64]), -0.25 / 64, atol=1e-5)
+  shut = gaps < -0.25 / 64
+  assert shut.any()
+  np.testing.assert_array_equal(found[shut], seen[shut])
+  # Rests vary along the components as much as anywhere: part of what is seen is the face's own.
+  assert basis.from_example.shape == (3, 2) and 0 < basis.from_example[1, 0] < 1
+  guessed = basis.from_example[0] + landmarks.to_coefficients(seen, basis.mean, basis) @ basis.from_example[1:]
+  true = landmarks.to_coefficients(movement, 0, basis)
+  least, *_ = np.linalg.lstsq(
+    np.c_[np.ones(4000), landmarks.to_coefficients(seen, basis.mean, basis)], true, rcond=None
+  )
+  np.testing.assert_allclose(basis.from_example, least, atol=0.06)
+  assert np.square(guessed - true).mean() < 0.9 * np.square(true).mean()
+  assert not len(landmarks.fit(statistics, 2).from_example)
+
+
+@pytest.mark.parametrize('factor', [0, 0.6, 1, 1.3, 2])
+def test_expressed_mouths_move_further_and_lips_that_touch_still_do(factor):
+  rng = np.random.default_rng(5)
+  basis = landmarks.fit(_statistics(rng)[0], 2, rest_gap=-0.25 / 64)
+  rest = (basis.mean - (landmarks.mouth_gap(basis.mean) - basis.rest_gap) * basis.opening)[None]
+  moved = landmarks.from_coefficients(rng.normal(size=(500, 2)) * 0.5, rest, basis)
+  expressed = landmarks.express(moved, rest, basis, factor)
+  gaps, ours = landmarks.mouth_gap(moved), landmarks.mouth_gap(expressed)
+  touching = gaps <= 0.5 / 64
+  assert 50 < touching.sum() < 450
+  assert (ours[touching] <= 0.5 / 64 + 1e-6).all()
+  np.testing.assert_allclose(np.std(ours[~touching]), factor * np.std(gaps[~touching]), atol=1e-5)
+  np.testing.assert_allclose(landmarks.express(rest, rest, basis, factor), rest, atol=1e-6)
+  if factor == 1:
+    np.testing.assert_allclose(expressed, moved, atol=1e-6)
+  corners = np.ptp(expressed.reshape(500, 68, 2)[:, 48, 0]), np.ptp(moved.reshape(500, 68, 2)[:, 48, 0])
+  assert corners[0] == pytest.approx(factor * corners[1], rel=0.5 if factor > 1 else 1e-3, abs=1e-6)
+
+
 def test_save_and_load(tmp_path):
   basis = landmarks.fit(_statistics(np.random.default_rng(5))[0], 3)
   landmarks.save(str(tmp_path / 'basis.npz'), basis)
   for saved, loaded in zip(basis, landmarks.load(str(tmp_path / 'basis.npz')), strict=True):
     np.testing.assert_array_equal(saved, loaded)
+
+
+def test_a_basis_of_version_0_1_loads(tmp_path):
+  basis = landmarks.fit(_statistics(np.random.default_rng(4))[0], 2)
+  old = {name: value for name, value in basis._asdict().items() if name != 'from_example'}
+  np.savez(tmp_path / 'basis.npz', **old)
+  loaded = landmarks.load(str(tmp_path / 'basis.npz'))
+  face = np.random.default_rng(5).normal(size=136).astype(np.float32)
+  np.testing.assert_array_equal(landmarks.rest_from_example(face, loaded), landmarks.closed(face, basis))
 
 
 def test_bad_input_is_told_in_a_sentence(tmp_path):

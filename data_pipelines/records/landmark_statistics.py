@@ -19,7 +19,9 @@ SHAPES = {
   'rest_sum': (features.LANDMARK_SIZE,),
   'deviation_sum': (features.LANDMARK_SIZE,),
   'deviation_outer': (features.LANDMARK_SIZE, features.LANDMARK_SIZE),
+  'rest_outer': (features.LANDMARK_SIZE, features.LANDMARK_SIZE),
 }
+_SINCE_0_2 = 'rest_outer'
 
 
 def zeros() -> dict[str, np.ndarray]:
@@ -33,6 +35,7 @@ def add(sums: dict[str, np.ndarray], landmarks: np.ndarray, rest: np.ndarray) ->
   sums['count'] += len(landmarks)
   sums['rest_count'] += 1
   sums['rest_sum'] += rest
+  sums['rest_outer'] += np.outer(rest.astype(np.float64), rest)
   sums['deviation_sum'] += deviations.sum(axis=0)
   # einsum, not BLAS: the sum must not depend on the number of threads.
   sums['deviation_outer'] += np.einsum('ti,tj->ij', deviations, deviations)
@@ -55,6 +58,8 @@ def save(sums: dict[str, np.ndarray], folder: str | os.PathLike) -> None:
 def load(folders: Sequence[str | os.PathLike]) -> dict[str, np.ndarray]:
   """The sums of several data sets together; keys and shapes as in `SHAPES`.
 
+  `rest_outer` is left out where version 0.1 converted one of them.
+
   Raises:
     InputError: a folder has no such file, or a damaged one.
   """
@@ -65,7 +70,11 @@ def load(folders: Sequence[str | os.PathLike]) -> dict[str, np.ndarray]:
       raise InputError(f'{folder} holds no {FILE_NAME}: convert the data with `atvg prepare` first.')
     try:
       with np.load(path, allow_pickle=False) as file:
+        if _SINCE_0_2 not in file:
+          total.pop(_SINCE_0_2, None)
         for name, shape in SHAPES.items():
+          if name not in total:
+            continue
           if file[name].shape != shape:
             raise ValueError(name)
           total[name] += file[name]

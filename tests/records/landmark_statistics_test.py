@@ -30,6 +30,22 @@ def test_sums_give_mean_and_covariance_of_deviations(tmp_path):
   np.testing.assert_allclose(covariance, np.cov(deviations.T, bias=True), rtol=1e-4, atol=1e-5)
 
 
+def test_what_version_0_1_converted_has_no_covariance_of_rests(tmp_path):
+  for i, members in enumerate((clips(0, [5]), clips(1, [4]))):
+    (tmp_path / str(i)).mkdir()
+    landmark_statistics.save(landmark_statistics.accumulate(members), tmp_path / str(i))
+  both = landmark_statistics.load([tmp_path / '0', tmp_path / '1'])
+  rests = np.stack([members[0][1] for members in (clips(0, [5]), clips(1, [4]))])
+  np.testing.assert_allclose(both['rest_outer'], rests.T @ rests, rtol=1e-5, atol=1e-6)
+  with np.load(tmp_path / '1' / landmark_statistics.FILE_NAME) as file:
+    np.savez(
+      tmp_path / '1' / landmark_statistics.FILE_NAME, **{name: file[name] for name in file if name != 'rest_outer'}
+    )
+  for order in (('0', '1'), ('1', '0')):
+    sums = landmark_statistics.load([tmp_path / name for name in order])
+    assert 'rest_outer' not in sums and sums['count'] == 9
+
+
 def test_missing_and_damaged_files_are_told(tmp_path):
   with pytest.raises(InputError, match='atvg prepare'):
     landmark_statistics.load([tmp_path])
