@@ -106,6 +106,7 @@ def _loss(task: str) -> ConfigDict:
     loss.gap_velocity = 0.0  # of its frame-to-frame change
     loss.closure = 0.0  # how much more the gap counts where the true lips touch
     loss.concordance = 0.0  # 1 - the gap's concordance with the truth, which keeps the range of the movement
+    loss.speaking = 0.0  # whether somebody speaks, for a head with `speech_gate` on scenes
     loss.distance = 0.0  # how far off the mouth's points are, in pixels: what LMD measures
   else:
     loss.pixel = 10.0  # the paper's λ, of the dynamic pixel-wise loss

@@ -80,6 +80,19 @@ def test_nobody_moves_where_nobody_speaks():
   assert silent >= 1 and spoken >= 30
 
 
+def test_pauses_of_clips_are_told_from_gaps_within_words():
+  rng = np.random.default_rng(1)
+  speech = np.repeat([0, 1, 0, 1, 0, 1, 0], [16, 20, 12, 10, 4, 10, 9]) > 0  # by frames
+  samples = (rng.standard_normal(640 * len(speech)) * np.repeat(10 + 3000 * speech, 640)).astype(np.int16)
+  found = sound_scenes.quiet(samples)
+  expected = ~speech
+  expected[58:62] = False
+  np.testing.assert_array_equal(found, expected)
+  clip = _clip(len(speech))._replace(samples=samples)
+  windows = [sound_scenes._alone(np.random.default_rng(seed), 50, clip) for seed in range(20)]
+  assert all((window.rest_gaps[window.speaking] == sound_scenes.CLOSED).any() for window in windows)
+
+
 @pytest.mark.parametrize('kind', sounds.ALL)
 def test_sounds_are_sounds(kind):
   made = sounds.ALL[kind](np.random.default_rng(0), 32_000)

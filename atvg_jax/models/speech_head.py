@@ -1,5 +1,6 @@
 """From a front end's features of every frame to landmark coefficients, by past and future, with no state to carry."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,12 @@ from atvg_jax.models.layers import Array, Dtype, LayerOptions
 from atvg_jax.models.recurrent import gru_update
 
 _MOMENTUM = 0.99  # of the standardisation's statistics
+# Of the gate: how sure it has to be that somebody speaks, how sharply it opens, how many frames it stays open beside.
+_SURE, _SHARPNESS = 5.0, 2.0
+_AFTER, _BEFORE = 2, 2
+_BEGIN = (
+  25  # frames of a recording's begin, where people breathe in with open mouths: what the net makes of them counts
+)
 _UNROLL = 5  # steps of the loop in one: on CPUs what surrounds a step takes as long as the step
 
 
@@ -62,6 +69,7 @@ class SpeechHead(nn.Module):
     input_noise: deviation of normal noise on the standardised features, in training.
     input_dropout: share of the features that is left out in training.
     dropout_rate: before and after the recurrence; half of it between its layers.
+    speech_gate: whether to tell also where somebody speaks, 'speaking'; see `moved`.
     layers: what all layers have in common; there are no norms but the standardisation.
   """
 
@@ -72,6 +80,7 @@ class SpeechHead(nn.Module):
   input_noise: float = 0.2
   input_dropout: float = 0.1
   dropout_rate: float = 0.4
+  speech_gate: bool = False
   layers: LayerOptions = LayerOptions(norm='none')
 
   @nn.compact
@@ -87,7 +96,7 @@ class SpeechHead(nn.Module):
     layers = self.layers
     x = audio.reshape(*audio.shape[:2], -1)
     # To mean 0 and deviation 1; the statistics of training are kept, as any batch norm's.
-    x = nn.BatchNorm(
+    heard = x = nn.BatchNorm(
       not train, momentum=_MOMENTUM, use_bias=False, use_scale=False, axis_name=layers.axis_name, name='standardisation'
     )(x).astype(layers.dtype)
     if train and self.input_noise:
@@ -100,8 +109,34 @@ class SpeechHead(nn.Module):
     coefficients = nn.Dense(self.num_coefficients, **layers.dtypes, name='head')(x)
     if carry is None:
       carry = jnp.zeros(self.carry_shape(len(audio)), layers.dtype)
-    return {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
+    outputs = {'coefficients': coefficients.astype(jnp.float32), 'carry': carry}
+    if self.speech_gate:
+      logits = nn.Dense(1, **layers.dtypes, name='speaking')(jnp.concatenate([x, heard], axis=-1))
+      outputs['speaking'] = logits[..., 0].astype(jnp.float32)
+    return outputs
 
   def carry_shape(self, batch_size: int | str) -> tuple[int | str, ...]:
     """As `AtNet.carry_shape`, of no layers."""
     return 0, 0, batch_size, 0
+
+
+def moved(outputs: Mapping[str, Any], samples: Array) -> Array:
+  """Coefficients [B, T, K] of a head with `speech_gate`, at rest where nobody speaks; of others as they are.
+
+  A breath in a pause sounds like the beginning of speech, and before speech mouths open: the expected mouth in a pause
+  is half open. The gate decides instead. The first second after digital silence is exempt.
+
+  Args:
+    outputs: of a `SpeechHead`.
+    samples: [B, 640 T], what was heard.
+  """
+  coefficients = outputs['coefficients']
+  if 'speaking' not in outputs:
+    return coefficients
+  speaking = nn.sigmoid(_SHARPNESS * (outputs['speaking'] - _SURE))[..., None]
+  near = nn.max_pool(speaking, (_AFTER + 1 + _BEFORE,), padding=((_AFTER, _BEFORE),))
+  sounding = jnp.any(samples.reshape(*coefficients.shape[:2], -1) != 0, axis=-1)
+  age = jnp.cumsum(jnp.cumsum(sounding, axis=1) > 0, axis=1)
+  begins = ~sounding[:, :1] & (age <= _BEGIN)
+  near = jnp.where(begins[..., None], 1, near)
+  return coefficients * nn.avg_pool(jnp.pad(near, ((0, 0), (1, 1), (0, 0)), mode='edge'), (3,))

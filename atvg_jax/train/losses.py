@@ -82,6 +82,20 @@ def concordance_loss(predicted: Array, true: Array, frames: Array) -> Array:
   return jnp.mean(jnp.where(spread > _MOVING, 1 - 2 * mean(x * y) / sums, 0))
 
 
+def detection_loss(logits: Array, true: Array, frames: Array | None) -> Array:
+  """Cross entropy of logits [B, T] and what is true [B, T], 0 or 1, both kinds of frames alike in weight.
+
+  Args:
+    logits: of how surely it is 1.
+    true: as above.
+    frames: [B, T] the frames' weights; None weighs all alike.
+  """
+  weights = jnp.ones_like(true) if frames is None else frames
+  share = jnp.sum(true * weights) / jnp.maximum(jnp.sum(weights), 1)
+  balance = true * 0.5 / jnp.maximum(share, 0.05) + (1 - true) * 0.5 / jnp.maximum(1 - share, 0.05)
+  return frame_mean(optax.sigmoid_binary_cross_entropy(logits, true) * balance, weights)
+
+
 def dynamic_pixel_loss(fake: Array, real: Array, attention: Array | None, weight: Array | None = None) -> Array:
   """The dynamic pixel-wise loss L_pix: mean of |v - v̂| ⊙ (ᾱ + β), with β = 0.5.
 

@@ -23,6 +23,7 @@ _CODECS = (
   ('libmp3lame', 16_000, 16_000),
   ('libopus', 12_000, 16_000),
 )
+_QUIET, _QUIET_FRAMES = 26, 8  # decibels below a clip's loud frames, and how many such frames are a pause
 CLOSED = -1.0  # a rest gap below any: `rest_gaps` of frames without speech
 
 
@@ -164,6 +165,21 @@ def _put(voice: _Voice, clip: Clip, place: int) -> None:
   if place + frames < length:
     voice.weights[end : end + 3] = 0
     voice.weights[end - 1] = 0.5
+  voice.rest_gaps[begin:end][quiet(clip.samples)[inside]] = CLOSED
+
+
+def quiet(samples: np.ndarray) -> np.ndarray:
+  """Where nobody speaks in a clip: samples int16 [640 T] → bool [T].
+
+  These are pauses, not the short gaps within words: some frames in a row, all much quieter than the loud ones.
+  """
+  frames = len(samples) // _RATE
+  power = np.mean(np.square(samples[: frames * _RATE].reshape(frames, _RATE) / 32767), axis=1)
+  level = 10 * np.log10(power + 1e-9)
+  low = level < np.percentile(level, 90) - _QUIET
+  for begin, end in np.flatnonzero(np.diff(np.pad(low.astype(np.int8), 1))).reshape(-1, 2):
+    low[begin:end] = end - begin >= _QUIET_FRAMES
+  return low
 
 
 def _fade(samples: np.ndarray, count: int = 160) -> np.ndarray:

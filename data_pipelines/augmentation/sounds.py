@@ -94,6 +94,25 @@ def _breath(rng: np.random.Generator, n: int) -> np.ndarray:
   return coloured(rng, n, rng.uniform(0, 2.5)) * (swell + 0.02)
 
 
+def _inhaling(rng: np.random.Generator, n: int) -> np.ndarray:
+  """Breaths: noise of a few resonances that swells and stops, with rests between."""
+  out = 1e-3 * rng.standard_normal(n)
+  start = int(rng.uniform(0, 0.5) * _RATE)
+  while start < n:
+    length = min(n - start, int(rng.uniform(0.2, 0.9) * _RATE))
+    frequencies = np.fft.rfftfreq(length, 1 / _RATE)
+    shape = np.full(len(frequencies), 0.02)
+    for _ in range(rng.integers(2, 6)):
+      middle, width = rng.uniform(300, 6500), rng.uniform(100, 1200)
+      shape += rng.uniform(0.2, 1) * np.exp(-0.5 * ((frequencies - middle) / width) ** 2)
+    sound = np.fft.irfft(np.fft.rfft(rng.standard_normal(length)) * shape, length)
+    time, peak = np.linspace(0, 1, length), rng.uniform(0.3, 0.9)
+    sound *= np.minimum(time / peak, (1 - time) / (1 - peak)) ** rng.uniform(0.5, 2)
+    out[start : start + length] += sound / rms(sound) * rng.uniform(0.3, 1)
+    start += length + int(rng.uniform(0.1, 1.5) * _RATE)
+  return out
+
+
 STEADY: Mapping[str, Sound] = {
   'white': lambda rng, n: coloured(rng, n, 0),
   'pink': lambda rng, n: coloured(rng, n, 1),
@@ -102,7 +121,7 @@ STEADY: Mapping[str, Sound] = {
   'room tone': _room_tone,
   'hum': _hum,
 }
-EVENTS: Mapping[str, Sound] = {'music': music, 'clicks': clicks, 'breath': _breath}
+EVENTS: Mapping[str, Sound] = {'music': music, 'clicks': clicks, 'breath': _breath, 'inhaling': _inhaling}
 ALL: Mapping[str, Sound] = {**STEADY, **EVENTS}
 
 

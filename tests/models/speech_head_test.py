@@ -45,3 +45,26 @@ def test_head_sees_the_whole_window_and_is_quiet_out_of_training():
   assert (np.abs(gradient).max(axis=(0, 2)) > 0).all()
   first, second = (answer(heard, rngs={'dropout': jax.random.key(seed)}) for seed in (1, 2))
   assert first.shape == (2, 6, 6) and not np.allclose(first, second)
+
+
+def test_the_gate_rests_the_mouth_where_nobody_speaks():
+  coefficients, samples = jnp.ones((2, 80, 3)), np.full((2, 80, 640), 0.01, np.float32)
+  logits = np.full((2, 80), -9.0, np.float32)
+  logits[:, 40:50] = 9
+  samples[1, :10] = 0  # the second recording begins with the eleventh frame
+  ungated = {'coefficients': coefficients}
+  assert speech_head.moved(ungated, samples.reshape(2, -1)) is coefficients
+  kept = np.asarray(speech_head.moved(ungated | {'speaking': logits}, samples.reshape(2, -1)))
+  assert kept.shape == coefficients.shape
+  np.testing.assert_allclose(kept[:, 39:51], 1, atol=1e-3)  # and two frames beside it, less what smoothes the edge
+  np.testing.assert_allclose(kept[:, 55:], 0, atol=1e-3)
+  np.testing.assert_allclose(kept[0, :35], 0, atol=1e-3)
+  np.testing.assert_allclose(kept[1, :34], 1, atol=1e-3)  # the second after digital silence is exempt
+  assert kept[0, 37, 0] == pytest.approx(1 / 3, abs=1e-3)
+
+
+def test_a_head_with_a_gate_says_where_somebody_speaks():
+  net = speech_head.SpeechHead(dense_features=8, recurrent_features=4, speech_gate=True)
+  heard, example = jnp.ones((2, 6, 10)), jnp.zeros((2, 6))
+  outputs, variables = net.init_with_output(jax.random.key(0), example, heard, train=False)
+  assert outputs['speaking'].shape == (2, 6) and variables['params']['speaking']['kernel'].shape == (8 + 10, 1)

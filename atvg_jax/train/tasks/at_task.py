@@ -14,12 +14,14 @@ from atvg_jax import landmarks as lm
 from atvg_jax import models
 from atvg_jax.audio import front_ends
 from atvg_jax.metrics import landmark_metrics
+from atvg_jax.models import speech_head
 from atvg_jax.runtime import rng
 from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train import losses, optimizers
 from atvg_jax.train.task import Batch, Task, accumulate, frame_weights, masked_sums
 from atvg_jax.train.train_state import TrainState, update_ema
 from data_pipelines import features
+from data_pipelines.augmentation import sound_scenes
 
 _TOUCHING = 0.75  # pixels: below this gap lips touch
 _EPSILON = 0.03  # pixels, of the distance term: see `landmark_metrics.lmd`
@@ -104,6 +106,9 @@ class AtTask:
       distances = landmark_metrics.lmd(landmarks, truth, epsilon=_EPSILON)
       terms['g_distance_loss'] = weights.distance, losses.frame_mean(distances, frames)
     terms |= self._gap_terms(predicted, true, frames)
+    if weights.speaking:
+      spoken = (batch[features.REST_GAPS] > sound_scenes.CLOSED).astype(jnp.float32)
+      terms['g_speaking_loss'] = weights.speaking, losses.detection_loss(outputs['speaking'], spoken, frames)
     total, values = losses.weighted_sum(terms)
     return total, (updates.get('batch_stats', {}), values | {'g_loss': total})
 
@@ -176,11 +181,15 @@ class AtTask:
     example = lm.to_coefficients(batch[features.EXAMPLE_LANDMARKS], batch[features.REST_LANDMARKS], self.basis)
     if not self.front_end.takes_sound:
       return example, batch[features.MFCC]
+    return example, jax.lax.stop_gradient(self.front_end.features(self.frozen, self._sound(batch, train=train)))
+
+  def _sound(self, batch: Batch, *, train: bool) -> jax.Array:
+    """[B, 640 T] in [-1, 1]; in evaluation of whole clips, with the silence around them that generation has there."""
     sound = batch[features.AUDIO].astype(jnp.float32) / 32767
-    if not train:  # whole clips, with the silence around them that generation has there
-      around = (features.SAMPLES_PER_FRAME * frames for frames in (self.front_end.past, self.front_end.ahead))
-      sound = jnp.pad(sound, ((0, 0), tuple(around)))
-    return example, jax.lax.stop_gradient(self.front_end.features(self.frozen, sound))
+    if train:
+      return sound
+    around = (features.SAMPLES_PER_FRAME * frames for frames in (self.front_end.past, self.front_end.ahead))
+    return jnp.pad(sound, ((0, 0), tuple(around)))
 
   def _true_coefficients(self, batch: Batch) -> jax.Array:
     """[B, T, K]."""
@@ -195,7 +204,7 @@ class AtTask:
   def _rest(self, batch: Batch) -> jax.Array:
     """[B, 136]: the rest shapes that coefficients refer to."""
     rest = batch[features.REST_LANDMARKS]
-    return rest if self.config.landmarks.rest_gap is None else lm.rest_from_example(rest, self.basis)
+    return rest if self.config.landmarks.rest_gap is None else lm.closed(rest, self.basis)
 
   def _predict(self, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Coefficients [B, T, K] and landmarks [B, T, 136], in evaluation mode."""
@@ -203,6 +212,7 @@ class AtTask:
     outputs: Any = self.net.apply(variables, *self._inputs(batch, train=False), train=False)
     coefficients = outputs['coefficients']
     if self.front_end.takes_sound:
+      coefficients = speech_head.moved(outputs, self._sound(batch, train=False))
       coefficients = coefficients[:, self.front_end.past : -self.front_end.ahead]
     return coefficients, lm.from_coefficients(coefficients, self._rest(batch)[:, None], self.basis)
 

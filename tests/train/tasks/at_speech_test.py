@@ -26,6 +26,17 @@ def test_concordance_is_lins_formula():
   assert float(losses.concordance_loss(ours, 0 * true, frames)) == 0
 
 
+def test_detection_weighs_both_kinds_of_frames_alike():
+  true, frames = np.zeros((2, 20), np.float32), np.ones((2, 20), np.float32)
+  true[0, :4] = 1
+  frames[1, 10:] = 0
+  logits = np.random.default_rng(0).normal(size=true.shape).astype(np.float32)
+  terms = np.log1p(np.exp(np.where(true > 0, -logits, logits)))[frames > 0]
+  ones = true[frames > 0] > 0
+  expected = (terms[ones].mean() + terms[~ones].mean()) / 2
+  assert float(losses.detection_loss(logits, true, frames)) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_targets_refer_to_a_closed_mouth():
   config = synthetic.config('speech_at')
   basis = synthetic.basis()._replace(rest_gap=np.float32(-0.25 / 64))
@@ -54,4 +65,9 @@ def test_a_run_goes_on_bit_for_bit(tmp_path):
     assert summary['step'] == 4 and np.isfinite(summary['eval_fake/opening_range_ratio'])
   jax.tree.map(np.testing.assert_array_equal, *runs)
   rows = [json.loads(line) for line in (tmp_path / 'whole' / 'metrics.jsonl').read_text().splitlines()]
-  assert {'train/g_concordance_loss', 'train/g_gap_loss', 'train/g_gap_velocity_loss'} <= set().union(*rows)
+  assert {
+    'train/g_speaking_loss',
+    'train/g_concordance_loss',
+    'train/g_gap_loss',
+    'train/g_gap_velocity_loss',
+  } <= set().union(*rows)
