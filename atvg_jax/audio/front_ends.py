@@ -14,6 +14,8 @@ import jax
 from data_pipelines.errors import InputError
 
 MFCC, SPEECH = 'mfcc', 'speech'
+_LIVE_AHEAD = 2  # frames: what short windows look ahead beyond their own length
+_PIECES = 8  # in a span, where the sound is there: ten seconds of pieces of 32 frames
 # Imported when it is asked for: generation by one front end does not wait for the other.
 _MODULES = {MFCC: 'atvg_jax.audio.mfcc_frontend', SPEECH: 'atvg_jax.audio.speech_frontend'}
 
@@ -44,7 +46,14 @@ class FrontEnd:
 
   def ahead_of(self, window: int) -> int:
     """Frames of sound after a window of so many frames: short windows are for those who wait, and look less far."""
-    return min(self.ahead, window)
+    return min(self.ahead, window + _LIVE_AHEAD)
+
+  def span(self, window: int) -> int:
+    """Frames that the net answers at once for pieces of `window` frames: some pieces, where nobody waits for one.
+
+    Windows that overlap compute what is past and ahead of them anew; of long ones that is little.
+    """
+    return window * _PIECES if self.takes_sound and window > self.ahead else window
 
 
 def of(config: Any) -> FrontEnd:

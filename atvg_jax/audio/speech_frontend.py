@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from atvg_jax.audio import front_ends, speech_encoder
 from data_pipelines.media import log_mel
 
-_PAST, _AHEAD = 25, 25  # frames: a second of sound on either side
+_PAST, _AHEAD = 38, 25  # frames: a second and a half before, a second after
 
 
 def features(weights: Mapping[str, Any], samples: jax.Array) -> jax.Array:

@@ -53,6 +53,7 @@ def run(out: str, weights: Sequence[str] | None = None) -> None:
     raise InputError(f'--out {out} cannot be the folder of the programs ({error.strerror})') from error
   at, vg = (generator.bundles[kind] for kind in ('at', 'vg'))
   front_end = generator.at.front_end
+  around = (front_end.past, front_end.ahead) if front_end.takes_sound else (0, 0)  # windows of features hold theirs
   carries: dict[str, list[int | str]] = {}
   options = {
     'made_by': f'atvg_jax {atvg_jax.__version__}',
@@ -63,7 +64,7 @@ def run(out: str, weights: Sequence[str] | None = None) -> None:
     'sample_rate': features.SAMPLE_RATE,
     'image_size': features.IMAGE_SIZE,
     'exaggeration': float(generator.normalisation.exaggeration),
-    'audio': {'front_end': front_end.name, 'past': front_end.past, 'ahead': front_end.ahead},
+    'audio': {'front_end': front_end.name, 'past': around[0], 'ahead': around[1]},
     'carry': carries,
     'weights': {kind: describe(bundle) for kind, bundle in generator.bundles.items()},
   }

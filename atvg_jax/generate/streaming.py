@@ -17,7 +17,7 @@ from atvg_jax import models
 from atvg_jax.audio import front_ends, mfcc_frontend
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate.pieces import Piece, lookahead
-from atvg_jax.models import fast_vg, postprocessing
+from atvg_jax.models import fast_vg, postprocessing, speech_head
 from atvg_jax.runtime import parallel, program_cache
 from data_pipelines import features
 from data_pipelines.media import audio_stream
@@ -135,10 +135,12 @@ def at_apply(net: Any, front_end: front_ends.FrontEnd) -> Callable[..., dict[str
   """AT-net in evaluation mode: (variables, example coefficients, inputs, carry) → its outputs."""
 
   def apply(variables, example_coefficients, inputs, carry):
-    if front_end.takes_sound:
-      variables = dict(variables)
-      inputs = front_end.features(variables.pop('front_end'), inputs)
-    return net.apply(variables, example_coefficients, inputs, train=False, carry=carry)
+    if not front_end.takes_sound:
+      return net.apply(variables, example_coefficients, inputs, train=False, carry=carry)
+    variables = dict(variables)
+    heard = front_end.features(variables.pop('front_end'), inputs)
+    outputs = net.apply(variables, example_coefficients, heard, train=False, carry=carry)
+    return outputs | {'coefficients': speech_head.moved(outputs, inputs)}
 
   return apply
 
@@ -286,6 +288,13 @@ def split(values: np.ndarray, window: int = WINDOW) -> Iterator[np.ndarray]:
   """Windows [B, W, ...] of values [B, T, ...]; the last is filled up with its last frame."""
   for start in range(0, values.shape[1], window):
     yield filled_up(values[:, start : start + window], window)
+
+
+def cut(pieces: Iterable[np.ndarray], window: int) -> Iterator[np.ndarray]:
+  """Pieces [B, n, ...] as pieces [B, <= W, ...]: those of n = some W are cut."""
+  for piece in pieces:
+    for start in range(0, piece.shape[1], window):
+      yield piece[:, start : start + window]
 
 
 def filled_up(values: np.ndarray, window: int) -> np.ndarray:

@@ -32,9 +32,10 @@ def mouths(generator: Generator, sound: Iterable[np.ndarray], times: np.ndarray)
   """
   generator.normalisation.check_use('dubbing')
   silence = itertools.repeat(np.zeros(features.SAMPLES_PER_FRAME, np.float32))
-  inputs = streaming.at_inputs(itertools.chain(sound, silence), generator.at.front_end)
+  span = generator.at.front_end.span(streaming.WINDOW)
+  inputs = streaming.at_inputs(itertools.chain(sound, silence), generator.at.front_end, span)
   at_rest = np.zeros((1, len(generator.basis.components)), np.float32)
-  pieces = generator.at(at_rest, inputs, streaming.WINDOW)
+  pieces = generator.at(at_rest, inputs, span)
   predicted = itertools.chain.from_iterable(piece[0] * generator.normalisation.exaggeration for piece in pieces)
   number, before, after = 0, next(predicted), next(predicted)  # those of the frames `number` and `number` + 1
   for place in times * features.FPS:

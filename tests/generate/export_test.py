@@ -51,7 +51,7 @@ def test_the_loader_in_the_documentation_draws_the_same_frames(folder):
   conditions = generator.normalisation.conditions(landmarks)
   predicted = list(generator.predict_landmarks(conditions, [mfcc]))
   ours = next(iter(generator.vg(image, conditions.example_landmarks, predicted)))
-  np.savez(folder / 'inputs.npz', image=image, landmarks=landmarks, rest=conditions.rest, mfcc=mfcc)
+  np.savez(folder / 'inputs.npz', image=image, landmarks=landmarks, rest=conditions.rest, heard=mfcc)
   program = _loader() + (
     'import sys\n'
     'assert not {"atvg_jax", "data_pipelines", "flax"} & set(sys.modules)\n'

@@ -28,7 +28,7 @@ def test_windows_of_a_stream_are_those_of_a_batch(stream):
   samples = demo_speech()[: 640 * 23 + 100]
   pieces = np.split(samples, [10, 5_000, 5_001, 12_000])
   live = list(streaming.at_inputs(pieces, stream.front_end, 5))
-  assert [piece.shape for piece in live] == [(1, 640 * (25 + n + 5)) for n in (5, 5, 5, 5, 4)]
+  assert [piece.shape for piece in live] == [(1, 640 * (38 + n + 7)) for n in (5, 5, 5, 5, 4)]
   whole = list(streaming.split_sound(np.pad(samples, (0, 540))[None], stream.front_end, 5))
   for one, other in zip(live, whole, strict=True):
     np.testing.assert_array_equal(one, other[:, : one.shape[1]])
@@ -36,7 +36,7 @@ def test_windows_of_a_stream_are_those_of_a_batch(stream):
 
 def test_no_more_is_read_than_a_window_needs(stream):
   def pieces():
-    yield np.zeros(640 * 10, np.float32)
+    yield np.zeros(640 * 12, np.float32)
     raise AssertionError('read on')
 
   next(streaming.at_inputs(pieces(), stream.front_end, 5))
@@ -51,7 +51,7 @@ def test_a_window_is_the_net_on_its_sound(bundle, stream):
   front_end, apply = stream.front_end, jax.jit(streaming.at_apply(stream._net, stream.front_end))
   first = next(streaming.split_sound(samples[None], front_end, 10))
   outputs = apply(streaming.at_variables(bundle, front_end), example, first, np.zeros((0, 0, 1, 0), np.float32))
-  np.testing.assert_allclose(windows[0], outputs['coefficients'][:, 25:35], atol=1e-5)
+  np.testing.assert_allclose(windows[0], outputs['coefficients'][:, 38:48], atol=1e-5)
 
 
 def test_the_program_of_export_holds_the_encoder(bundle, stream):
@@ -61,10 +61,18 @@ def test_the_program_of_export_holds_the_encoder(bundle, stream):
   example, state = np.zeros((1, 6), np.float32), np.zeros((0, 0, 1, 0), np.float32)
   coefficients, _ = program.call(example, sound.reshape(1, -1, features.SAMPLES_PER_FRAME), state)
   ours = next(stream(example, [sound], 10))
-  np.testing.assert_allclose(coefficients[:, 25:35], ours, atol=1e-3)
+  np.testing.assert_allclose(coefficients[:, 38:48], ours, atol=1e-3)
 
 
-def test_a_front_end_looks_no_further_than_its_window():
+def test_short_windows_look_less_far():
   front_end = front_ends.of({'model': {'audio': 'speech'}})
-  assert (front_end.past, front_end.ahead_of(5), front_end.ahead_of(streaming.WINDOW)) == (25, 5, 25)
+  assert (front_end.past, front_end.ahead_of(5), front_end.ahead_of(streaming.WINDOW)) == (38, 7, 25)
   assert dataclasses.replace(front_end, ahead=3).ahead_of(5) == 3
+
+
+def test_where_nobody_waits_the_net_answers_several_pieces_at_once(stream):
+  front_end = stream.front_end
+  assert (front_end.span(5), front_end.span(32)) == (5, 256)
+  assert front_ends.of({'model': {'audio': 'mfcc'}}).span(32) == 32
+  pieces = list(streaming.cut(iter([np.arange(70).reshape(1, 70), np.ones((1, 3))]), 32))
+  assert [piece.shape[1] for piece in pieces] == [32, 32, 6, 3] and pieces[1][0, 0] == 32
