@@ -58,6 +58,7 @@ def _look(arguments: argparse.Namespace) -> dict[str, Any]:
     'save': tuple(filter(None, arguments.save.split(','))),
     'face': arguments.face,
     'force': arguments.force,
+    'expressiveness': arguments.expressiveness,
   }
 
 

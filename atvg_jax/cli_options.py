@@ -252,6 +252,13 @@ def _add_look(sub: argparse.ArgumentParser) -> None:
     '--still', dest='motion', action='store_const', const=None, default=argparse.SUPPRESS, help=argparse.SUPPRESS
   )
   sub.add_argument(
+    '--expressiveness',
+    type=float,
+    default=1.0,
+    metavar='FACTOR',
+    help='how far the mouth moves: 0 (at rest) to 2; lips that touch still do (default: 1)',
+  )
+  sub.add_argument(
     '--save', default='', metavar='KINDS', help='keep more beside the video: any of landmarks,attention,motion'
   )
 
@@ -269,6 +276,6 @@ def _add_weights(sub: argparse.ArgumentParser) -> None:
     '--weights',
     nargs='+',
     metavar='PATH',
-    help='weights of AT-net and of VG-net, in either order: training workdirs, .npz or .safetensors files (default: '
-    'the packaged ones)',
+    help='weights of AT-net and of VG-net, in either order: training workdirs, .npz or .safetensors files, or packaged '
+    'AT-nets by name: speech, free, mfcc (default: the packaged ones, speech)',
   )

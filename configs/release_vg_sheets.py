@@ -1,4 +1,5 @@
 """pilot"""
+
 from configs import common, release_vg
 
 

@@ -141,6 +141,7 @@ def make_page(gradio: ModuleType, videos: studio.Studio) -> Any:
         with gradio.Row():
           frame = gradio.Radio([('Whole picture', 'full'), ('Face alone', 'crop')], value='full', label='Framing')
           moving = gradio.Checkbox(False, label='Move the head a little, and blink', elem_id='moving')
+        lively = gradio.Slider(0, 2, 1, step=0.1, label='How far the mouth moves', elem_id='expressiveness')
       with gradio.Column():
         with gradio.Row():  # here they are in sight however high the window is
           start = gradio.Button('Let it speak', variant='primary', elem_id='start', scale=3)
@@ -178,7 +179,9 @@ def make_page(gradio: ModuleType, videos: studio.Studio) -> Any:
       api_visibility='private',
       **one,
     )
-    second = first.then(steps.draw(), [*said, frame, moving, predicted], [video, told], api_visibility='private', **one)
+    second = first.then(
+      steps.draw(), [*said, frame, moving, lively, predicted], [video, told], api_visibility='private', **one
+    )
     stop.click(steps.stop(), None, told, queue=False, cancels=[first, second], api_visibility='private')
     for given in (face, sound, text):  # what was missing may be here now
       given.change(lambda: '', None, told, queue=False, api_visibility='private')

@@ -33,7 +33,7 @@ class Steps:
     return self._with_request(predict)
 
   def draw(self) -> Callable[..., Any]:
-    """(face, recording, text, voice, by text, frame, moving, whether predicted) → video, what went wrong."""
+    """(face, recording, text, voice, by text, frame, moving, expressiveness, whether predicted) → video, what is wrong."""
     gradio = self._gradio
 
     # gradio looks for a default of this kind.
@@ -45,6 +45,7 @@ class Steps:
       by_text: bool,
       frame: str,
       moving: bool,
+      lively: float,
       predicted: bool,
       request: Any = None,
       progress: Any = gradio.Progress(),  # noqa: B008
@@ -61,7 +62,7 @@ class Steps:
 
       speech = studio.Speech(text=text or '', voice=voice) if by_text else studio.Speech(sound)
       try:
-        for film in self._videos.video(image, speech, frame, watch, moving):
+        for film in self._videos.video(image, speech, frame, watch, moving, lively):
           yield film, ''
       except InputError as error:
         yield None, html.escape(str(error))

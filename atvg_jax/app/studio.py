@@ -61,7 +61,13 @@ class Studio:
       yield out
 
   def video(
-    self, image: str | None, speech: Speech, frame: str, watch: Callable[[int, int], None], moving: bool = False
+    self,
+    image: str | None,
+    speech: Speech,
+    frame: str,
+    watch: Callable[[int, int], None],
+    moving: bool = False,
+    expressiveness: float = 1.0,
   ) -> Iterator[str]:
     """The film of the face, as `landmarks`.
 
@@ -71,6 +77,7 @@ class Studio:
       frame: one of `generator.FRAMES`.
       watch: called with the number of frames that are drawn, and of all.
       moving: move the head a little, and blink.
+      expressiveness: factor on the movement of the mouth.
 
     Raises:
       InputError: as above, or this takes too long.
@@ -87,7 +94,8 @@ class Studio:
           )
         watch(done, total)
 
-      job = video_maker.Job(picture, out, recording, frame=frame, motion=head_motion.GENTLE if moving else None)
+      motion = head_motion.GENTLE if moving else None
+      job = video_maker.Job(picture, out, recording, frame=frame, motion=motion, expressiveness=expressiveness)
       self._maker.make(job, progress=False, watch=watch_time)
       yield out
 

@@ -49,7 +49,11 @@ class Shown(NamedTuple):
 
 
 def redraw(
-  generator: Generator, footage: Footage, coefficients: Iterable[np.ndarray], whole: bool
+  generator: Generator,
+  footage: Footage,
+  coefficients: Iterable[np.ndarray],
+  whole: bool,
+  expressiveness: float = 1.0,
 ) -> Iterator[np.ndarray]:
   """The video's frames, dubbed.
 
@@ -58,11 +62,12 @@ def redraw(
     footage: the video.
     coefficients: [K] for every frame, as `who_speaks.mouths` gives them.
     whole: give the whole frames, of as many pixels as the file has; else the face alone.
+    expressiveness: `factor` of `landmarks.express`.
 
   Yields:
     uint8 [H, W, 3] or [128, 128, 3].
   """
-  shown = _shown(generator, footage, coefficients, whole)
+  shown = _shown(generator, footage, coefficients, whole, expressiveness)
   for window, frames in lookahead(_redrawn(generator, shown)):
     if frames is None:
       (kept,) = window
@@ -79,7 +84,7 @@ def _pasted(shown: Shown, frame: np.ndarray) -> np.ndarray:
 
 
 def _shown(
-  generator: Generator, footage: Footage, coefficients: Iterable[np.ndarray], whole: bool
+  generator: Generator, footage: Footage, coefficients: Iterable[np.ndarray], whole: bool, expressiveness: float
 ) -> Iterator[list[Shown]]:
   """The video's frames: windows of what is drawn, ended where a stretch ends, and by itself each frame that stays."""
   stretches = iter(footage.stretches)
@@ -96,7 +101,8 @@ def _shown(
     if not stretch.start <= number < stretch.end:
       yield [Shown(frame, stretch.matrices[place], None)]
       continue
-    mouth = Mouth(stretch.landmarks[place], _speaking(generator, stretch, place, coefficient), place == 0)
+    speaking = _speaking(generator, stretch, place, coefficient, expressiveness)
+    mouth = Mouth(stretch.landmarks[place], speaking, place == 0)
     window.append(Shown(frame, stretch.matrices[place], mouth))
     if len(window) == _WINDOW:
       yield window
@@ -105,11 +111,14 @@ def _shown(
     yield window
 
 
-def _speaking(generator: Generator, stretch: Stretch, place: int, coefficient: np.ndarray) -> np.ndarray:
+def _speaking(
+  generator: Generator, stretch: Stretch, place: int, coefficient: np.ndarray, expressiveness: float = 1.0
+) -> np.ndarray:
   """[136]: a frame's landmarks, their mouth moved as `coefficient` [K] says, by as much as the stretch allows."""
   landmarks, rest, basis = stretch.landmarks[place], stretch.rest, generator.basis
   own = lm.to_coefficients(landmarks, rest, basis)  # how the mouth moves in the video
-  change = lm.from_coefficients(stretch.strength[place] * (coefficient - own), rest, basis) - rest
+  wanted = lm.express(lm.from_coefficients(coefficient, rest, basis), rest, basis, expressiveness)
+  change = stretch.strength[place] * (wanted - lm.from_coefficients(own, rest, basis))
   return (landmarks + change).astype(np.float32)
 
 

@@ -31,6 +31,7 @@ from data_pipelines.faces.face_choice import FaceChoice
 _SILENCE = 1e-3
 
 FRAMES = ('crop', 'full')
+MAX_EXPRESSIVENESS = 2.0
 
 
 def check_speech(samples: np.ndarray, name: str = 'the sound') -> None:
@@ -52,11 +53,22 @@ def check_loudness(peak: float, name: str) -> None:
     raise InputError(f'{name} is silent: give a recording with speech in it')
 
 
+def check_expressiveness(factor: float) -> None:
+  """Raises InputError where nobody's mouth could move `factor` times as far from rest as predicted."""
+  if not 0 <= factor <= MAX_EXPRESSIVENESS:
+    raise InputError(f'expressiveness {factor:g} is out of range: give 0 (a mouth at rest) to {MAX_EXPRESSIVENESS:g}')
+
+
 class Drawer(Protocol):
   """What draws clips: a `Generator`, one after the other, or `Lanes`, many together."""
 
   def speak(
-    self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = ..., maps: bool = ...
+    self,
+    portrait: Portrait,
+    sound: np.ndarray | Iterable[np.ndarray],
+    window: int = ...,
+    maps: bool = ...,
+    expressiveness: float = ...,
   ) -> Iterator[Piece]:
     """See `Generator.speak`."""
 
@@ -101,13 +113,16 @@ class Generator:
       *(weights.load_net(path or weights.packaged_weights(kind), kind) for kind, path in (('at', at), ('vg', vg)))
     )
 
-  def __call__(self, image: np.ndarray, samples: np.ndarray, frame: str = 'crop') -> np.ndarray:
+  def __call__(
+    self, image: np.ndarray, samples: np.ndarray, frame: str = 'crop', expressiveness: float = 1.0
+  ) -> np.ndarray:
     """Makes the largest face of a picture speak.
 
     Args:
       image: uint8 [H, W, 3] RGB.
       samples: float32 [n] in [-1, 1], 16 kHz mono.
       frame: 'crop' for the face alone, 'full' for the whole picture.
+      expressiveness: factor on the movement of mouth and jaw, see `landmarks.express`.
 
     Returns:
       uint8 [T, 128, 128, 3], or [T, H, W, 3], 25 frames a second, as many as it takes to cover the sound.
@@ -115,7 +130,7 @@ class Generator:
     Raises:
       InputError: no face, or empty or silent sound.
     """
-    return self._speak(image, samples, frame, self)
+    return self._speak(image, samples, frame, self, expressiveness)
 
   def many(
     self, pairs: Iterable[tuple[np.ndarray, np.ndarray]], frame: str = 'crop', lanes: int | None = None
@@ -143,13 +158,16 @@ class Generator:
 
       yield from spread(frames, pairs, drawer.num_threads, drawer.stop)
 
-  def _speak(self, image: np.ndarray, samples: np.ndarray, frame: str, drawer: Drawer) -> np.ndarray:
+  def _speak(
+    self, image: np.ndarray, samples: np.ndarray, frame: str, drawer: Drawer, expressiveness: float = 1.0
+  ) -> np.ndarray:
     """`__call__`, drawn by this generator or in lanes."""
     if frame not in FRAMES:
       raise InputError(f'frame={frame!r} is unknown: use one of {FRAMES}')
     check_speech(samples)
+    self.check_expressiveness(expressiveness)
     portrait = self.find_face(image)
-    pieces = drawer.speak(portrait, samples)
+    pieces = drawer.speak(portrait, samples, expressiveness=expressiveness)
     if frame == 'full':
       pieces = self.paste(image, portrait, pieces)
     return np.concatenate([piece.frames for piece in pieces])
@@ -163,16 +181,30 @@ class Generator:
     """`portrait.find_face` with the alignment that these weights take."""
     return find_face(image, landmarker, self.normalisation.alignment, choice)
 
+  def check_expressiveness(self, factor: float) -> None:
+    """Raises InputError where these weights' mouths cannot move `factor` times as far from rest as predicted."""
+    check_expressiveness(factor)
+    if factor != 1:
+      self.normalisation.check_use('expressiveness')
+
   def predict_landmarks(
-    self, conditions: Conditions, inputs: Iterable[np.ndarray], window: int = 0
+    self, conditions: Conditions, inputs: Iterable[np.ndarray], window: int = 0, expressiveness: float = 1.0
   ) -> Iterator[np.ndarray]:
-    """Landmarks [B, n, 136] of B faces, for every piece of AT-net's input; `inputs` and `window` as in `AtStream`."""
+    """Landmarks [B, n, 136] of B faces, for every piece of AT-net's input; `inputs` and `window` as in `AtStream`.
+
+    `expressiveness` is `factor` of `landmarks.express`.
+    """
+    rest = conditions.rest[:, None]
     for coefficients in self.at(conditions.example_coefficients, inputs, window):
-      coefficients = coefficients * self.normalisation.exaggeration
-      yield lm.from_coefficients(coefficients, conditions.rest[:, None], self.basis).astype(np.float32)
+      landmarks = lm.from_coefficients(coefficients * self.normalisation.exaggeration, rest, self.basis)
+      yield lm.express(landmarks, rest, self.basis, expressiveness).astype(np.float32)
 
   def speech_landmarks(
-    self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = streaming.WINDOW
+    self,
+    portrait: Portrait,
+    sound: np.ndarray | Iterable[np.ndarray],
+    window: int = streaming.WINDOW,
+    expressiveness: float = 1.0,
   ) -> Iterator[np.ndarray]:
     """The landmarks of this face speaking: pieces [<= window, 136] that follow each other.
 
@@ -180,11 +212,13 @@ class Generator:
       portrait: the face.
       sound: float32 [n], or pieces of it, of which no more is read than a window needs.
       window: frames in a piece; all but the last have them.
+      expressiveness: see `__call__`.
     """
     sounds = [sound] if isinstance(sound, np.ndarray) else sound
-    inputs = streaming.at_inputs(sounds, self.at.front_end, window)
+    span = self.at.front_end.span(window)
+    inputs = streaming.at_inputs(sounds, self.at.front_end, span)
     conditions = self.normalisation.conditions(portrait.landmarks[None])
-    for landmarks in self.predict_landmarks(conditions, inputs, window):
+    for landmarks in streaming.cut(self.predict_landmarks(conditions, inputs, span, expressiveness), window):
       yield landmarks[0]
 
   def speak(
@@ -193,9 +227,16 @@ class Generator:
     sound: np.ndarray | Iterable[np.ndarray],
     window: int = streaming.WINDOW,
     maps: bool = False,
+    expressiveness: float = 1.0,
   ) -> Iterator[Piece]:
     """Frames of the portrait speaking: `draw` of `speech_landmarks`."""
-    return self.draw(portrait, self.speech_landmarks(portrait, sound, window), window, maps)
+    return self.draw(portrait, self.speech_landmarks(portrait, sound, window, expressiveness), window, maps)
+
+  def transfer(self, portrait: Portrait, driving: np.ndarray, expressiveness: float = 1.0) -> np.ndarray:
+    """Another face's mouth movement, of its aligned landmarks [T, 136], on this face: float32 [T, 136]."""
+    moved = self.normalisation.transfer(portrait.landmarks, driving)
+    rest = self.normalisation.conditions(portrait.landmarks).rest
+    return lm.express(moved, rest, self.basis, expressiveness).astype(np.float32)
 
   def draw(
     self,

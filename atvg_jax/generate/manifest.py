@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from atvg_jax.generate import side_outputs
 from atvg_jax.generate.effects import head_motion
+from atvg_jax.generate.generator import check_expressiveness
 from atvg_jax.generate.video_maker import Job
 from data_pipelines import text_tables
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_writer
 
-_OPTIONS = ('driving', 'frame', 'motion', 'save', 'face', 'force')
+_OPTIONS = ('driving', 'frame', 'motion', 'save', 'face', 'force', 'expressiveness')
 _SWITCH = {'yes': True, 'true': True, '1': True, 'no': False, 'false': False, '0': False}
 _KEYS = ('image', 'audio', 'output', *_OPTIONS)
 _LEAST = ('image', 'output')
@@ -33,10 +34,10 @@ class Item(NamedTuple):
 def from_manifest(path: str, out: str, **defaults: Any) -> list[Item]:
   """The items of a CSV file with a header or of a file of JSON lines.
 
-  Keys are `image`, `audio`, `output`, `driving`, `frame`, `motion`, `save` (several divided by '+'), `face`, and
-  `force` (yes or no); image, output, and audio or driving are needed. Images, sounds and videos are named relative to
-  the manifest, outputs to the folder `out`, out of which none leads. `defaults` are fields of `Job` for items that do
-  not say.
+  Keys are `image`, `audio`, `output`, `driving`, `frame`, `motion`, `save` (several divided by '+'), `face`, `force`
+  (yes or no) and `expressiveness`; image, output, and audio or driving are needed. Images, sounds and videos are named
+  relative to the manifest, outputs to the folder `out`, out of which none leads. `defaults` are fields of `Job` for
+  items that do not say.
 
   Raises:
     InputError: it cannot be read, or is neither. One bad line is a bad item only.
@@ -114,7 +115,8 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
 def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any]) -> Job:
   if unknown := set(entry) - set(_KEYS):
     raise InputError(f'{min(unknown)!r} is unknown: use {", ".join(_KEYS)}')
-  if wrong := [key for key, value in entry.items() if not isinstance(value, str) or '\0' in value]:
+  texts = {key: value for key, value in entry.items() if key != 'expressiveness'}
+  if wrong := [key for key, value in texts.items() if not isinstance(value, str) or '\0' in value]:
     raise InputError(f'{wrong[0]} is no text')
   if missing := [key for key in _LEAST if not entry.get(key)]:
     raise InputError(f'{missing[0]} is missing')
@@ -128,9 +130,15 @@ def _job(entry: dict[str, Any], folder: str, out: str, defaults: dict[str, Any])
     options['force'] = _SWITCH[entry['force'].lower()]
   if entry.get('save'):
     options['save'] = tuple(entry['save'].split('+'))
+  if (expressiveness := entry.get('expressiveness', '')) != '':
+    try:
+      options['expressiveness'] = float(expressiveness)
+    except (TypeError, ValueError):
+      raise InputError(f'expressiveness {expressiveness!r} is no number') from None
   job = Job(out=_inside(out, entry['output']), **{**defaults, **options, **sources})
   if not job.out.lower().endswith(video_writer.VIDEO_SUFFIXES):
     raise InputError(f'output {entry["output"]!r} must end in {", ".join(video_writer.VIDEO_SUFFIXES)}')
+  check_expressiveness(job.expressiveness)
   side_outputs.check(job.save)  # before their names are made of them
   return job
 

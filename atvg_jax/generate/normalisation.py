@@ -70,7 +70,7 @@ class Normalisation(abc.ABC):
       float32 [T, 136], as VG-net takes them.
     """
 
-  def check_use(self, use: Literal['dubbing', 'export']) -> None:
+  def check_use(self, use: Literal['dubbing', 'export', 'expressiveness']) -> None:
     """Raises InputError where such weights cannot be used for this."""
     del use  # nothing is refused
 

@@ -131,14 +131,16 @@ class PublishedNormalisation(Normalisation):
     """The normalisation takes whose face it is out of the landmarks."""
     return self.normalise(driving[None])[0]
 
-  def check_use(self, use: Literal['dubbing', 'export']) -> None:
-    """Neither is possible."""
+  def check_use(self, use: Literal['dubbing', 'export', 'expressiveness']) -> None:
+    """None is possible."""
     raise InputError(
       {
         'dubbing': 'the published weights know one mean face only, and cannot dub a video: use weights that were '
         'trained here',
         'export': 'the published weights need steps around the nets that a program cannot hold: export weights that '
         'were trained here',
+        'expressiveness': 'the published weights have their own factors on the movement: use weights that were trained '
+        'here',
       }[use]
     )
 

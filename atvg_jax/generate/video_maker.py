@@ -19,7 +19,7 @@ from atvg_jax.checkpoints.weights import describe, load_nets
 from atvg_jax.generate import dubbing, fitness, followed_video, footage, side_outputs, streaming, who_speaks
 from atvg_jax.generate.effects import blinks, head_motion
 from atvg_jax.generate.followed_video import about, notify
-from atvg_jax.generate.generator import FRAMES, Drawer, Generator, check_loudness
+from atvg_jax.generate.generator import FRAMES, Drawer, Generator, check_expressiveness, check_loudness
 from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait, own_landmarker
 from data_pipelines import features
@@ -56,6 +56,7 @@ class Job(NamedTuple):
     force: go on with a face that is turned too far, too small or covered.
     stream: write the video while it is made.
     raw: standard input is 16-bit samples at 16 kHz mono.
+    expressiveness: factor on the movement of mouth and jaw from rest, see `landmarks.express`.
   """
 
   image: str
@@ -69,6 +70,7 @@ class Job(NamedTuple):
   raw: bool = False
   face: str = face_choice.LARGEST
   force: bool = False
+  expressiveness: float = 1.0
 
 
 class Result(NamedTuple):
@@ -105,6 +107,7 @@ def check(job: Job) -> None:
     raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
   if job.frame not in FRAMES:
     raise InputError(f'frame {job.frame!r} is unknown: use one of {", ".join(FRAMES)}')
+  check_expressiveness(job.expressiveness)
   side_outputs.check(job.save, job.out)
   if face_choice.parse(job.face).kind == face_choice.SPEAKING and not dubbing.is_video(job.image):
     raise InputError(
@@ -163,6 +166,7 @@ class VideoMaker:
       InputError: any of the files will not do, in one sentence.
     """
     check(job)
+    self.generator.check_expressiveness(job.expressiveness)
     if dubbing.is_video(job.image):
       return self._dub(job, progress, watch)
     portrait, picture = self.face(job.image, job.face, job.force)
@@ -173,9 +177,10 @@ class VideoMaker:
       self._warm_up(portrait, window)
     if job.driving is None:
       speech, sound = _fork(sound)
-      draw = functools.partial((drawer or self.generator).speak, portrait, speech, window)
+      speak = (drawer or self.generator).speak
+      draw = functools.partial(speak, portrait, speech, window, expressiveness=job.expressiveness)
     else:
-      transferred = self._transferred_landmarks(job.driving, portrait)
+      transferred = self._transferred_landmarks(job.driving, portrait, job.expressiveness)
       num_frames = len(transferred)
       landmarks = (transferred[start : start + window] for start in range(0, num_frames, window))
       draw = functools.partial((drawer or self.generator).draw, portrait, landmarks, window)
@@ -205,10 +210,10 @@ class VideoMaker:
       return lambda frames: head_motion.moved_pictures(blinks.blinking(frames, points, closed), portrait, motion)
     return lambda frames: head_motion.moved_crops(blinks.blinking(frames, points, closed), motion)
 
-  def _transferred_landmarks(self, driving: str, portrait: Portrait) -> np.ndarray:
+  def _transferred_landmarks(self, driving: str, portrait: Portrait, expressiveness: float) -> np.ndarray:
     """[T, 136]: the movement of the mouth in a video on this face."""
     track = followed_video.follow(driving, own_landmarker())
-    return self.generator.normalisation.transfer(portrait.landmarks, track.landmarks)
+    return self.generator.transfer(portrait, track.landmarks, expressiveness)
 
   def _dub(self, job: Job, progress: bool, watch: Callable[[int], None] | None) -> Result:
     """A video with another sound, as long as the video."""
@@ -219,7 +224,7 @@ class VideoMaker:
     if num_frames is not None and (over := num_frames / features.FPS - length) > 1 / features.FPS:
       notify(f'{job.audio} is {over:.1f} seconds longer than {job.image}: the rest is cut')
     coefficients = who_speaks.mouths(self.generator, speech, seen.times)
-    frames = dubbing.redraw(self.generator, seen, coefficients, job.frame == 'full')
+    frames = dubbing.redraw(self.generator, seen, coefficients, job.frame == 'full', job.expressiveness)
     first = next(frames)
     look = seen.video.look
     if job.frame == 'crop':

@@ -33,7 +33,7 @@ class _Videos:
       raise InputError('There is no <picture> yet.')
     yield 'landmarks.mp4'
 
-  def video(self, image, speech, frame, watch, moving=False):
+  def video(self, image, speech, frame, watch, moving=False, expressiveness=1.0):
     for done in range(1, 4):
       watch(done, 3)
       self.between()
@@ -56,7 +56,7 @@ def test_what_is_missing_is_told_and_nothing_is_drawn():
   steps = Steps(_GRADIO, _Videos())
   told = list(steps.predict()(None, None, '', 'de', False, _request()))
   assert told == [(None, None, 'There is no &lt;picture&gt; yet.', False)]
-  drawn = list(steps.draw()(None, None, '', 'de', False, 'full', False, False, _request(), _GRADIO.Progress()))
+  drawn = list(steps.draw()(None, None, '', 'de', False, 'full', False, 1, False, _request(), _GRADIO.Progress()))
   assert drawn == [(None, 'as it was')]
 
 
@@ -66,10 +66,10 @@ def test_stop_ends_the_video_of_its_own_session_only(who, video):
   videos.between = lambda: steps.stop()(_request(who))
   given = ('face.png', 'speech.wav', '', 'de', False)
   draw = steps.draw()
-  assert next(iter(draw(*given, 'full', False, True, _request(), _GRADIO.Progress())))[0] == video
+  assert next(iter(draw(*given, 'full', False, 1, True, _request(), _GRADIO.Progress())))[0] == video
   videos.between = lambda: None
   list(steps.predict()(*given, _request()))  # the next one is not stopped
-  assert list(draw(*given, 'full', False, True, _request(), _GRADIO.Progress())) == [('talking.mp4', '')]
+  assert list(draw(*given, 'full', False, 1, True, _request(), _GRADIO.Progress())) == [('talking.mp4', '')]
 
 
 def test_programs_get_an_error_with_the_sentence():

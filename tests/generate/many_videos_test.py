@@ -114,6 +114,18 @@ def test_nothing_kept_beside_a_video_leads_out_or_is_made_twice(folder, tmp_path
   assert items[1].job and items[3].job and os.listdir(tmp_path) == ['.1.evil.npz']
 
 
+def test_items_say_how_far_the_mouth_moves(folder, tmp_path):
+  lines = [
+    _item('a.mp4', expressiveness=1.3),
+    _item('b.mp4', expressiveness='0.5'),
+    _item('c.mp4'),
+    *(_item(f'{wrong}.mp4', expressiveness=wrong) for wrong in ('much', 3, -1, 'nan', [1])),
+  ]
+  items = many_videos.from_manifest(_manifest(folder, lines, 'lively.jsonl'), str(tmp_path), expressiveness=1.1)
+  assert [item.job.expressiveness for item in items[:3]] == [1.3, 0.5, 1.1]
+  assert all(item.job is None and 'expressiveness' in item.reason for item in items[3:]), items[3:]
+
+
 def test_csv_names_are_relative_to_it(folder, nets, tmp_path):
   manifest = _manifest(
     folder,

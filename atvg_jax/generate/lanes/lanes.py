@@ -155,10 +155,19 @@ class Lanes:
       self._changed.notify_all()
 
   def speak(
-    self, portrait: Portrait, sound: np.ndarray | Iterable[np.ndarray], window: int = 0, maps: bool = False
+    self,
+    portrait: Portrait,
+    sound: np.ndarray | Iterable[np.ndarray],
+    window: int = 0,
+    maps: bool = False,
+    expressiveness: float = 1.0,
   ) -> Iterator[Piece]:
     """Draws a face speaking; arguments and pieces are those of `Generator.speak`, the window that of the lanes."""
     assert window in (0, self.window)
+    if expressiveness != 1:  # the lanes' program knows no factor: AT-net by itself
+      return self.draw(
+        portrait, self._generator.speech_landmarks(portrait, sound, self.window, expressiveness), maps=maps
+      )
     sounds = [sound] if isinstance(sound, np.ndarray) else sound
     inputs = streaming.at_inputs(sounds, self._generator.at.front_end, self.window)
     return self.hear(portrait.crop, self._generator.normalisation.conditions(portrait.landmarks[None]), inputs, maps)
