@@ -33,7 +33,7 @@ class Steps:
     return self._with_request(predict)
 
   def draw(self) -> Callable[..., Any]:
-    """(face, recording, text, voice, by text, frame, moving, expressiveness, whether predicted) → video, what is wrong."""
+    """(face, recording, text, voice, by text, frame, moving, expressiveness, predicted) → video, what went wrong."""
     gradio = self._gradio
 
     # gradio looks for a default of this kind.

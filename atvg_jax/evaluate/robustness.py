@@ -4,9 +4,11 @@ Experiments, each on every clip of a split; levels of one experiment use the sam
 
 * landmark noise: normal noise on the landmarks that drive VG-net, anew for every point and frame; the level is its
   standard deviation in half crops (64 pixels).
-* white noise, babble: added to the sound before the MFCC; the level is by how many dB the speech is louder. Babble is
+* white noise, babble, music: added to the sound; the level is by how many dB the speech is louder. Babble is
   three clips of other speakers of the same data set (of all data sets, where it has one speaker only), each as loud as
-  the others.
+  the others. Music is made up.
+* room tone: noise of a random soft spectrum under the clip; the level is its power in dB of full scale.
+* sampling rate, mp3: the sound through another rate and back (Hz), or through MP3 (kbit/s).
 * crop shift: the example picture, its landmarks and the true frames moved by so many pixels, as if the face had been
   cut out there; each clip in one of four directions.
 
@@ -26,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atvg_jax.checkpoints.weights import load_nets
-from atvg_jax.evaluate import clip_scores, evaluate, robustness_report
+from atvg_jax.evaluate import clip_scores, evaluate, robustness_report, sound_changes
 from atvg_jax.evaluate.robustness_points import BASELINE, EXPERIMENTS, REAL, SOUND, Point, Store
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.lanes import whole_clips
@@ -42,7 +44,6 @@ _VERSION = 2  # of the experiments: points of another are not mixed with these
 Batch = Mapping[str, np.ndarray]
 
 
-_OF_SOUND = 'white noise', 'babble'  # the experiments that change the sound
 _DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # of crop shifts: right, down
 
 
@@ -260,7 +261,8 @@ def _video(
   conditions = generator.normalisation.conditions(inputs.image_landmarks)
   if point.experiment == 'landmark noise':
     driving = generator.normalisation.normalise(inputs.landmarks)
-    noise = np.stack([_rng(name, point).normal(size=driving.shape[1:]) for name in batch[features.CLIP_ID]])
+    shape = driving.shape[1:]
+    noise = np.stack([sound_changes.rng(name, point).normal(size=shape) for name in batch[features.CLIP_ID]])
     return whole_clips.follow(lanes, inputs.image, conditions, (driving + point.amount * noise).astype(np.float32))
   of_sound: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
   if generator.at.front_end.takes_sound:
@@ -270,53 +272,24 @@ def _video(
 
 def _mfcc_windows(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
   """MFCC windows [B, T, 28, 12] of the sound at this point."""
-  if point.experiment not in _OF_SOUND:
+  if point.experiment not in sound_changes.EXPERIMENTS:
     return batch[features.MFCC]
   windows = np.empty_like(batch[features.MFCC])
   for clip, length in enumerate(lengths):
-    rows = audio.frame_rows(_noisy(batch, clip, point, length), length)
+    rows = audio.frame_rows(sound_changes.samples(batch, clip, point, length), length)
     windows[clip, :length], windows[clip, length:] = audio.windows(rows), audio.windows(rows)[-1]
   return windows
 
 
 def _sound(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
   """int16 [B, 640 T], the sound at this point; louder than full scale is clipped."""
-  if point.experiment not in _OF_SOUND:
+  if point.experiment not in sound_changes.EXPERIMENTS:
     return batch[features.AUDIO]
   sounds = np.zeros_like(batch[features.AUDIO])
   for clip, length in enumerate(lengths):
-    noisy = np.clip(_noisy(batch, clip, point, length), -1, 1)
+    noisy = np.clip(sound_changes.samples(batch, clip, point, length), -1, 1)
     sounds[clip, : len(noisy)] = np.round(32767 * noisy)
   return sounds
-
-
-def _noisy(batch: Batch, clip: int, point: Point, length: int) -> np.ndarray:
-  """float32 [640 length]: a clip's speech with the noise of a point of `_OF_SOUND`."""
-  speech = batch[features.AUDIO][clip, : length * features.SAMPLES_PER_FRAME] / np.float32(32767)
-  if point.experiment == 'babble':
-    noise = babble(batch[features.VOICES][clip, :, : len(speech)])
-  else:
-    noise = _rng(batch[features.CLIP_ID][clip], point).normal(size=len(speech))
-  return with_noise(speech, noise, point.amount)
-
-
-def babble(voices: np.ndarray) -> np.ndarray:
-  """Voices [V, n] → [n]: their sum, each as loud as the others."""
-  voices = voices.astype(np.float32)
-  loudness = np.sqrt(np.mean(voices**2, axis=1, keepdims=True))
-  return (voices / np.maximum(loudness, 1)).sum(axis=0)
-
-
-def with_noise(speech: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-  """float32 [n]: speech [n] and noise [n] that is so many dB quieter, by their powers; silent noise is left out."""
-  power, noise_power = (np.mean(np.square(sound, dtype=np.float64)) for sound in (speech, noise))
-  gain = np.sqrt(power / noise_power * 10 ** (-snr / 10)) if noise_power > 0 else 0
-  return (speech + gain * noise).astype(np.float32)
-
-
-def _rng(clip_id: bytes, point: Point) -> np.random.Generator:
-  """The same for all levels of an experiment."""
-  return np.random.default_rng((zlib.crc32(clip_id), zlib.crc32(point.experiment.encode())))
 
 
 def _facts(rest: np.ndarray, track: face_landmarker.Track | None) -> dict[str, float]:

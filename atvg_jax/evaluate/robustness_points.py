@@ -38,6 +38,10 @@ EXPERIMENTS: Mapping[str, tuple[Point, ...]] = {
   'landmark noise': tuple(Point('landmark noise', round(0.02 * i, 2)) for i in range(8)),
   'white noise': tuple(Point('white noise', snr) for snr in _SNRS),
   'babble': tuple(Point('babble', snr) for snr in _SNRS),
+  'music': tuple(Point('music', snr) for snr in _SNRS),
+  'room tone': tuple(Point('room tone', level) for level in (-60, -50, -40, -30)),
+  'sampling rate': tuple(Point('sampling rate', rate) for rate in (11_025, 8_000)),
+  'mp3': tuple(Point('mp3', kilobits) for kilobits in (32, 24, 16)),
   'crop shift': tuple(Point('crop shift', pixels) for pixels in (2, 4, 6, 8)),
 }
 

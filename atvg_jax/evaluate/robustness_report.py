@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atvg_jax.evaluate import clip_scores, robustness_page, score_tables
+from atvg_jax.evaluate import clip_scores, robustness_page, score_tables, sound_changes
 from data_pipelines.atomic_files import atomic_write
 
 # Data set → its clips: {'clip_id', 'speaker', 'yaw', 'face_shape', 'mouth_width', 'rows': {point: {column: number}}}.
@@ -37,6 +37,10 @@ _AXES = {
   'landmark noise': 'standard deviation, half crops',
   'white noise': 'signal to noise, dB',
   'babble': 'signal to noise, dB',
+  'music': 'signal to noise, dB',
+  'room tone': 'of full scale, dB',
+  'sampling rate': 'Hz',
+  'mp3': 'kbit/s',
   'crop shift': 'pixels of 128',
 }
 _NAMES = {'landmark noise 0': 'true landmarks', 'sound': 'sound'}
@@ -219,13 +223,13 @@ def _draw(out: str, experiment: str, curves: Sequence[tuple[str, Mapping[float, 
       axes.fill_between(
         levels, *(_values(list(curve.values()), column, key) for key in ('low', 'high')), color=color, alpha=0.15, lw=0
       )
-      references = [('baseline', ':')] + ([('sound', '--')] if 'dB' in _AXES[experiment] else [])
+      references = [('baseline', ':')] + ([('sound', '--')] if experiment in sound_changes.EXPERIMENTS else [])
       for row, style in references:
         (value,) = _values([rows[row]], column, 'mean')
         if np.isfinite(value):
           axes.axhline(value, color=color, ls=style, lw=1, label=f'{name}, {"no noise" if row == "sound" else row}')
     axes.set_xlabel(_AXES[experiment])
-    if 'dB' in _AXES[experiment]:
+    if experiment in sound_changes.EXPERIMENTS and experiment != 'room tone':
       axes.invert_xaxis()
 
   # To the right it gets worse.

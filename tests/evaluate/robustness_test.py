@@ -8,7 +8,7 @@ import pytest
 import random_nets
 from PIL import Image
 
-from atvg_jax.evaluate import clip_scores, robustness, robustness_report
+from atvg_jax.evaluate import clip_scores, robustness, robustness_report, sound_changes
 from atvg_jax.evaluate.robustness_points import BASELINE, REAL, SOUND, Point, Store
 from data_pipelines import features, input_pipeline
 from data_pipelines.errors import InputError
@@ -28,18 +28,18 @@ def batch():
 def test_noise_is_so_many_decibels_quieter(snr):
   rng = np.random.default_rng(0)
   speech, noise = 0.1 * rng.normal(size=4000), 3 * rng.normal(size=4000)
-  added = robustness.with_noise(speech, noise, snr) - speech
+  added = sound_changes.with_noise(speech, noise, snr) - speech
   assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.01)
   assert np.corrcoef(added, noise)[0, 1] == pytest.approx(1, abs=1e-6)
-  np.testing.assert_array_equal(robustness.with_noise(speech, np.zeros(4000), snr), speech.astype(np.float32))
+  np.testing.assert_array_equal(sound_changes.with_noise(speech, np.zeros(4000), snr), speech.astype(np.float32))
 
 
 def test_babble_has_every_voice_equally_loud():
   rng = np.random.default_rng(0)
   voices = (np.array([[3000], [30], [300]]) * rng.normal(size=(3, 20000))).astype(np.int16)
-  mixed = robustness.babble(voices)
+  mixed = sound_changes.babble(voices)
   assert [np.corrcoef(mixed, voice)[0, 1] for voice in voices] == pytest.approx([3**-0.5] * 3, abs=0.03)
-  assert np.isfinite(robustness.babble(np.zeros((3, 10), np.int16))).all()
+  assert np.isfinite(sound_changes.babble(np.zeros((3, 10), np.int16))).all()
 
 
 def test_noise_is_heard_and_no_noise_is_the_record(batch):
@@ -53,6 +53,21 @@ def test_noise_is_heard_and_no_noise_is_the_record(batch):
     assert np.abs(loud - clean).mean() > 2 * np.abs(quiet - clean).mean() > 0
   again = robustness._mfcc_windows(batch, Point('white noise', -5), length)[0, :clip]
   np.testing.assert_array_equal(again, robustness._mfcc_windows(batch, Point('white noise', -5), length)[0, :clip])
+
+
+@pytest.mark.parametrize(
+  'experiment, mild, strong',
+  [('music', 20, 0), ('room tone', -60, -30), ('mp3', 64, 16), ('sampling rate', 15_000, 8_000)],
+)
+def test_worse_sound_is_the_clip_and_worse(batch, experiment, mild, strong):
+  length = int(batch[features.FRAME_MASK].sum())
+  clean = batch[features.AUDIO][0, : length * 640] / np.float32(32767)
+  heard = [sound_changes.samples(batch, 0, Point(experiment, level), length) for level in (mild, strong)]
+  errors = [np.abs(sound - clean).mean() for sound in heard]
+  assert errors[1] > 1.5 * errors[0] > 0
+  assert np.corrcoef(heard[0], clean)[0, 1] > 0.9
+  if experiment == 'room tone':
+    assert 20 * np.log10(np.sqrt(np.mean((heard[1] - clean) ** 2))) == pytest.approx(strong, abs=0.1)
 
 
 def test_a_moved_crop_moves_with_its_truth(batch):
