@@ -19,6 +19,9 @@ _PLAIN_L1 = {**_NO_DISCRIMINATOR, 'loss.dynamic': False}
 _NO_ATTENTION = {**_PLAIN_L1, 'model.attention': False, 'model.composition': False}
 
 
+_ONLY_AT_NET = {'audio_features', 'audio_head_features', 'landmark_features', 'recurrent_features', 'recurrent_layers'}
+
+
 def sweep(add) -> None:
   """Calls `add(row, title, task, fields)` for every row, in the table's order; `fields` are set in the full model."""
   add(
@@ -43,6 +46,13 @@ def sweep(add) -> None:
   add('simultaneous', 'full, simultaneous updates', 'vg', {'simultaneous': True})
   add('at_single', 'AT-single: frame-wise', 'at', {'model.name': 'at_single'})
   add('at_net', 'AT-net', 'at', {})
+  for front_end in ('mfcc', 'speech'):
+    add(
+      f'head_{front_end}',
+      f'recurrent head on {front_end}',
+      'at',
+      {'model.name': 'speech_head', 'model.audio': front_end},
+    )
   add('components_2', 'AT-net, 2 PCA components', 'at', _components(2))
   add('components_12', 'AT-net, 12 PCA components', 'at', _components(12))
   add('asymmetric', 'AT-net, sides apart', 'at', {'landmarks.symmetric': False})
@@ -73,6 +83,9 @@ def get_config(arg: str = '') -> ConfigDict:
     for name in ('landmark_features', 'recurrent_features', 'recurrent_layers'):
       if name in config.model:
         del config.model[name]
+  if config.model.get('name') == 'speech_head':
+    for name in _ONLY_AT_NET & set(config.model):
+      del config.model[name]
   if config.model.get('name') == 'sound_vg' and size != 'published':
     config.model.update(audio_features=((16, 32), (48, 64)), audio_head_features=(128, 64))
   return common.finish(config, '' if size == 'published' else size)
