@@ -24,9 +24,10 @@ from data_pipelines.errors import InputError
 _FORMAT = 1
 _KINDS = ('at', 'vg')
 _HUB_FILE = 'model.safetensors'  # what hubs call the file of a folder that holds one net
-# Packaged beside the default ones: AT-nets on the speech encoder, of all data and of GRID (CC BY 4.0) alone.
+# Packaged AT-nets, the default first: on the speech encoder, of all data and of GRID (CC BY 4.0) alone; on MFCC.
 PACKAGED = 'packaged'
-NAMED = {'speech': 'at_speech.npz', 'free': 'at_speech_free.npz'}
+NAMED = {'speech': 'at_speech.npz', 'free': 'at_speech_free.npz', 'mfcc': 'at_small.npz'}
+_PACKAGED = {'at': NAMED['speech'], 'vg': 'vg_small.npz'}
 
 
 class Bundle(NamedTuple):
@@ -111,7 +112,7 @@ def load(path: str) -> Bundle:
 
 def packaged_weights(kind: str) -> str:
   """Path of the packaged weights of a net, 'at' or 'vg'."""
-  return str(importlib.resources.files('atvg_jax') / 'assets' / f'{kind}_small.npz')
+  return str(importlib.resources.files('atvg_jax') / 'assets' / _PACKAGED[kind])
 
 
 def _by_name(path: str) -> str:
@@ -126,13 +127,12 @@ def load_nets(weights: Sequence[str | os.PathLike[str]] | None) -> tuple[Bundle,
 
   Args:
     weights: paths of training workdirs or packed files in either order, or of a folder that holds `at` and `vg` as
-      .npz or .safetensors files. 'speech' and 'free' name packaged AT-nets with the speech encoder as front end: see
-      `NAMED`.
+      .npz or .safetensors files. 'speech', 'free' and 'mfcc' name packaged AT-nets: see `NAMED`.
 
   Raises:
     InputError: there are no such weights, or two are the same net's.
   """
-  paths = [_by_name(os.fspath(path)) for path in weights or ()]
+  paths = [os.fspath(path) for path in weights or ()]
   if len(paths) == 1:
     paths = pair(paths[0]) or paths
   found: dict[str, tuple[str, Bundle]] = {}
@@ -157,8 +157,8 @@ def pair(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def load_net(path: str | os.PathLike[str], kind: str | None = None) -> Bundle:
-  """Weights with their file's name in the provenance; of `kind`, or of either net."""
-  path = os.fspath(path)
+  """Weights with their file's name in the provenance; of `kind`, or of either net; `path` may be one of `NAMED`."""
+  path = _by_name(os.fspath(path))
   bundle = load(path)
   if bundle.kind not in _KINDS:
     raise InputError(f'{path} holds weights of a {bundle.kind}: generation needs those of AT-net and VG-net')

@@ -1,4 +1,4 @@
-"""The AT-nets on the speech encoder that are packaged under names."""
+"""The AT-nets that are packaged under names."""
 
 import os
 
@@ -28,6 +28,13 @@ def test_the_packaged_nets_are_a_starting_point_by_name(kind):
   assert start.kind == kind and start.config == weights.load(weights.packaged_weights(kind)).config
 
 
+def test_the_default_is_the_speech_encoder_and_mfcc_has_a_name():
+  default = weights.load_nets(None)[0]
+  assert default.provenance['name'] == os.path.basename(weights.packaged_weights('at')) == 'at_speech.npz'
+  mfcc = weights.load_nets(['mfcc'])[0]
+  assert mfcc.provenance['name'] == 'at_small.npz' and not front_ends.of(mfcc.config).takes_sound
+
+
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
   weights.save(str(tmp_path / 'free'), weights.load_nets(['speech'])[0])
   monkeypatch.chdir(tmp_path)
@@ -35,7 +42,7 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
 
 
 def test_the_mouth_opens_in_speech_and_rests_in_silence():
-  at, _ = weights.load_nets(['speech'])
+  at, _ = weights.load_nets(None)
   stream = streaming.AtStream(at)
   sound = np.concatenate([np.zeros(32_000, np.float32), demo_speech()])
   pieces = stream(np.zeros((1, 6), np.float32), streaming.at_inputs([sound], stream.front_end), streaming.WINDOW)
