@@ -51,9 +51,9 @@ def _written() -> Iterator[list[np.ndarray]]:
   frames: list[np.ndarray] = []
   append = video_writer.VideoWriter.append
 
-  def keeping(self: video_writer.VideoWriter, frame: np.ndarray) -> None:
+  def keeping(self: video_writer.VideoWriter, frame: np.ndarray, *moment: int) -> None:
     frames.append(frame.copy())
-    append(self, frame)
+    append(self, frame, *moment)
 
   with mock.patch.object(video_writer.VideoWriter, 'append', keeping):
     yield frames
