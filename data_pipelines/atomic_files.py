@@ -7,11 +7,14 @@ left is told from what is being written, and the next process that writes into t
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import platform
 import re
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import IO, Any, Literal, Self
@@ -24,6 +27,7 @@ _NAME_LIMIT = 255  # bytes of a file name on the usual file systems
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
 _TEMPORARY = re.compile(r'\.\d+-(?P<host>[0-9a-f]{4})[0-9a-f]{4}\..+', re.DOTALL)
 _PREFIX_LIMIT = len('.4294967295-01234567.')
+_LOCK = '.lock'  # in a temporary folder
 _STALE = 3600  # seconds since the last change of another host's file that nobody seems to write any more
 
 _swept: set[tuple[int, str]] = set()  # process and folder
@@ -112,6 +116,28 @@ def atomic_write(
   encoding = None if 'b' in mode else 'utf-8'
   with Unfinished(path) as unfinished, open(unfinished.path, mode, encoding=encoding, newline=newline) as file:
     yield file
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[str]:
+  """A folder among the system's temporary ones, gone when the block ends; those that killed processes left go, too."""
+  parent = os.path.abspath(tempfile.gettempdir())
+  if (os.getpid(), os.path.join(parent, prefix)) not in _swept:
+    _swept.add((os.getpid(), os.path.join(parent, prefix)))
+    for folder in glob.glob(os.path.join(glob.escape(parent), f'{glob.escape(prefix)}*')):
+      with contextlib.suppress(OSError):
+        _remove_unlocked(os.path.join(folder, _LOCK))
+        shutil.rmtree(folder, ignore_errors=True)
+  with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+    # Locked before it has its name: a folder without one has just been made.
+    lock = os.open(os.path.join(folder, f'{_LOCK}.new'), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+      with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+      os.rename(os.path.join(folder, f'{_LOCK}.new'), os.path.join(folder, _LOCK))
+      yield folder
+    finally:
+      os.close(lock)
 
 
 def check_name(path: str | os.PathLike) -> None:

@@ -85,12 +85,19 @@ def test_threads_may_write_the_same_file(tmp_path):
   assert os.listdir(tmp_path) == ['a.txt']
 
 
-def _killed(path):
-  """A process that is killed while it writes."""
-  program = (
-    'import os, sys\nfrom data_pipelines import atomic_files\n'
-    'unfinished = atomic_files.Unfinished(sys.argv[1])\nprint(unfinished.path, flush=True)\nos.kill(os.getpid(), 9)'
-  )
+_WRITES = 'print(atomic_files.Unfinished(sys.argv[1]).path, flush=True)\nos.kill(os.getpid(), 9)'
+_HOLDS = """
+tempfile.tempdir = sys.argv[1]
+with atomic_files.temporary_folder('atvg-test-') as folder:
+  open(os.path.join(folder, 'a'), 'w').close()
+  print(folder, flush=True)
+  os.kill(os.getpid(), 9)
+"""
+
+
+def _killed(path, what=_WRITES):
+  """A process that is killed while it does something."""
+  program = f'import os, sys, tempfile\nfrom data_pipelines import atomic_files\n{what}'
   environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
   done = subprocess.run(
     [sys.executable, '-c', program, path], env=environment, capture_output=True, text=True, check=False
@@ -108,6 +115,20 @@ def test_the_next_process_removes_what_a_killed_one_left(tmp_path, name):
   with atomic_write(tmp_path / 'another.txt'):
     pass
   assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'another.txt'])
+
+
+def test_a_folder_that_a_killed_process_left_goes_with_the_next(tmp_path, monkeypatch):
+  killed = _killed(tmp_path, _HOLDS)
+  assert os.listdir(killed) and os.listdir(tmp_path) == [os.path.basename(killed)]
+  (tmp_path / 'atvg-test-new').mkdir()  # that somebody is just making
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+  with atomic_files.temporary_folder('atvg-test-') as folder:
+    monkeypatch.setattr(atomic_files, '_swept', set())
+    with atomic_files.temporary_folder('atvg-test-') as other:
+      assert sorted(os.listdir(tmp_path)) == sorted(
+        ['atvg-test-new', os.path.basename(folder), os.path.basename(other)]
+      )
+  assert os.listdir(tmp_path) == ['atvg-test-new']
 
 
 def test_what_is_being_written_is_no_leftover(tmp_path):

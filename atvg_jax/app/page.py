@@ -8,7 +8,6 @@ import contextlib
 import importlib.resources
 import os
 import pathlib
-import tempfile
 import threading
 from collections.abc import Sequence
 from types import ModuleType
@@ -18,6 +17,7 @@ from atvg_jax.app import guard, studio
 from atvg_jax.app.steps import Steps
 from atvg_jax.generate import demo, text_to_speech
 from atvg_jax.runtime import ending
+from data_pipelines import atomic_files
 from data_pipelines.errors import InputError, extra_command
 
 PORT = 7860
@@ -59,7 +59,7 @@ def run(port: int = PORT, weights: Sequence[str] | None = None, host: str = HOST
   if not 0 < port < 1 << 16:
     raise InputError(f'--port {port} is none: use a number from 1024 to 65535')
   token = _token(host)
-  with tempfile.TemporaryDirectory(prefix='atvg-app-') as folder:
+  with atomic_files.temporary_folder('atvg-app-') as folder:
     page = launch(folder, port, weights, host, token)
     print(f'Open http://{host}:{port}{"/?token=..." if token else ""} in a browser; Ctrl-C ends.', flush=True)
     try:

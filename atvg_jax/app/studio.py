@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.generator import check_loudness
 from atvg_jax.generate.portrait import Portrait
 from atvg_jax.train import pictures
-from data_pipelines import features
+from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError
 from data_pipelines.media import audio, audio_stream, video_reader, video_writer
 
@@ -121,7 +120,7 @@ class Studio:
 def _kept_files(image: str | None, speech: Speech) -> Iterator[str]:
   """A folder for a while; errors name the two files 'the picture' and 'the recording'."""
   try:
-    with tempfile.TemporaryDirectory(prefix='atvg-video-') as folder:
+    with atomic_files.temporary_folder('atvg-video-') as folder:
       yield folder
   except InputError as error:
     sentence = str(error)

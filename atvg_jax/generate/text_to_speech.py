@@ -5,7 +5,6 @@ import difflib
 import functools
 import itertools
 import os
-import tempfile
 import wave
 from types import ModuleType
 from typing import Any
@@ -14,7 +13,7 @@ import av
 import numpy as np
 
 from atvg_jax.generate import video_maker
-from data_pipelines import features
+from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError, extra_command
 from data_pipelines.media import audio
 
@@ -51,7 +50,7 @@ def run(
   Raises:
     InputError: as `speak` and `generate_video` do.
   """
-  with tempfile.TemporaryDirectory(prefix='atvg-say-') as folder:
+  with atomic_files.temporary_folder('atvg-say-') as folder:
     path = os.path.join(folder, 'speech.wav')
     save(speak(text, voice, speed), path)
     return video_maker.generate_video(image, out, audio=path, **options)
