@@ -215,9 +215,9 @@ _KINDS: tuple[tuple[int, Callable[[pathlib.Path, random.Random], Made]], ...] = 
 
 def run(folder: pathlib.Path, count: int, seed: int = 0) -> list[Outcome]:
   """Runs `count` commands, and hands every fifth picture and recording to the page too."""
-  rng, nets = random.Random(seed), random_nets.save(folder)
-  maker = video_maker.VideoMaker(nets)
-  original, video_maker.VideoMaker = video_maker.VideoMaker, lambda weights=None: maker  # compiled once
+  rng, maker = random.Random(seed), video_maker.VideoMaker(random_nets.save(folder))
+  original, once = video_maker.VideoMaker, {'__new__': lambda *args: maker}  # compiled once
+  video_maker.VideoMaker = type('Once', (original,), once)
   page = studio.Studio()
   makers = [make for weight, make in _KINDS for _ in range(weight)]
   outcomes = []
