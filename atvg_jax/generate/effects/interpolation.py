@@ -79,11 +79,10 @@ def _cubic(t: Array) -> tuple[Array, ...]:
 def spread(nodes: Array, cell: int) -> Array:
   """Values at a grid's nodes [..., h + 1, w + 1] → at the middles of all pixels [..., h cell, w cell], bilinear."""
   share = (jnp.arange(cell) + 0.5) / cell
-  for axis in (-2, -1):
-    nodes = jnp.moveaxis(nodes, axis, -1)
-    first, last = nodes[..., :-1, None], nodes[..., 1:, None]
-    nodes = jnp.moveaxis((first + share * (last - first)).reshape(*nodes.shape[:-1], -1), -1, axis)
-  return nodes
+  first, last = nodes[..., :-1, None, :], nodes[..., 1:, None, :]
+  rows = (first + share[:, None] * (last - first)).reshape(*nodes.shape[:-2], -1, nodes.shape[-1])
+  first, last = rows[..., :-1, None], rows[..., 1:, None]
+  return (first + share * (last - first)).reshape(*rows.shape[:-1], -1)
 
 
 def to_bytes(values: Array) -> Array:

@@ -98,16 +98,18 @@ def test_lips_cover_the_teeth_of_a_smile_and_leave_them_where_they_are(picture):
   portrait = find_face(picture)
   points = face_alignment.denormalise(portrait.landmarks)
   smiling = _opened(points, 6)
-  picture = paste.Paster(picture, portrait.matrix, points)(np.full((128, 128, 3), 255, np.uint8), smiling)
-  paster = paste.Paster(picture, portrait.matrix, smiling)
-  black = np.zeros((128, 128, 3), np.uint8)
+  green, black = np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128, 3), np.uint8)
+  green[..., 1] = 200
+  smile = paste.Paster(picture, portrait.matrix, points)(green, smiling)  # green teeth
+  paster = paste.Paster(smile, portrait.matrix, smiling)
 
-  def middle(shown):
+  def green_of(shown):
     crop = face_alignment.warp(paster(black, shown), portrait.matrix).astype(int)
     x, y = points[[61, 62, 63, 65, 66, 67]].mean(axis=0).astype(int)
-    return crop[y + 1 : y + 5, x - 4 : x + 5].max(axis=-1)
+    part = crop[y - 4 : y + 14, x - 4 : x + 5]
+    return (part[..., 1] - part[..., 0]).mean(axis=1)  # row by row
 
-  shown = middle(smiling).max()
-  assert shown > 200  # white: teeth
-  assert middle(points).max() < shown - 60
-  assert middle(_opened(points, 12)).max() > 200  # further open: the same teeth in the same place
+  shown, shut, opened = green_of(smiling), green_of(points), green_of(_opened(points, 12))
+  rows = slice(6, 9)  # of the teeth
+  assert shown[rows].min() > 60 and shut.max() < 0
+  np.testing.assert_allclose(opened[rows], shown[rows], atol=12)  # the same teeth in the same place
