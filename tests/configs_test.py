@@ -17,7 +17,7 @@ from data_pipelines.errors import InputError
 
 # By name, not by what is in the folder: a config of one's own may stand beside them.
 _PUBLISHED = [f'{net}_{data}' for net in ('at', 'vg') for data in ('grid', 'lrw', 'lrw_ar', 'union')]
-_RELEASED = ['release_at', 'release_vg']
+_RELEASED = ['release_at', 'release_vg', 'release_vg_mouths']
 
 
 def _parameters(state, name):

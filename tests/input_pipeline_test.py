@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_pipelines import input_pipeline
+from data_pipelines import features, input_pipeline
 from data_pipelines.errors import InputError
 from data_pipelines.media import audio
 from data_pipelines.records import clip_reader, record_index
@@ -48,6 +48,19 @@ def start_of(batch, i, clip) -> int:
   """Where a window begins in its clip, by its landmarks."""
   (starts,) = np.where((clip['landmarks'] == batch['landmarks'][i, 0]).all(axis=1))
   return int(starts[0])
+
+
+def test_examples_of_contrast_have_the_mouth_that_is_least_like_the_windows(folders, clips):
+  def gaps(landmarks):
+    return features.inner_lip_gaps(landmarks.reshape(*landmarks.shape[:-1], 68, 2)).mean(axis=-1)
+
+  for batch in take(2, folders, window=6, batch_size=4, contrast=1.0):
+    for i, clip_id in enumerate(batch['clip_id'].astype(str)):
+      clip = clips[clip_id.encode()] if clip_id.encode() in clips else clips[clip_id]
+      start = start_of(batch, i, clip)
+      unlike = np.abs(gaps(clip['landmarks']) - gaps(batch['landmarks'][i]).mean())
+      unlike[start : start + 6] = -1
+      np.testing.assert_array_equal(batch['example_landmarks'][i], clip['landmarks'][unlike.argmax()])
 
 
 def test_windows_are_cut_out_of_their_clips(folders, clips):

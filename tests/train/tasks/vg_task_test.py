@@ -6,7 +6,7 @@ import pytest
 import synthetic
 
 from atvg_jax import models
-from atvg_jax.models import discriminator
+from atvg_jax.models import discriminator, mouth_sheets
 from atvg_jax.runtime import parallel, rng
 from atvg_jax.train import losses
 from atvg_jax.train.tasks import vg_task
@@ -25,7 +25,7 @@ def _setting(**fields):
 @pytest.fixture(scope='module')
 def stepped():
   """(config, batch, state before, state after, metrics) of one step against the discriminator."""
-  config, task, state, batch = _setting(loss__gradient=2.0, loss__mouth_weight=3.0)
+  config, task, state, batch = _setting(loss__gradient=2.0, loss__mouth_weight=3.0, loss__inside=0.5)
   before = jax.tree.map(np.asarray, state)
   after, metrics = parallel.pmap_train_step(task.train_step)(parallel.replicate(before), parallel.shard_batch(batch))
   return config, batch, before, after, {name: float(value) for name, value in metrics.items()}
@@ -78,7 +78,7 @@ def test_d_learns_first_and_g_learns_from_the_updated_d(stepped):
 def test_the_terms_are_summed_with_their_weights(stepped):
   config, batch, before, _, terms = stepped
   outputs, real = _generate(config, before, batch), _float(batch['video'])
-  weight = losses.mouth_weight(batch['landmarks'], 32, 3.0)
+  weight = losses.mouth_weight(batch['landmarks'], 32, 3.0) + 0.5 * 3.0 * mouth_sheets.hole(batch['landmarks'], 32)
   assert terms['g_pixel_loss'] == pytest.approx(
     float(losses.dynamic_pixel_loss(outputs['video'], real, outputs['attention'], weight)), rel=1e-4
   )
