@@ -1,4 +1,4 @@
-"""The packaged nets draw what they drew in version 0.1.0, to one grey level, by every way."""
+"""The packaged nets draw what they drew, to one grey level, by every way; landmarks are version 0.1.0's."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ import version_0_1_frames as recipe
 
 @pytest.fixture(scope='module')
 def wanted():
-  """What version 0.1.0 answered, by way."""
+  """What was answered, by way."""
   return recipe.load()
 
 
 @pytest.mark.parametrize('way', [way for way in recipe.WAYS if way != 'landmarks'])
-def test_frames_are_those_of_version_0_1(way, wanted, tmp_path):
+def test_frames_are_those_that_were_drawn(way, wanted, tmp_path):
   frames = recipe.answer(way, tmp_path)
   assert frames.dtype == np.uint8 and frames.shape == wanted[way].shape
   assert np.abs(frames.astype(int) - wanted[way]).max() <= 1  # a grey level
