@@ -38,7 +38,7 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
     lax.stop_gradient(array).reshape(*array.shape[:-1], features.NUM_LANDMARKS, 2)
     for array in (example_landmarks[:, None], landmarks)
   )
-  xs, ys = pixel_centres(width), pixel_centres(height)
+  xs, ys = jnp.asarray(pixel_centres(width)), jnp.asarray(pixel_centres(height))
   # The mouths of aligned faces are here; only here both sheets have to be sampled.
   box = rows, columns = slice(height // 2, height), slice(width * 3 // 16, width * 13 // 16)
   upper, lower = mouth_sheets.sheets(source, target, xs, ys)
@@ -49,9 +49,9 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
   # To pixels by a matrix product: its result is kept, while XLA's CPU backend would compute what is more simply made of
   # the offsets anew for each of the twelve numbers that a place takes, in twice the time.
   own, other = (jnp.einsum('...chw,cd->...dhw', move, np.diag([width / 2, height / 2])) for move in (own, other))
-  x, y = np.arange(width), np.arange(height)
+  x, y = jnp.arange(width), jnp.arange(height)
 
-  def taken(move: Array, x: np.ndarray, y: np.ndarray) -> Array:
+  def taken(move: Array, x: Array, y: Array) -> Array:
     return _sample(image, x + move[:, :, 0], y[:, None] + move[:, :, 1])
 
   frames = taken(own, x, y)
@@ -59,7 +59,7 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
   mouth = frames[:, :, *box] * (1 - share) + taken(other, x[columns], y[rows]) * share
   opening = mouth_sheets.opening(source, target, xs[columns], ys[rows])
   hole, known, light = (array[..., None] for array in (opening.hole, opening.known, opening.light))
-  shown = _sample(image, np.broadcast_to(x[columns], opening.rows.shape), (opening.rows + 1) * (height / 2) - 0.5)
+  shown = _sample(image, jnp.broadcast_to(x[columns], opening.rows.shape), (opening.rows + 1) * (height / 2) - 0.5)
   teeth = (shown + 1) * light - 1
   lips = (source[..., features.MOUTH, :] + 1) * np.array([width / 2, height / 2]) - 0.5
   lips = _sample(image, lips[..., 0], lips[..., 1])  # [B, 1, 20, C]

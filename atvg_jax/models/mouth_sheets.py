@@ -174,8 +174,9 @@ def hole(landmarks: Array, size: int) -> Array:
     [..., size, size, 1]: the share of each pixel that lies within.
   """
   points = lax.stop_gradient(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
-  centres = pixel_centres(size)
-  return _cover(*(line[..., None, :] for line in lines(points, centres)), centres)[..., None]
+  centres = jnp.asarray(pixel_centres(size))
+  top, bottom = lines(points, centres)
+  return _cover(top[..., None, :], bottom[..., None, :], centres)[..., None]
 
 
 def _cover(top: Array, bottom: Array, ys: Array) -> Array:

@@ -45,14 +45,14 @@ class _Patch(NamedTuple):
   Lengths are in half crops from the patch's corner along its own sides, see `mouth_sheets`.
   """
 
-  pixels: np.ndarray  # uint8 [H, W, 3]
-  mask: np.ndarray  # float32 [H, W, 1]
-  crop: np.ndarray  # uint8 [128, 128, 3]
-  crop_landmarks: np.ndarray  # float32 [136]
-  to_crop: np.ndarray  # float32 [2, 3]: pixels of the patch to those of the crop
-  pixel: np.ndarray  # float32 []: the side of one
-  source: np.ndarray  # float32 [68, 2]: the picture's landmarks
-  corner: np.ndarray  # int32 [2]: row and column of the mouth's box
+  pixels: Array  # uint8 [H, W, 3]
+  mask: Array  # float32 [H, W, 1]
+  crop: Array  # uint8 [128, 128, 3]
+  crop_landmarks: Array  # float32 [136]
+  to_crop: Array  # float32 [2, 3]: pixels of the patch to those of the crop
+  pixel: Array  # float32 []: the side of one
+  source: Array  # float32 [68, 2]: the picture's landmarks
+  corner: Array  # int32 [2]: row and column of the mouth's box
 
 
 class Paster:
@@ -81,18 +81,17 @@ class Paster:
     low, high = _mouth_box(points, self._from_crop, (height, width))
     self._cell = interpolation.cell_of(_CELL / self._side)
     self._mouth = (high - low).tolist()
-    self._patch = jax.device_put(
-      _Patch(
-        interpolation.filled_up(picture[top:bottom, left:right]),
-        mask.astype(np.float32),
-        face_alignment.warp(picture, matrix),
-        face_alignment.normalise(points),
-        to_crop.astype(np.float32),
-        np.float32(self._side * 2 / _SIZE),
-        self._along_patch(points),
-        low.astype(np.int32),
-      )
+    shared = (
+      interpolation.filled_up(picture[top:bottom, left:right]),
+      mask.astype(np.float32),
+      face_alignment.warp(picture, matrix),
+      face_alignment.normalise(points),
+      to_crop.astype(np.float32),
+      np.float32(self._side * 2 / _SIZE),
+      self._along_patch(points),
+      low.astype(np.int32),
     )
+    self._patch = _Patch(*(jnp.asarray(values) for values in shared))
 
   def __call__(self, frame: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The picture with one frame in it.
