@@ -24,7 +24,7 @@ from atvg_jax.generate.pieces import Piece
 from atvg_jax.generate.portrait import Portrait, own_landmarker
 from data_pipelines import features
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_choice, face_landmarker, upright
+from data_pipelines.faces import face_alignment, face_choice, upright
 from data_pipelines.media import audio as audio_io
 from data_pipelines.media import audio_stream, video_reader, video_writer
 from data_pipelines.media.source_video import Look
