@@ -60,10 +60,12 @@ class Claims:
   def _locked(self, path: str) -> int | None:
     """The claim's file, open and locked; None where somebody else has it."""
     while True:
-      os.makedirs(self._folder, exist_ok=True)
       try:
+        os.makedirs(self._folder, exist_ok=True)
         file = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-      except FileNotFoundError:  # the folder has just been tidied away
+      except (FileExistsError, FileNotFoundError):  # the folder is being tidied away
+        if not os.path.isdir(os.path.dirname(self._folder)):
+          raise
         continue
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
 """One device's part in drawing clips in lanes, as pure functions of arrays; their first axis is the lane."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from atvg_jax import landmarks as lm
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate import streaming
-from atvg_jax.generate.normalisation import Normalisation
+from atvg_jax.generate.normalisation import Conditions, Normalisation
 from atvg_jax.models import fast_vg
 from data_pipelines import features
 
@@ -23,9 +24,17 @@ class Nets(Protocol):
   at: streaming.AtStream
   vg: streaming.VgStream
 
+  def predict_landmarks(
+    self, conditions: Conditions, inputs: Iterable[np.ndarray], window: int = ..., expressiveness: float = ...
+  ) -> Iterator[np.ndarray]:
+    """See `Generator.predict_landmarks`."""
+
 
 class LaneFunctions:
   """The functions, for lanes of both nets.
+
+  `hear` is for AT-nets whose front end does not take sound: of those that do, a window needs the sound around it, so
+  they answer ten seconds of a clip at once, before its lane.
 
   Attributes:
     at, vg: the nets.
@@ -45,10 +54,7 @@ class LaneFunctions:
 
   def input_shape(self) -> tuple[int, ...]:
     """Of a clip's window, as `AtStream.fill` gives it."""
-    front_end = self.at.front_end
-    if not front_end.takes_sound:
-      return (self.window, *front_end.shape)
-    return ((front_end.past + self.window + front_end.ahead_of(self.window)) * features.SAMPLES_PER_FRAME,)
+    return (self.window, *self.at.front_end.shape)
 
   def shapes(self, lanes: int, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Recurrent states, and what the lanes know of their clips' examples, pictures of such a side: shapes and types."""
@@ -59,8 +65,6 @@ class LaneFunctions:
 
     layers, both, _, width = self.at.carry_shape(1)
     at_state = {'carry': array(layers, both, width, dtype=self.at.dtype)}
-    if self.at.front_end.takes_sound:
-      at_state = {'before': array(streaming.seam(self.at.front_end, self.window), count), 'started': array()}
     carry = jax.eval_shape(lambda: fast_vg.zero_carry(self.vg.net, lanes, size, size))
     points = array(features.LANDMARK_SIZE)
     shared = jax.eval_shape(self.vg.start.function, self.vg.prepared, array(size, size, 3, dtype=np.uint8), points)
@@ -81,20 +85,10 @@ class LaneFunctions:
     }
 
   def hear(self, variables, state, example, inputs, given, driven, active):
-    """Sound → landmarks [B, window, 136], those that are given where `driven`, and the state."""
-    front_end, lanes = self.at.front_end, len(active)
-    if front_end.takes_sound:
-      carry = jnp.zeros(self.at.carry_shape(lanes), self.at.dtype)
-    else:
-      carry = jnp.moveaxis(state['carry'], 0, 2)
+    """Features → landmarks [B, window, 136], those that are given where `driven`, and the state."""
+    carry = jnp.moveaxis(state['carry'], 0, 2)
     coefficients, carry = self.at.step.function(variables['net'], example['coefficients'], inputs, carry)
-    if front_end.takes_sound:
-      coefficients, before = streaming.seamed(
-        coefficients, state['before'], state['started'], front_end, self.window, jnp
-      )
-      new = {'before': before, 'started': jnp.ones_like(state['started'])}
-    else:
-      new = {'carry': jnp.moveaxis(carry, 2, 0)}
+    new = {'carry': jnp.moveaxis(carry, 2, 0)}
     landmarks = lm.from_coefficients(
       coefficients * variables['exaggeration'], example['rest'][:, None], variables['basis']
     )

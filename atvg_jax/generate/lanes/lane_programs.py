@@ -88,10 +88,13 @@ class LanePrograms:
 
   def warm_up(self) -> None:
     """Compiles what draws sound, by a window of empty lanes: while the first clips are read it costs no time."""
-    shape, size = self._functions.input_shape(), self._size
+    size = self._size
     points, coefficients = (np.zeros(count, np.float32) for count in (features.LANDMARK_SIZE, self.num_coefficients))
     self.refill({0: NewClip(np.zeros((size, size, 3), np.uint8), points, coefficients, points)})
-    self.draw({0: Window(np.zeros((1, *shape), np.float32), None, self.window)}, maps=False).fetched()
+    window = Window(None, np.zeros((self.window, features.LANDMARK_SIZE), np.float32), self.window)
+    if not self._functions.at.front_end.takes_sound:
+      window = Window(np.zeros((1, *self._functions.input_shape()), np.float32), None, self.window)
+    self.draw({0: window}, maps=False).fetched()
 
   def refill(self, clips: Mapping[int, NewClip]) -> None:
     """Puts clips into lanes, in place of what was there: lane → clip."""

@@ -164,13 +164,10 @@ class Lanes:
   ) -> Iterator[Piece]:
     """Draws a face speaking; arguments and pieces are those of `Generator.speak`, the window that of the lanes."""
     assert window in (0, self.window)
-    if expressiveness != 1:  # the lanes' program knows no factor: AT-net by itself
-      return self.draw(
-        portrait, self._generator.speech_landmarks(portrait, sound, self.window, expressiveness), maps=maps
-      )
     sounds = [sound] if isinstance(sound, np.ndarray) else sound
-    inputs = streaming.at_inputs(sounds, self._generator.at.front_end, self.window)
-    return self.hear(portrait.crop, self._generator.normalisation.conditions(portrait.landmarks[None]), inputs, maps)
+    inputs = streaming.at_inputs(sounds, self._generator.at.front_end, self._generator.at.front_end.span(self.window))
+    conditions = self._generator.normalisation.conditions(portrait.landmarks[None])
+    return self.hear(portrait.crop, conditions, inputs, maps, expressiveness)
 
   def draw(
     self, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int = 0, maps: bool = False
@@ -181,9 +178,19 @@ class Lanes:
     return self.follow(portrait.crop, conditions, landmarks, maps)
 
   def hear(
-    self, image: np.ndarray, conditions: Conditions, inputs: Iterable[np.ndarray], maps: bool = False
+    self,
+    image: np.ndarray,
+    conditions: Conditions,
+    inputs: Iterable[np.ndarray],
+    maps: bool = False,
+    expressiveness: float = 1.0,
   ) -> Iterator[Piece]:
-    """Draws an image, uint8 [H, W, 3], from AT-net's inputs of one clip, as `AtStream` takes them."""
+    """Draws an image, uint8 [H, W, 3], from AT-net's inputs of one clip, pieces of `front_end.span` of the window."""
+    front_end = self._generator.at.front_end
+    if front_end.takes_sound or expressiveness != 1:  # not in the lanes' program: AT-net by itself
+      span = front_end.span(self.window)
+      landmarks = self._generator.predict_landmarks(conditions, inputs, span, expressiveness)
+      return self.follow(image, conditions, (piece[0] for piece in streaming.cut(landmarks, self.window)), maps)
     filled = (self._generator.at.fill(piece, self.window) for piece in inputs)
     windows = (Window(np.asarray(piece, np.float32), None, length) for piece, length in filled)
     return self._drawn(image, conditions, windows, maps)

@@ -5,9 +5,11 @@ step.
 """
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from atvg_jax.checkpoints import weights
@@ -75,12 +77,14 @@ def compile_programs(topology: str, nets: Nets, lanes: int) -> plan.Program | No
   for function, arguments in _arguments(functions, lanes):
     operations = flops.count(function, *arguments)
     several = [jax.tree.map(lambda array: _times(array, len(where.devices)), tree) for tree in arguments[1:]]
-    spread = parallel.on_lanes(function, len(several), donate=(1,), devices=where.devices)
+    donate = (1,) if function == functions.draw or not functions.at.front_end.takes_sound else ()
+    spread = parallel.on_lanes(function, len(several), donate=donate, devices=where.devices)
     program = where.compiled(spread, (arguments[0], *several), lanes, operations)
     if program is None:
       return None
     programs.append(program)
   hear, draw = programs
+  hear = _of_a_window(hear, functions)
   return hear._replace(
     arguments=hear.arguments + draw.arguments,
     temporaries=max(hear.temporaries, draw.temporaries),
@@ -112,15 +116,38 @@ def _arguments(functions: LaneFunctions, lanes: int) -> list[tuple[Any, list[Any
     return jax.ShapeDtypeStruct((lanes, *shape), dtype)
 
   landmarks, flag = array(functions.window, features.LANDMARK_SIZE), array(dtype=bool)
+  hear: Any = functions.hear
   heard = [functions.variables, states['at'], examples, array(*functions.input_shape()), landmarks, flag, flag]
+  front_end = functions.at.front_end
+  if front_end.takes_sound:
+    span = front_end.span(functions.window)
+    frames = front_end.past + span + front_end.ahead_of(span)
+    hear = _listen(functions)
+    heard = [functions.variables['net'], examples['coefficients'], array(frames * features.SAMPLES_PER_FRAME)]
   drawn = [functions.vg.prepared, states['vg'], shared, landmarks, flag]
   return [
     (
       function,
       [jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), arguments[0]), *arguments[1:]],
     )
-    for function, arguments in ((functions.hear, heard), (functions.draw, drawn))
+    for function, arguments in ((hear, heard), (functions.draw, drawn))
   ]
+
+
+def _listen(functions: LaneFunctions) -> Callable[..., jax.Array]:
+  """AT-net on a span of the sound of each lane's clip."""
+
+  def listen(variables, coefficients, sound):
+    carry = jnp.zeros(functions.at.carry_shape(len(sound)), functions.at.dtype)
+    return functions.at.step.function(variables, coefficients, sound, carry)[0]
+
+  return listen
+
+
+def _of_a_window(hear: plan.Program, functions: LaneFunctions) -> plan.Program:
+  """A window's share of what AT-net computes for a span."""
+  share = functions.window / functions.at.front_end.span(functions.window)
+  return hear._replace(operations=hear.operations * share, accessed=hear.accessed * share)
 
 
 def _times(array: jax.ShapeDtypeStruct, devices: int) -> jax.ShapeDtypeStruct:

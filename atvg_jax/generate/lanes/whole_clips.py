@@ -47,7 +47,7 @@ def hear(
   def draw(clip: int) -> Iterator[Piece]:
     if front_end.takes_sound:
       sound = batch[features.AUDIO][clip : clip + 1].astype(np.float32) / 32767
-      inputs = streaming.split_sound(sound, front_end, lanes.window)
+      inputs = streaming.split_sound(sound, front_end, front_end.span(lanes.window))
     else:
       inputs = streaming.split(batch[features.MFCC][clip : clip + 1], lanes.window)
     return lanes.hear(images[clip], _of(conditions, clip), inputs)

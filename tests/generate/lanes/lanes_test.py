@@ -54,11 +54,9 @@ def test_sixty_clips_keep_the_lanes_full_with_few_compilations(tmp_path, devices
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('at', ['packaged', 'speech'])
+@pytest.mark.parametrize('at', ['speech', 'mfcc'])
 def test_the_packaged_nets_draw_the_same_in_lanes(tmp_path, at):
-  heard = weights.packaged_weights('at')
-  if at == 'speech':
-    heard = os.path.join(os.path.dirname(heard), weights.NAMED['speech'])
+  heard = os.path.join(os.path.dirname(weights.packaged_weights('at')), weights.NAMED[at])
   figures = _run(tmp_path, devices=2, lanes=2, clips=6, check=1, at=heard, vg=weights.packaged_weights('vg'), window=8)
   assert figures['worst'] <= 1
 
