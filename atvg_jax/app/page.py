@@ -19,12 +19,14 @@ from atvg_jax.generate import demo, text_to_speech
 from atvg_jax.runtime import ending
 from data_pipelines import atomic_files
 from data_pipelines.errors import InputError, extra_command
+from data_pipelines.faces import face_choice
 
 PORT = 7860
 HOST = '127.0.0.1'
 _OWN = (HOST, 'localhost', '::1')
 _SHORTEST_TOKEN = 16
 _QUEUE = 8  # who may wait; one video is made at a time
+_ONE: dict[str, Any] = {'concurrency_limit': 1, 'concurrency_id': 'nets'}
 _SWEEP, _KEPT = 300, 3600  # seconds: how often old files are looked for, and how long a video can be downloaded
 
 _TITLE = 'A talking face'
@@ -136,7 +138,8 @@ def make_page(gradio: ModuleType, videos: studio.Studio) -> Any:
     gradio.Markdown(_HEAD)
     with gradio.Row():
       with gradio.Column():
-        face = _face()
+        picture = _picture()
+        face = _face_choice(gradio, steps, picture)
         by_text, sound, text, voice = _speech(gradio)
         with gradio.Row():
           frame = gradio.Radio([('Whole picture', 'full'), ('Face alone', 'crop')], value='full', label='Framing')
@@ -157,7 +160,7 @@ def make_page(gradio: ModuleType, videos: studio.Studio) -> Any:
         [_nobody(), demo.speech(), 'full'],
         [_nobody(), demo.speech(), 'crop'],
       ],
-      [face, sound, frame],
+      [picture, sound, frame],
       label='Try one of these',
       cache_examples=False,
       api_visibility='private',
@@ -169,32 +172,32 @@ def make_page(gradio: ModuleType, videos: studio.Studio) -> Any:
     )
     # Two steps of one queue: the landmarks are there to be watched while the frames are drawn.
     predicted = gradio.State(False)
-    said = [face, sound, text, voice, by_text]
-    one = {'concurrency_limit': 1, 'concurrency_id': 'nets'}
+    said = [picture, sound, text, voice, by_text, face]
     first = start.click(
       steps.predict(),
       said,
       [landmarks, video, told, predicted],
       show_progress_on=landmarks,
       api_visibility='private',
-      **one,
+      **_ONE,
     )
     second = first.then(
-      steps.draw(), [*said, frame, moving, lively, predicted], [video, told], api_visibility='private', **one
+      steps.draw(), [*said, frame, moving, lively, predicted], [video, told], api_visibility='private', **_ONE
     )
     stop.click(steps.stop(), None, told, queue=False, cancels=[first, second], api_visibility='private')
-    for given in (face, sound, text):  # what was missing may be here now
+    for given in (picture, sound, text):  # what was missing may be here now
       given.change(lambda: '', None, told, queue=False, api_visibility='private')
-    _endpoints(gradio, steps, (face, sound, text, voice, frame, moving), video, one)
+    _endpoints(gradio, steps, (picture, sound, text, voice, frame, moving), video)
   return page
 
 
-def _endpoints(gradio: ModuleType, steps: Steps, inputs: tuple[Any, ...], video: Any, one: dict[str, Any]) -> None:
+def _endpoints(gradio: ModuleType, steps: Steps, inputs: tuple[Any, ...], video: Any) -> None:
   """What programs call: the same limits, and the same queue."""
-  face, sound, text, voice, frame, moving = inputs
+  picture, sound, text, voice, frame, moving = inputs
   hidden = gradio.Button(visible=False)
-  hidden.click(steps.animate(), [face, sound, frame, moving], video, api_name='animate', **one)
-  hidden.click(steps.say(), [face, text, voice, frame, moving], video, api_name='say', **one)
+  face = gradio.Textbox(face_choice.LARGEST, label='Face', visible=False)  # the page's takes only what it shows
+  hidden.click(steps.animate(), [picture, sound, frame, moving, face], video, api_name='animate', **_ONE)
+  hidden.click(steps.say(), [picture, text, voice, frame, moving, face], video, api_name='say', **_ONE)
 
 
 def _speech(gradio: ModuleType) -> tuple[Any, Any, Any, Any]:
@@ -215,7 +218,7 @@ def _speech(gradio: ModuleType) -> tuple[Any, Any, Any, Any]:
   return by_text, sound, text, voice
 
 
-def _face() -> Any:
+def _picture() -> Any:
   """The component for the face, whose value is the path of a file."""
   import gradio  # after `_gradio`, which sets it up
 
@@ -236,6 +239,21 @@ def _face() -> Any:
     buttons=['fullscreen'],
     elem_id='face',
   )
+
+
+def _face_choice(gradio: ModuleType, steps: Steps, picture: Any) -> Any:
+  """The component for which face is meant; it is shown, with the numbered picture, where there are several."""
+  numbered = gradio.Image(
+    label='Click on who is to speak', interactive=False, visible=False, buttons=[], elem_id='numbered'
+  )
+  face = gradio.Radio(
+    [face_choice.LARGEST], label='Face, from the left', value=face_choice.LARGEST, visible=False, elem_id='which'
+  )
+  boxes = gradio.State([])
+  options: dict[str, Any] = {'show_progress': 'hidden', 'api_visibility': 'private'}
+  picture.change(steps.look(), picture, [numbered, face, boxes], **options, **_ONE)
+  numbered.select(steps.click(), boxes, face, queue=False, **options)
+  return face
 
 
 def _sound() -> Any:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from atvg_jax.app import faces
 from atvg_jax.generate import text_to_speech, video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.generator import check_loudness
@@ -17,6 +18,7 @@ from atvg_jax.generate.portrait import Portrait
 from atvg_jax.train import pictures
 from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_choice
 from data_pipelines.media import audio, audio_stream, video_reader, video_writer
 
 MAX_BYTES = 20_000_000  # of a file
@@ -43,12 +45,22 @@ class Studio:
     """Loads the weights, see `generate_video`."""
     self._maker = video_maker.VideoMaker(weights)
 
-  def landmarks(self, image: str | None, speech: Speech) -> Iterator[str]:
+  def faces(self, image: str | None) -> tuple[np.ndarray, list[list[float]]] | None:
+    """The picture with its faces numbered and where they are (`faces.find`); None where there are not several."""
+    try:
+      picture = video_reader.read_image(_check_size(image, 'the picture', ''))
+      found = faces.find(self._maker.landmarker, picture)
+    except InputError:
+      return None  # it is said when the face is to speak
+    return found if len(found[1]) > 1 else None
+
+  def landmarks(self, image: str | None, speech: Speech, face: str = face_choice.LARGEST) -> Iterator[str]:
     """The film of the landmarks: the path of a file that lives until the iterator goes on.
 
     Args:
       image: picture of a face; None where there is none yet.
       speech: what is said.
+      face: which of several, as in `video_maker.Job`.
 
     Raises:
       InputError: in words for who looks at a page: without the names of temporary files.
@@ -56,7 +68,7 @@ class Studio:
     with _kept_files(image, speech) as folder:
       picture, _, samples = _check(image, speech, folder)
       out = os.path.join(folder, 'landmarks.mp4')
-      self._draw_landmarks(self._maker.face(picture)[0], samples, out)
+      self._draw_landmarks(self._maker.face(picture, face)[0], samples, out)
       yield out
 
   def video(
@@ -67,6 +79,7 @@ class Studio:
     watch: Callable[[int, int], None],
     moving: bool = False,
     expressiveness: float = 1.0,
+    face: str = face_choice.LARGEST,
   ) -> Iterator[str]:
     """The film of the face, as `landmarks`.
 
@@ -77,6 +90,7 @@ class Studio:
       watch: called with the number of frames that are drawn, and of all.
       moving: move the head a little, and blink.
       expressiveness: factor on the movement of the mouth.
+      face: which of several, as in `video_maker.Job`.
 
     Raises:
       InputError: as above, or this takes too long.
@@ -94,7 +108,9 @@ class Studio:
         watch(done, total)
 
       motion = head_motion.GENTLE if moving else None
-      job = video_maker.Job(picture, out, recording, frame=frame, motion=motion, expressiveness=expressiveness)
+      job = video_maker.Job(
+        picture, out, recording, frame=frame, motion=motion, expressiveness=expressiveness, face=face
+      )
       self._maker.make(job, progress=False, watch=watch_time)
       yield out
 

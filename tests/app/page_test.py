@@ -10,13 +10,14 @@ import time
 import urllib.request
 import wave
 
+import drawn_clips
 import numpy as np
 import pytest
 import random_nets
 from PIL import Image
 
 from atvg_jax import cli
-from atvg_jax.app import studio
+from atvg_jax.app import faces, studio
 from atvg_jax.generate import demo, video_maker
 from data_pipelines import features
 from data_pipelines.errors import InputError
@@ -232,7 +233,7 @@ def test_an_address_is_no_file(server):
   with _DIRECT.open(f'{server}config') as answer:
     function = next(one['id'] for one in json.load(answer)['dependencies'] if one['api_name'] == 'predict')
   picture = {'path': 'http://192.0.2.1/face.png', 'meta': {'_type': 'gradio.FileData'}}
-  content = {'data': [picture, None, '', 'en-gb', None], 'fn_index': function, 'session_hash': 'a'}
+  content = {'data': [picture, None, '', 'en-gb', None, 'largest'], 'fn_index': function, 'session_hash': 'a'}
   _DIRECT.open(
     urllib.request.Request(
       f'{server}gradio_api/queue/join', json.dumps(content).encode(), {'Content-Type': 'application/json'}
@@ -329,3 +330,30 @@ def test_in_a_browser_a_face_speaks_and_bad_files_are_told(server, browser, tmp_
   assert any(url.startswith(server) for url in asked) and not away
   if folder := os.environ.get('ATVG_SCREENSHOTS'):
     browser.save_screenshot(os.path.join(folder, 'app.png'))
+
+
+def test_faces_are_numbered_and_clicked_and_one_alone_needs_no_choice(maker, tmp_path):
+  assert maker.faces(demo.portrait()) is None and maker.faces(None) is None
+  assert maker.faces(_text(tmp_path)[0]) is None
+  picture = np.concatenate([drawn_clips.face(), drawn_clips.face(0.03)], axis=1)
+  Image.fromarray(picture).save(tmp_path / 'two.png')
+  shown, boxes = maker.faces(str(tmp_path / 'two.png'))
+  assert shown.shape == picture.shape and (shown != picture).any() and len(boxes) == 2
+  assert [faces.clicked(boxes, *place) for place in ((90, 100), (290, 90), (200, 5), (0, 0))] == [1, 2, 2, 1]
+
+
+@pytest.mark.slow
+def test_in_a_browser_a_click_chooses_the_face(server, browser, tmp_path):
+  from selenium.webdriver.common.action_chains import ActionChains
+
+  Image.fromarray(np.concatenate([drawn_clips.face(), drawn_clips.face(0.03)], axis=1)).save(tmp_path / 'two.png')
+  browser.get(server)
+  _wait(browser, "document.querySelector('#face input[type=file]')")
+  browser.find_element('css selector', '#face input[type=file]').send_keys(str(tmp_path / 'two.png'))
+  picture = _wait(browser, "document.querySelector('#numbered img')")
+  _wait(browser, "document.querySelector('#which input')")
+  ActionChains(browser).move_to_element_with_offset(picture, picture.size['width'] // 4, 0).click().perform()
+  assert _wait(browser, "document.querySelector('#which input:checked')?.value != 'largest'")
+  assert browser.execute_script("return document.querySelector('#which input:checked').value") == '2'
+  if folder := os.environ.get('ATVG_SCREENSHOTS'):
+    browser.save_screenshot(os.path.join(folder, 'faces.png'))

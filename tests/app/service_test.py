@@ -92,6 +92,14 @@ def test_a_picture_and_a_text_become_a_video(server, files):
   assert video_reader.read_video(files / done.stdout.strip()).has_audio
 
 
+def test_a_face_is_chosen_as_by_the_command(server, files):
+  call = "handle_file('FACE.jpg'), handle_file('SPEECH.wav'), frame='crop', face='{}', api_name='/animate'"
+  done = _by_client(server, files, call.format('2'))
+  assert done.returncode == 1 and 'there is no face number 2: one face is seen' in done.stderr
+  done = _by_client(server, files, call.format('the nice one'))
+  assert done.returncode == 1 and 'is no choice of a face' in done.stderr
+
+
 def test_what_cannot_be_used_is_told_in_a_sentence(server, files):
   done = _by_client(server, files, "handle_file('SPEECH.wav'), handle_file('SPEECH.wav'), api_name='/animate'")
   assert done.returncode == 1 and 'The picture cannot be read as a picture' in done.stderr.splitlines()[-1]

@@ -25,15 +25,17 @@ class _Videos:
   """A studio that draws three frames."""
 
   def __init__(self):
-    self.said, self.between = [], lambda: None
+    self.said, self.faces, self.between = [], [], lambda: None
 
-  def landmarks(self, image, speech):
+  def landmarks(self, image, speech, face):
     self.said.append(speech)
+    self.faces.append(face)
     if image is None:
       raise InputError('There is no <picture> yet.')
     yield 'landmarks.mp4'
 
-  def video(self, image, speech, frame, watch, moving=False, expressiveness=1.0):
+  def video(self, image, speech, frame, watch, moving=False, expressiveness=1.0, face='largest'):
+    self.faces.append(face)
     for done in range(1, 4):
       watch(done, 3)
       self.between()
@@ -47,16 +49,16 @@ def _request(name='session'):
 def test_a_recording_or_else_a_text_is_said():
   steps = Steps(_GRADIO, videos := _Videos())
   given = ('face.png', 'speech.wav', 'Hello', 'de')
-  assert list(steps.predict()(*given, False, _request())) == [('landmarks.mp4', None, '', True)]
-  list(steps.predict()(*given, True, _request()))
+  assert list(steps.predict()(*given, False, 'largest', _request())) == [('landmarks.mp4', None, '', True)]
+  list(steps.predict()(*given, True, 'largest', _request()))
   assert videos.said == [studio.Speech('speech.wav'), studio.Speech(text='Hello', voice='de')]
 
 
 def test_what_is_missing_is_told_and_nothing_is_drawn():
   steps = Steps(_GRADIO, _Videos())
-  told = list(steps.predict()(None, None, '', 'de', False, _request()))
+  told = list(steps.predict()(None, None, '', 'de', False, 'largest', _request()))
   assert told == [(None, None, 'There is no &lt;picture&gt; yet.', False)]
-  drawn = list(steps.draw()(None, None, '', 'de', False, 'full', False, 1, False, _request(), _GRADIO.Progress()))
+  drawn = list(steps.draw()(None, None, '', 'de', False, 'largest', 'full', False, 1, False, _request(), _GRADIO.Progress()))
   assert drawn == [(None, 'as it was')]
 
 
@@ -64,21 +66,23 @@ def test_what_is_missing_is_told_and_nothing_is_drawn():
 def test_stop_ends_the_video_of_its_own_session_only(who, video):
   steps = Steps(_GRADIO, videos := _Videos())
   videos.between = lambda: steps.stop()(_request(who))
-  given = ('face.png', 'speech.wav', '', 'de', False)
+  given = ('face.png', 'speech.wav', '', 'de', False, '2')
   draw = steps.draw()
   assert next(iter(draw(*given, 'full', False, 1, True, _request(), _GRADIO.Progress())))[0] == video
   videos.between = lambda: None
   list(steps.predict()(*given, _request()))  # the next one is not stopped
   assert list(draw(*given, 'full', False, 1, True, _request(), _GRADIO.Progress())) == [('talking.mp4', '')]
+  assert videos.faces == ['2'] * 3
 
 
 def test_programs_get_an_error_with_the_sentence():
   steps = Steps(_GRADIO, videos := _Videos())
-  assert list(steps.animate()('face.png', 'speech.wav', 'crop', False)) == ['talking.mp4']
+  assert list(steps.animate()('face.png', 'speech.wav', 'crop', False, 'left')) == ['talking.mp4']
 
   def fail():
     raise InputError('This picture cannot be used.')
 
   videos.between = fail
   with pytest.raises(_Told, match='cannot be used'):
-    list(steps.say()('face.png', 'Hello', 'de', 'crop', False))
+    list(steps.say()('face.png', 'Hello', 'de', 'crop', False, '310,200'))
+  assert videos.faces == ['left', '310,200']
