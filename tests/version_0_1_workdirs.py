@@ -6,7 +6,9 @@ it went on from there.
 
   PYTHONPATH=.:tests python -m version_0_1_workdirs
 
-made all of it, at commit c727939. Later versions go on from the same files, and do not make them anew.
+made all of it, at commit c727939. Later versions go on from the same files, and do not make them anew. What VG-net
+comes to, and the frame, were recorded once more when its warp got two sheets: the loss at step 8 is 68.89 with them
+and was 68.84, and one pixel in 150 of the frame differs by two to four grey levels.
 """
 
 import json
