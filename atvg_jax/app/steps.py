@@ -11,7 +11,7 @@ from data_pipelines.faces import face_choice
 
 
 class Steps:
-  """The functions that gradio calls: of the page, `predict`, `draw`, `look`, `click` and `stop`; of the API, `animate` and `say`."""
+  """The functions that gradio calls: `animate` and `say` are of the API, the others of the page."""
 
   def __init__(self, gradio: ModuleType, videos: studio.Studio):
     self._gradio, self._videos = gradio, videos
@@ -72,7 +72,7 @@ class Steps:
     return self._with_request(draw)
 
   def look(self) -> Callable[..., Any]:
-    """picture → that with its faces numbered, the numbers to choose from, and the frames; hidden for one face."""
+    """The picture → that with its faces numbered, the numbers to choose from, and the frames; hidden for one face."""
     gradio = self._gradio
 
     def look(image: str | None) -> tuple[Any, Any, list[list[float]]]:

@@ -14,7 +14,7 @@ from atvg_jax.app import faces
 from atvg_jax.generate import text_to_speech, video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.generator import check_loudness
-from atvg_jax.generate.portrait import Portrait
+from atvg_jax.generate.portrait import Portrait, own_landmarker
 from atvg_jax.train import pictures
 from data_pipelines import atomic_files, features
 from data_pipelines.errors import InputError
@@ -49,7 +49,7 @@ class Studio:
     """The picture with its faces numbered and where they are (`faces.find`); None where there are not several."""
     try:
       picture = video_reader.read_image(_check_size(image, 'the picture', ''))
-      found = faces.find(self._maker.landmarker, picture)
+      found = faces.find(own_landmarker(), picture)
     except InputError:
       return None  # it is said when the face is to speak
     return found if len(found[1]) > 1 else None

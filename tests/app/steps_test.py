@@ -58,7 +58,8 @@ def test_what_is_missing_is_told_and_nothing_is_drawn():
   steps = Steps(_GRADIO, _Videos())
   told = list(steps.predict()(None, None, '', 'de', False, 'largest', _request()))
   assert told == [(None, None, 'There is no &lt;picture&gt; yet.', False)]
-  drawn = list(steps.draw()(None, None, '', 'de', False, 'largest', 'full', False, 1, False, _request(), _GRADIO.Progress()))
+  given = (None, None, '', 'de', False, 'largest')
+  drawn = list(steps.draw()(*given, 'full', False, 1, False, _request(), _GRADIO.Progress()))
   assert drawn == [(None, 'as it was')]
 
 
