@@ -26,21 +26,20 @@ def plain(config: Any) -> dict[str, Any]:
   return config.to_dict() if isinstance(config, config_dict.ConfigDict) else dict(config)
 
 
-def init_workdir(config: Any, workdir: str) -> None:
-  """Begins or resumes a run in a workdir: writes config.json, after a check of what is there.
-
-  Raises:
-    InputError: if the workdir belongs to a run whose network differs, or is no folder.
-  """
+def check_workdir(config: Any, workdir: str) -> None:
+  """Raises InputError if the workdir belongs to a run whose network differs, or is no folder."""
   if os.path.exists(workdir) and not os.path.isdir(workdir):
     raise InputError(f'--workdir={workdir} is a file: name a folder')
-  wanted = json.loads(json.dumps(plain(config)))
-  path = os.path.join(workdir, CONFIG_FILE)
-  if os.path.exists(path):
-    _check_resumable(wanted, load(workdir), workdir)
+  if os.path.exists(os.path.join(workdir, CONFIG_FILE)):
+    _check_resumable(json.loads(json.dumps(plain(config))), load(workdir), workdir)
+
+
+def init_workdir(config: Any, workdir: str) -> None:
+  """Begins or resumes a run in a workdir: writes config.json, after `check_workdir`."""
+  check_workdir(config, workdir)
   if parallel.is_main_process():
     os.makedirs(workdir, exist_ok=True)
-    _write_json(path, wanted)
+    _write_json(os.path.join(workdir, CONFIG_FILE), plain(config))
 
 
 def _check_resumable(wanted: Mapping[str, Any], found: Mapping[str, Any], workdir: str) -> None:

@@ -73,6 +73,7 @@ def train(
 def _train(
   config: Any, workdir: str, batches: BatchFactory | None, eval_sets: EvalSets | None, basis: LandmarkBasis | None
 ) -> tuple[TrainState, dict[str, Any]]:
+  run_config.check_workdir(config, workdir)
   feed.check_splits(config, training=batches is None, evaluation=eval_sets is None)
   run_config.init_workdir(config, workdir)
   start = None
