@@ -28,7 +28,7 @@ def test_mfcc_are_those_of_the_records():
   front_end = _front_end('mfcc')
   features = front_end.features({}, samples[None])[0]
   np.testing.assert_allclose(features, audio.windows(audio.frame_rows(samples, 12)), atol=2e-3)
-  assert (front_end.past, front_end.ahead, front_end.ahead_of(2)) == (3, 3, 2)
+  assert (front_end.past, front_end.ahead, front_end.ahead_of(2)) == (3, 3, 3)
 
 
 def test_no_name_is_mfcc_and_others_are_refused():

@@ -11,7 +11,7 @@ from atvg_jax.runtime import ending
 
 # The command with a demo that writes a frame and then waits.
 _PROGRAM = """
-import sys, time
+import signal, sys, time
 import numpy as np
 from atvg_jax import cli
 from atvg_jax.generate import demo
@@ -23,6 +23,7 @@ def run(out):
     print('writing', flush=True)
     time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have those in the background ignore it
 demo.run = run
 sys.exit(cli.main(['demo', '--out', sys.argv[1]]))
 """
