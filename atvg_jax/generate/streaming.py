@@ -74,13 +74,11 @@ class AtStream:
     self, example_coefficients: np.ndarray, sounds: Iterable[np.ndarray], window: int
   ) -> Iterator[np.ndarray]:
     carry = jnp.zeros(self._net.carry_shape(len(example_coefficients)), self._net.layers.dtype)
-    before = np.zeros((len(example_coefficients), seam(self.front_end, window), 1), np.float32)
-    started = np.zeros(len(example_coefficients), np.float32)
+    before = None
     for sound in sounds:
       filled, length = self.fill(sound, window)
       outputs = np.asarray(self.step(self.variables, example_coefficients, filled, carry)[0])
-      answer, before = seamed(outputs, before, started, self.front_end, window, np)
-      started = np.ones_like(started)
+      answer, before = _seamed(outputs, before, self.front_end, window)
       yield answer[:, :length]
 
   def carry_shape(self, batch_size: int) -> tuple[int, ...]:
@@ -96,33 +94,27 @@ class AtStream:
     return np.pad(piece, ((0, 0), (0, missing))), piece.shape[1] // features.SAMPLES_PER_FRAME - around
 
 
-def seam(front_end: front_ends.FrontEnd, window: int) -> int:
-  """Frames over which a window of sound is blended with the one before."""
-  return min(_SEAM, front_end.ahead_of(window), window)
-
-
-def seamed(
-  outputs: Any, before: Any, started: Any, front_end: front_ends.FrontEnd, window: int, xp: Any
-) -> tuple[Any, Any]:
+def _seamed(
+  outputs: np.ndarray, before: np.ndarray | None, front_end: front_ends.FrontEnd, window: int
+) -> tuple[np.ndarray, np.ndarray]:
   """A window of AT-net's answer to sound, blended with what the window before had of its first frames.
 
   Args:
     outputs: [B, past + window + ahead, K], the answer to the whole of the sound.
-    before: [B, seam, K], as the window before gave it.
-    started: [B], 1 where there was one and 0 where not.
+    before: [B, n, K], as the window before gave it; None at the start.
     front_end: whose past and ahead.
     window: frames.
-    xp: NumPy or jax.numpy.
 
   Returns:
     [B, window, K], and `before` of the next window.
   """
-  past, length = front_end.past, seam(front_end, window)
-  shares = (xp.arange(1, length + 1, dtype=np.float32) / (length + 1))[:, None]
-  shares = 1 - started[:, None, None] * (1 - shares)
-  first = shares * outputs[:, past : past + length] + (1 - shares) * before
-  answer = xp.concatenate([first, outputs[:, past + length : past + window]], axis=1)
-  return answer, outputs[:, past + window : past + window + length]
+  answer, following = np.split(outputs[:, front_end.past :], [window], axis=1)
+  length = min(_SEAM, following.shape[1], window)
+  if before is not None:
+    shares = (np.arange(1, length + 1, dtype=np.float32) / (length + 1))[:, None]
+    blended = shares * answer[:, :length] + (1 - shares) * before
+    answer = np.concatenate([blended, answer[:, length:]], axis=1)
+  return answer, following[:, :length]
 
 
 def at_variables(bundle: weights.Bundle, front_end: front_ends.FrontEnd) -> dict[str, Any]:
