@@ -136,27 +136,25 @@ def test_every_command_has_help(capsys):
     assert command in capsys.readouterr().out
 
 
+def _raising(error):
+  def run(*_):
+    raise error
+
+  return run
+
+
 def test_interrupts_and_errors_have_their_statuses(monkeypatch, capsys):
-  def raising(error):
-    def run(*_):
-      raise error
-
-    return run
-
-  monkeypatch.setattr(demo, 'run', raising(KeyboardInterrupt()))
+  monkeypatch.setattr(demo, 'run', _raising(KeyboardInterrupt()))
   assert cli.main(['demo']) == 130
   assert capsys.readouterr().err.startswith('atvg: interrupted')
-  monkeypatch.setattr(demo, 'run', raising(InputError('no.')))
+  monkeypatch.setattr(demo, 'run', _raising(InputError('no.')))
   assert cli.main(['demo']) == 2
   assert capsys.readouterr().err == 'atvg: no.\n'
 
 
 def test_a_package_that_is_not_installed_is_told(monkeypatch, capsys):
   def missing(name):
-    def run(*_):
-      raise ModuleNotFoundError(f'No module named {name!r}', name=name)
-
-    return run
+    return _raising(ModuleNotFoundError(f'No module named {name!r}', name=name))
 
   monkeypatch.setattr(demo, 'run', missing('tensorboardX.proto'))
   assert cli.main(['demo']) == 2
