@@ -25,7 +25,10 @@ def test_a_stream_gives_the_same_frames(wanted, tmp_path):
 def test_landmarks_are_those_of_version_0_1(wanted, tmp_path):
   landmarks = recipe.answer('landmarks', tmp_path)
   assert landmarks.shape == (30, 136)
-  np.testing.assert_allclose(landmarks, wanted['landmarks'], rtol=0, atol=1e-4)
+  # Digital silence begins then: its cepstra were rounding errors that group norm enlarged, and are zero now.
+  silence = 15
+  np.testing.assert_allclose(landmarks[:silence], wanted['landmarks'][:silence], rtol=0, atol=1e-4)
+  np.testing.assert_allclose(landmarks, wanted['landmarks'], rtol=0, atol=2e-3)
 
 
 def test_the_kept_frames_show_what_they_are_for(wanted):

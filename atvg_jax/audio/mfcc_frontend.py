@@ -21,6 +21,7 @@ WINDOW = audio.WINDOW  # samples at 16 kHz: 25 ms
 HOP = features.MFCC_HOP  # 10 ms
 
 _PRECISION = jax.lax.Precision.HIGHEST  # fewer digits move the logarithms of quiet bands
+_LOG_SILENCE = np.float32(np.log(np.finfo(np.float64).eps))  # what `audio.mfcc` takes for the logarithm of zero
 
 
 @jax.jit
@@ -42,13 +43,16 @@ def mfcc(samples: jax.Array) -> jax.Array:
   spectrum = jnp.fft.rfft(windows, audio.FFT)
   power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / audio.FFT  # [..., rows, 257]
   triangles, transform = audio.cepstral_matrices()
-  rows = jnp.matmul(_log(jnp.matmul(power, triangles, precision=_PRECISION)), transform, precision=_PRECISION)
+  bands = _log(jnp.matmul(power, triangles, precision=_PRECISION))
+  # The cosines of all rows but the first sum to zero, so that any level may be taken off. Off that of digital silence,
+  # silence is exactly zero; else it is rounding, which differs by version and device and which group norm makes large.
+  rows = jnp.matmul(bands - _LOG_SILENCE, transform, precision=_PRECISION)
   return rows.at[..., 0].set(_log(jnp.sum(power, axis=-1)))
 
 
 def _log(x: jax.Array) -> jax.Array:
   """Logarithm, of zeros that of float64's epsilon, with a gradient of zero there."""
-  return jnp.log(jnp.where(x == 0, np.finfo(np.float64).eps, x))
+  return jnp.where(x == 0, _LOG_SILENCE, jnp.log(jnp.where(x == 0, 1, x)))
 
 
 def frame_windows(weights: Mapping[str, Any], samples: jax.Array) -> jax.Array:
