@@ -196,8 +196,10 @@ def _endpoints(gradio: ModuleType, steps: Steps, inputs: tuple[Any, ...], video:
   picture, sound, text, voice, frame, moving = inputs
   hidden = gradio.Button(visible=False)
   face = gradio.Textbox(face_choice.LARGEST, label='Face', visible=False)  # the page's takes only what it shows
-  hidden.click(steps.animate(), [picture, sound, frame, moving, face], video, api_name='animate', **_ONE)
-  hidden.click(steps.say(), [picture, text, voice, frame, moving, face], video, api_name='say', **_ONE)
+  lively = gradio.Number(1, label='Expressiveness', visible=False)  # without limits: ours are told in a sentence
+  how = [frame, moving, face, lively]
+  hidden.click(steps.animate(), [picture, sound, *how], video, api_name='animate', **_ONE)
+  hidden.click(steps.say(), [picture, text, voice, *how], video, api_name='say', **_ONE)
 
 
 def _speech(gradio: ModuleType) -> tuple[Any, Any, Any, Any]:

@@ -105,7 +105,9 @@ class Steps:
   def animate(self) -> Callable[..., Any]:
     """The endpoint `/animate`."""
 
-    def animate(image: str | None, audio: str | None, frame: str, motion: bool, face: str) -> Iterator[str]:
+    def animate(
+      image: str | None, audio: str | None, frame: str, motion: bool, face: str, expressiveness: float
+    ) -> Iterator[str]:
       """Makes a face speak a recording.
 
       Args:
@@ -114,15 +116,18 @@ class Steps:
         frame: 'full' for the whole picture, 'crop' for the face alone, 128x128.
         motion: whether the head moves a little, and blinks.
         face: which of several: 'largest', 'left', 'right', a number from the left, or 'X,Y' in pixels.
+        expressiveness: factor on how far the mouth moves, 0 to 2.
       """
-      yield from self._made(image, studio.Speech(audio), frame, motion, face)
+      yield from self._made(image, studio.Speech(audio), frame, motion, face, expressiveness)
 
     return animate
 
   def say(self) -> Callable[..., Any]:
     """The endpoint `/say`."""
 
-    def say(image: str | None, text: str, voice: str, frame: str, motion: bool, face: str) -> Iterator[str]:
+    def say(
+      image: str | None, text: str, voice: str, frame: str, motion: bool, face: str, expressiveness: float
+    ) -> Iterator[str]:
       """Makes a face speak a text.
 
       Args:
@@ -132,14 +137,17 @@ class Steps:
         frame: 'full' for the whole picture, 'crop' for the face alone, 128x128.
         motion: whether the head moves a little, and blinks.
         face: which of several: 'largest', 'left', 'right', a number from the left, or 'X,Y' in pixels.
+        expressiveness: factor on how far the mouth moves, 0 to 2.
       """
-      yield from self._made(image, studio.Speech(text=text or '', voice=voice), frame, motion, face)
+      yield from self._made(image, studio.Speech(text=text or '', voice=voice), frame, motion, face, expressiveness)
 
     return say
 
-  def _made(self, image: str | None, speech: studio.Speech, frame: str, moving: bool, face: str) -> Iterator[str]:
+  def _made(
+    self, image: str | None, speech: studio.Speech, frame: str, moving: bool, face: str, lively: float
+  ) -> Iterator[str]:
     try:
-      yield from self._videos.video(image, speech, frame, lambda done, total: None, moving, face=face)
+      yield from self._videos.video(image, speech, frame, lambda done, total: None, moving, lively, face)
     except InputError as error:
       raise self._gradio.Error(str(error), print_exception=False) from error
 

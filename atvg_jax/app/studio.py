@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from atvg_jax.app import faces
-from atvg_jax.generate import text_to_speech, video_maker
+from atvg_jax.generate import fitness, text_to_speech, video_maker
 from atvg_jax.generate.effects import head_motion
 from atvg_jax.generate.generator import check_loudness
 from atvg_jax.generate.portrait import Portrait, own_landmarker
@@ -134,12 +134,12 @@ class Studio:
 
 @contextlib.contextmanager
 def _kept_files(image: str | None, speech: Speech) -> Iterator[str]:
-  """A folder for a while; errors name the two files 'the picture' and 'the recording'."""
+  """A folder for a while; errors name the two files 'the picture' and 'the recording', and no option of a command."""
   try:
     with atomic_files.temporary_folder('atvg-video-') as folder:
       yield folder
   except InputError as error:
-    sentence = str(error)
+    sentence = str(error).removesuffix(fitness.GO_ON)
     for path, name in ((image, 'the picture'), (speech.recording, 'the recording')):
       sentence = sentence.replace(path, name) if path else sentence
     raise InputError(sentence[:1].upper() + sentence[1:].rstrip('.') + '.') from error

@@ -75,10 +75,10 @@ def speak(text: str, voice: str = VOICE, speed: int = SPEED) -> np.ndarray:
   if len(text) > _LONGEST:
     raise InputError(f'the text has {len(text)} characters, more than {_LONGEST}: make a video of each part')
   if not _SPEEDS[0] <= speed <= _SPEEDS[1]:
-    raise InputError(f'--speed {speed} cannot be spoken: use {_SPEEDS[0]} to {_SPEEDS[1]} words a minute')
+    raise InputError(f'speed {speed} cannot be spoken: use {_SPEEDS[0]} to {_SPEEDS[1]} words a minute')
   library, rate = _library()
   if library.espeak_SetVoiceByName(_identifier(voice).encode()):
-    raise InputError(f'--voice {voice} cannot be loaded: install the extra again by {extra_command("tts")}')
+    raise InputError(f'voice {voice} cannot be loaded: install the extra again by {extra_command("tts")}')
   library.espeak_SetParameter(_RATE, speed, 0)
   library.espeak_SetParameter(_VOLUME, _AMPLITUDE, 0)
   content = text.replace('\0', ' ').encode(errors='replace')
@@ -169,11 +169,10 @@ def _identifier(voice: str) -> str:
   voices = _voices()
   if language.lower() not in voices:
     near = dict.fromkeys([*difflib.get_close_matches(language.lower(), voices), VOICE, 'en-us', 'de', 'es', 'fr-fr'])
-    raise InputError(f'--voice {voice} is unknown: it is one of {len(voices)} languages, such as {", ".join(near)}')
+    raise InputError(f'voice {voice} is unknown: it is one of {len(voices)} languages, such as {", ".join(near)}')
   variants = os.listdir(os.path.join(_loader().get_data_path(), 'voices', '!v'))
   if plus and variant not in variants:
     raise InputError(
-      f'--voice {voice} is unknown: behind the + stands how it is spoken, such as f1 to f5 for women '
-      'and m1 to m8 for men'
+      f'voice {voice} is unknown: behind the + stands how it is spoken, such as f1 to f5 for women and m1 to m8 for men'
     )
   return voices[language.lower()] + plus + variant

@@ -111,7 +111,7 @@ def check(job: Job) -> None:
   side_outputs.check(job.save, job.out)
   if face_choice.parse(job.face).kind == face_choice.SPEAKING and not dubbing.is_video(job.image):
     raise InputError(
-      f'--face {job.face} follows who speaks in a video, and {job.image} is a picture: choose another way'
+      f'face {job.face!r} follows who speaks in a video, and {job.image} is a picture: choose another way'
     )
   if dubbing.is_video(job.image) and (job.driving is not None or job.motion or job.save):
     raise InputError(

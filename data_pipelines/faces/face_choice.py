@@ -44,7 +44,7 @@ def parse(text: str) -> FaceChoice:
   except ValueError:
     x = y = np.nan
   if not (np.isfinite(x) and np.isfinite(y)):
-    raise InputError(f'--face {text} is no choice of a face: use {_WORDS}; in a video also {SPEAKING}')
+    raise InputError(f'face {text!r} is no choice of a face: use {_WORDS}; in a video also {SPEAKING}')
   return FaceChoice(_POINT, point=(x, y))
 
 
@@ -93,7 +93,7 @@ def of_picture(choice: FaceChoice, boxes: np.ndarray) -> int:
       middles = '; '.join(f'{(box[0] + box[2]) / 2:.0f},{(box[1] + box[3]) / 2:.0f}' for box in boxes[order])
       raise InputError(f'there is no face at {choice.point[0]:g},{choice.point[1]:g}: faces are at {middles}')
     return int(np.argmin(distance))
-  raise InputError(f'--face {choice.kind} follows the sound of a video, and this is a picture: use {_WORDS}')
+  raise InputError(f'face {choice.kind!r} follows the sound of a video, and this is a picture: use {_WORDS}')
 
 
 def of_tracks(

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import wave
 
 import drawn_clips
 import numpy as np
+import page_server
 import pytest
 import random_nets
 from PIL import Image
@@ -35,12 +35,6 @@ def maker(nets):
 
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _free_port():
-  with socket.socket() as listener:
-    listener.bind(('127.0.0.1', 0))
-    return listener.getsockname()[1]
 
 
 def _sound(path, samples):
@@ -84,6 +78,13 @@ def _giant(folder):
 def _nobody(folder):
   Image.new('RGB', (200, 200), 'gray').save(folder / 'nobody.png')
   return str(folder / 'nobody.png'), demo.speech()
+
+
+def _far(folder):
+  page = Image.new('RGB', (700, 500), 'gray')
+  page.paste(Image.open(demo.portrait()).resize((64, 75)), (300, 200))
+  page.save(folder / 'far.png')
+  return str(folder / 'far.png'), demo.speech()
 
 
 def _heavy(folder):
@@ -130,6 +131,7 @@ def _zero_bytes(folder):
     (lambda folder: (None, demo.speech()), '^There is no picture yet'),
     (lambda folder: (demo.portrait(), None), '^There is no recording yet'),
     (lambda folder: (str(folder), demo.speech()), '^The picture is a directory'),
+    (_far, 'too small, .* give a larger picture.$'),  # and no word of an option of the command
   ],
 )
 def test_damaged_and_hostile_files_end_in_a_sentence_without_a_path(maker, tmp_path, files, reason):
@@ -191,22 +193,11 @@ def test_a_missing_extra_is_told(monkeypatch, capsys):
   assert cli.main(['app', '--port', '99999']) == 2
 
 
-# Gradio and what it is made of warn of one another: the server runs in a process of its own, as it does for people.
 @pytest.fixture(scope='module')
 def server(nets, tmp_path_factory):
   pytest.importorskip('gradio', reason='the extra demo is not installed')
-  port, folder = _free_port(), tmp_path_factory.mktemp('server')
-  command = [sys.executable, '-m', 'atvg_jax.cli', 'app', '--port', str(port), '--weights', *nets]
-  environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path), 'TMPDIR': str(folder)}
-  with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-    try:
-      line = process.stdout.readline()
-      assert f'http://127.0.0.1:{port}' in line, line
-      yield f'http://127.0.0.1:{port}/'
-    finally:
-      process.terminate()
-      assert process.wait(60) == 0
-  assert not os.listdir(folder), 'files are left behind'
+  with page_server.serve(nets, tmp_path_factory.mktemp('server')) as address:
+    yield f'{address}/'
 
 
 def test_the_page_is_for_this_machine_and_calls_nobody(server):

@@ -5,13 +5,14 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 
+import numpy as np
+import page_server
 import pytest
 import random_nets
 from demo_samples import demo_speech
@@ -36,24 +37,12 @@ def files(tmp_path_factory):
   return folder
 
 
-# Gradio and what it is made of warn of one another: the server runs in a process of its own, as it does for people.
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
   pytest.importorskip('gradio', reason='the extra demo is not installed')
-  with socket.socket() as listener:
-    listener.bind(('127.0.0.1', 0))
-    port = listener.getsockname()[1]
-  nets, folder = random_nets.save(tmp_path_factory.mktemp('nets')), tmp_path_factory.mktemp('server')
-  command = [sys.executable, '-m', 'atvg_jax.cli', 'app', '--port', str(port), '--host', '0.0.0.0', '--weights', *nets]
-  environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path), 'TMPDIR': str(folder), 'ATVG_TOKEN': _TOKEN}
-  with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-    try:
-      assert f'http://0.0.0.0:{port}' in process.stdout.readline()
-      yield f'http://127.0.0.1:{port}'
-    finally:
-      process.terminate()
-      assert process.wait(60) == 0
-  assert not os.listdir(folder), 'files are left behind'
+  nets = random_nets.save(tmp_path_factory.mktemp('nets'))
+  with page_server.serve(nets, tmp_path_factory.mktemp('server'), '0.0.0.0', _TOKEN) as address:
+    yield address
 
 
 def _client_program(call):
@@ -97,7 +86,18 @@ def test_a_face_is_chosen_as_by_the_command(server, files):
   done = _by_client(server, files, call.format('2'))
   assert done.returncode == 1 and 'there is no face number 2: one face is seen' in done.stderr
   done = _by_client(server, files, call.format('the nice one'))
-  assert done.returncode == 1 and 'is no choice of a face' in done.stderr
+  assert done.returncode == 1 and "Face 'the nice one' is no choice of a face" in done.stderr
+
+
+def test_the_mouth_moves_as_far_as_is_asked_for(server, files):
+  call = "handle_file('FACE.jpg'), handle_file('SPEECH.wav'), frame='crop', expressiveness={}, api_name='/animate'"
+  still, lively = (
+    np.stack(video_reader.read_video(files / _by_client(server, files, call.format(factor)).stdout.strip()).frames)
+    for factor in (0, 2)
+  )
+  assert len(still) == len(lively) == 13 and np.abs(still.astype(int) - lively).max() > 16
+  done = _by_client(server, files, call.format(2.5))
+  assert done.returncode == 1 and 'Expressiveness 2.5 is out of range: give 0' in done.stderr
 
 
 def test_what_cannot_be_used_is_told_in_a_sentence(server, files):

@@ -25,7 +25,7 @@ class _Videos:
   """A studio that draws three frames."""
 
   def __init__(self):
-    self.said, self.faces, self.between = [], [], lambda: None
+    self.said, self.faces, self.factors, self.between = [], [], [], lambda: None
 
   def landmarks(self, image, speech, face):
     self.said.append(speech)
@@ -36,6 +36,7 @@ class _Videos:
 
   def video(self, image, speech, frame, watch, moving=False, expressiveness=1.0, face='largest'):
     self.faces.append(face)
+    self.factors.append(expressiveness)
     for done in range(1, 4):
       watch(done, 3)
       self.between()
@@ -78,12 +79,12 @@ def test_stop_ends_the_video_of_its_own_session_only(who, video):
 
 def test_programs_get_an_error_with_the_sentence():
   steps = Steps(_GRADIO, videos := _Videos())
-  assert list(steps.animate()('face.png', 'speech.wav', 'crop', False, 'left')) == ['talking.mp4']
+  assert list(steps.animate()('face.png', 'speech.wav', 'crop', False, 'left', 0.5)) == ['talking.mp4']
 
   def fail():
     raise InputError('This picture cannot be used.')
 
   videos.between = fail
   with pytest.raises(_Told, match='cannot be used'):
-    list(steps.say()('face.png', 'Hello', 'de', 'crop', False, '310,200'))
-  assert videos.faces == ['left', '310,200']
+    list(steps.say()('face.png', 'Hello', 'de', 'crop', False, '310,200', 1.5))
+  assert videos.faces == ['left', '310,200'] and videos.factors == [0.5, 1.5]
