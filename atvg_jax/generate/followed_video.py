@@ -1,13 +1,14 @@
 """A video whose face another face follows, and what is said of files."""
 
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_landmarker
+from data_pipelines.faces import face_alignment, face_landmarker, upright
 from data_pipelines.media import video_reader
 
 
@@ -22,13 +23,21 @@ def follow(path: str, landmarker: face_landmarker.FaceLandmarker) -> AlignedTrac
   """Finds the largest face of a video in every frame; shows progress on standard error.
 
   Raises:
-    InputError: it is no video, or shows no face.
+    InputError: it is no video, stands on its head, or shows no face.
   """
-  frames = tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True)
+  samples = upright.Samples()
+
+  def frames() -> Iterator[np.ndarray]:
+    for picture in tqdm(video_reader.iter_video(path), unit='frame', desc='following the face', dynamic_ncols=True):
+      samples.add(picture)
+      yield picture
+
   try:
-    track = landmarker.track(frames)
+    track = landmarker.track(frames())
   except InputError as error:
+    samples.check(path, landmarker)
     raise about(path, error) from error
+  samples.check(path, landmarker)
   if track.faces_seen > 1:
     notify(f'{path} shows {track.faces_seen} faces: following the largest')
   matrices = face_alignment.align_track(track.landmarks)

@@ -11,7 +11,7 @@ from atvg_jax.generate import who_speaks
 from atvg_jax.generate.generator import Generator
 from data_pipelines.conversion import face_stretches, shots
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_choice, face_landmarker, face_tracks, lips
+from data_pipelines.faces import face_alignment, face_choice, face_landmarker, face_tracks, lips, upright
 from data_pipelines.faces.face_choice import FaceChoice
 from data_pipelines.media.source_video import SourceVideo
 
@@ -77,13 +77,16 @@ def follow(
     generator: the nets, of which AT-net hears who speaks.
     landmarker: the models.
     choice: which of several faces is to speak.
-    force: draw faces that are turned too far or too small, too.
+    force: draw faces that are turned too far, too small or on their head, too.
 
   Raises:
-    InputError: it is no video, or shows no face that can be drawn.
+    InputError: it is no video, stands on its head, or shows no face that can be drawn.
   """
   video = SourceVideo(path)
-  seen = _first_pass(video, landmarker)
+  samples = upright.Samples()
+  seen = _first_pass(video, landmarker, samples)
+  if not force:
+    samples.check(path, landmarker)
   if not seen.tracks:
     raise InputError(f'{path}: no face was found in any frame of the video.')
   speaking = None
@@ -99,13 +102,13 @@ def follow(
     stretches += _stretches(track, drawn, seen.cuts, rate)
   notes = _notes(path, seen, chosen, reasons, stretches)
   if not stretches:
-    raise InputError(notes[0] if notes else f'{path}: no face is to be seen where --face says.')
+    raise InputError(notes[0] if notes else f'{path}: the face that was chosen is not to be seen.')
   return Footage(
     video, seen.ticks, seen.durations, sorted(stretches, key=lambda stretch: stretch.start), [] if force else notes
   )
 
 
-def _first_pass(video: SourceVideo, landmarker: face_landmarker.FaceLandmarker) -> _Seen:
+def _first_pass(video: SourceVideo, landmarker: face_landmarker.FaceLandmarker, samples: upright.Samples) -> _Seen:
   ticks: list[int] = []
   last_duration = 1
   cuts: list[bool] = []
@@ -116,6 +119,7 @@ def _first_pass(video: SourceVideo, landmarker: face_landmarker.FaceLandmarker) 
     for frame in tqdm(frames, unit='frame', desc='following the face', dynamic_ncols=True):
       ticks.append(frame.ticks)
       last_duration = frame.duration
+      samples.add(frame.picture)
       yield frame.picture
 
   def marked() -> Iterator[tuple[int, np.ndarray, bool]]:

@@ -18,7 +18,7 @@ from data_pipelines.conversion import convert_clip, face_stretches, lip_sync, re
 from data_pipelines.conversion.convert_clip import Record, Rejection, StagingTask
 from data_pipelines.conversion.face_stretches import LeftOut, Stretch, clock
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment, face_tracks
+from data_pipelines.faces import face_alignment, face_tracks, upright
 
 PART_FRAMES = 60 * features.FPS  # of a part: what a killed conversion may have to do again
 _MIN_MOTION = 0.012  # eye distances: a mouth whose opening changes less in `_MOTION_FRAMES` does not speak
@@ -90,6 +90,7 @@ class _FirstPass(NamedTuple):
   end: int  # after the last frame
   notes: video_part.Notes
   pictures: Sequence[np.ndarray] | None  # all of them, if they are few
+  on_its_head: str = ''  # why nothing of it is used
 
 
 class _Clip(NamedTuple):
@@ -109,6 +110,8 @@ def _cut(part: VideoPart, image_format: str) -> list[Result]:
   results = names.left_out(damage)
   if end == part.first:
     return results
+  if seen.on_its_head:
+    return results + names.left_out([LeftOut(part.first, 'on-its-head', Rejection('on its head', seen.on_its_head))])
   classified = [
     face_stretches.classify(i, seen.tracks, seen.size, end, all_faces=part.all_faces) for i in range(len(seen.tracks))
   ]
@@ -131,6 +134,7 @@ def _first_pass(part: VideoPart) -> _FirstPass:
   kept: list[np.ndarray] | None = []
   total, end = 0, part.first
   size = (0, 0)
+  samples, on_its_head = upright.Samples(), ''
 
   def read() -> Iterator[tuple[int, np.ndarray, bool]]:
     nonlocal kept, total, size, end
@@ -141,11 +145,16 @@ def _first_pass(part: VideoPart) -> _FirstPass:
         kept = None
       if kept is not None:
         kept.append(image)
+      samples.add(image)
       size, end = (image.shape[0], image.shape[1]), number + 1
       yield number, image, new_shot or number == part.first
 
   tracks = face_tracks.follow(convert_clip.landmarker(), read())
-  return _FirstPass(tracks, size, end, notes, kept)
+  try:
+    samples.check(part.path, convert_clip.landmarker())
+  except InputError as error:
+    on_its_head = str(error)
+  return _FirstPass(tracks, size, end, notes, kept, on_its_head)
 
 
 def _damage(part: VideoPart, seen: _FirstPass) -> tuple[int, list[LeftOut]]:

@@ -18,6 +18,13 @@ def part(path, **fields) -> VideoPart:
   return VideoPart(**{'clip_id': 'a_b', 'speaker': 'a', 'split': 'train', 'path': str(path)} | fields)
 
 
+def test_a_film_that_stands_on_its_head_is_left_out(tmp_path):
+  pictures = [picture[::-1, ::-1].copy() for picture in drawn_clips.frames(40)]
+  results = cut_video.cut(part(drawn_clips.write(tmp_path / 'a.mp4', pictures)))
+  assert fates(results) == {'a_b_000000-on-its-head': 'on its head'}
+  assert 'turn it first' in results[0][1].detail
+
+
 def fates(results) -> dict[str, str | int]:
   """Clip → its length, or why it is left out."""
   return {

@@ -38,6 +38,21 @@ def test_a_small_face_on_its_head_is_found(landmarker, picture):
   assert upright.quarter_turns(page, landmarker) == 2
 
 
+@pytest.mark.parametrize('turns', [0, 1, 2])
+def test_of_a_video_some_pictures_are_kept_and_asked(landmarker, picture, turns):
+  small = np.asarray(Image.fromarray(picture).resize((256, 300)))
+  samples = upright.Samples()
+  for number in range(300):
+    # Two thirds show nobody.
+    samples.add(np.rot90(small, turns) if number % 36 == 0 else np.full((300, 256, 3), 128, np.uint8))
+  assert 4 <= len(samples._pictures) <= 8
+  if turns == 2:
+    with pytest.raises(InputError, match='a.mp4 stands on its head: turn it first'):
+      samples.check('a.mp4', landmarker)
+  else:
+    samples.check('a.mp4', landmarker)
+
+
 def test_nobody_is_told(landmarker):
   with pytest.raises(InputError, match='No face'):
     upright.quarter_turns(np.full((300, 400, 3), 128, np.uint8), landmarker)

@@ -145,7 +145,7 @@ def test_the_face_that_is_chosen_speaks(generator, tmp_path, which, column):
 
 def test_nobody_where_the_choice_points_is_told(generator, film):
   for which in ('3', '2,2'):
-    with pytest.raises(InputError, match='no face is to be seen where --face says'):
+    with pytest.raises(InputError, match='the face that was chosen is not to be seen'):
       follow(generator, film, which)
 
 
@@ -215,6 +215,18 @@ def test_a_mouth_that_is_covered_stays_until_it_is_seen(generator, tmp_path):
   with pytest.raises(InputError, match='50 of 50 frames stay as they are: the mouth seems to be covered, by a mask'):
     follow(generator, str(tmp_path / 'a.mp4'))
   assert follow(generator, str(tmp_path / 'a.mp4'), force=True).stretches[0].end == 50
+
+
+def test_a_film_that_stands_on_its_head_is_told(generator, nets, tmp_path):
+  path = drawn_clips.write(tmp_path / 'a.mp4', [picture[::-1, ::-1].copy() for picture in drawn_clips.frames(30)])
+  with pytest.raises(
+    InputError, match=r'a.mp4 stands on its head: turn it first, for example by ffmpeg -i .*a.mp4 -vf'
+  ):
+    follow(generator, str(path))
+  for option in ('driving', 'motion'):
+    job = {'image': demo.portrait(), 'out': str(tmp_path / 'b.mp4'), 'audio': demo.speech(), option: str(path)}
+    with pytest.raises(InputError, match='a.mp4 stands on its head'):
+      video_maker.generate_video(**job, weights=nets)
 
 
 def test_what_cannot_be_dubbed_is_told(nets, film, tmp_path, capsys):
