@@ -1,9 +1,8 @@
 """Are the lips to be seen, or does something cover them: a mask, a hand, a microphone?
 
 The landmarks do not tell: the mesh draws a mouth on a mask too. But lips are of another colour than what is around
-them. Measured on 146 faces (Face Research Lab London, GRID, LRW-AR, 14 synthetic ones), as they are, with masks of five
-colours, and with a hand of their own skin painted over the mouth: no bare face is taken for covered, but 98 to
-100 % of every kind of mask and 62 % of the hands are. Pictures in grey are not judged.
+them, and within their line it is dark and light by turns: the mouth's line, the lower lip, teeth. The contrast of the
+eyes says how much of that a picture can show, so that pale, dark and painted ones are judged alike.
 """
 
 import numpy as np
@@ -14,8 +13,11 @@ from data_pipelines.faces import face_alignment
 
 _LIPS = features.MOUTH.start, features.MOUTH.start + 12  # the outer line
 _RING = 1.25, 1.7  # the skin that is compared: between the lips' line enlarged by these
-_DIFFERENCE, _REDNESS = 6.0, 2.0  # of CIE L*a*b*: lips that differ less, and are less red, are not seen
-_COLOURFUL = 6.0  # chroma of a face's most colourful tenth: below, the picture is grey
+_DIFFERENCE, _REDNESS = 6.0, 2.0  # of CIE L*a*b*: lips that differ less, and are less red, are not seen by colour
+_EYES = slice(36, 42), slice(42, 48)
+_EYE_RING = 1.5, 2.4  # the skin around an eye
+_STRUCTURE = 0.42  # of the eyes' contrast: bare mouths show .45 and more, masks with folds and hands .38 and less
+_EYE_CONTRAST = 12.0, 40.0  # of L*: less is not believed, and more is that of sunglasses
 _TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 _WHITE = np.array([0.9505, 1.0, 1.089])
 
@@ -34,16 +36,32 @@ def covered(image: np.ndarray, points: np.ndarray) -> bool:
 def covered_in_crop(crop: np.ndarray, points: np.ndarray) -> bool:
   """`covered` of an aligned face, uint8 [128, 128, 3], with points [68, 2] in its pixels."""
   line = points[slice(*_LIPS)]
-  middle = line.mean(axis=0)
-  inner, outer = (_filled((line - middle) * scale + middle) for scale in _RING)
-  lips, skin = _filled(line), outer & ~inner
+  lips, skin = _filled(line), _around(line, _RING)
   if not lips.any() or not skin.any():
     return False  # too small to say
-  some = _lab(crop[::4, ::4])
-  if np.percentile(np.hypot(some[..., 1], some[..., 2]), 90) < _COLOURFUL:
-    return False  # a picture in grey says too little
-  own, around = (np.median(_lab(crop[where]), axis=0) for where in (lips, skin))
-  return bool(np.linalg.norm(own - around) < _DIFFERENCE and own[1] - around[1] < _REDNESS)
+  colours = _lab(crop)
+  own, around = (np.median(colours[where], axis=0) for where in (lips, skin))
+  if np.linalg.norm(own - around) >= _DIFFERENCE or own[1] - around[1] >= _REDNESS:
+    return False
+  low, high = np.percentile(colours[lips][:, 0], [5, 95])
+  return bool(high - low < _STRUCTURE * np.clip(_eye_contrast(colours[..., 0], points), *_EYE_CONTRAST))
+
+
+def _eye_contrast(lightness: np.ndarray, points: np.ndarray) -> float:
+  """By how much of L* the dark of the eyes is below the skin around them; 0 where they are not in the crop."""
+  outlines = [points[eye] for eye in _EYES]
+  eyes = np.logical_or(*(_filled(outline) for outline in outlines))
+  skin = np.logical_or(*(_around(outline, _EYE_RING) for outline in outlines))
+  if not eyes.any() or not skin.any():
+    return 0.0
+  return float(np.percentile(lightness[skin], 90) - np.percentile(lightness[eyes], 20))
+
+
+def _around(line: np.ndarray, ring: tuple[float, float]) -> np.ndarray:
+  """Which pixels are between a polygon enlarged by one factor and by another: bool [128, 128]."""
+  middle = line.mean(axis=0)
+  inner, outer = (_filled((line - middle) * scale + middle) for scale in ring)
+  return outer & ~inner
 
 
 def _filled(line: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Pictures that show a face too badly are refused with what to do, unless they are forced."""
 
+import pathlib
+
 import drawn_clips
 import numpy as np
 import pytest
 import random_nets
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from atvg_jax import cli
 from atvg_jax.generate import demo, fitness, portrait, video_maker
@@ -42,12 +44,47 @@ def test_a_mask_is_told(landmarker, colour):
   masked = _masked(landmarker, colour)
   with pytest.raises(InputError, match='mouth seems to be covered, by a mask or a hand: .* --force'):
     fitness.check(portrait.find_face(masked, landmarker))
-  assert lips.covered(masked, landmarker.landmarks(masked).points)
+  for picture in (masked, _grey(masked), _pale(masked), _painted(masked)):
+    assert lips.covered(picture, landmarker.landmarks(picture).points)
 
 
-def test_a_grey_picture_of_a_mouth_is_no_mask(face):
-  grey = np.repeat(face.crop.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8)
-  assert not lips.covered_in_crop(grey, face_alignment.denormalise(face.landmarks))
+def _grey(picture):
+  return np.asarray(Image.fromarray(picture).convert('L').convert('RGB'))
+
+
+def _pale(picture):
+  return (128 + 0.5 * (_grey(picture).astype(float) - 128)).astype(np.uint8)
+
+
+def _painted(picture):
+  image = Image.fromarray(picture).reduce(2).filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.ModeFilter(5))
+  return np.asarray(ImageEnhance.Color(image).enhance(0.45))
+
+
+@pytest.mark.parametrize('name', ['painted.png', 'smiling.jpg', 'shut.jpg', 'bearded.jpg', 'nobody.jpg'])
+@pytest.mark.parametrize('style', [np.asarray, _grey, _pale])
+def test_a_mouth_without_colour_is_no_mask(landmarker, name, style):
+  picture = style(video_reader.read_image(pathlib.Path(__file__).parents[2] / 'docs' / 'gallery' / name))
+  assert not lips.covered(picture, landmarker.landmarks(picture).points)
+
+
+def test_a_painted_portrait_is_no_mask(landmarker):
+  picture = _painted(video_reader.read_image(demo.portrait()))
+  assert not lips.covered(picture, landmarker.landmarks(picture).points)
+
+
+def test_fingers_over_the_mouth_are_told(landmarker):
+  picture = video_reader.read_image(demo.portrait()).copy()
+  points = landmarker.landmarks(picture).points
+  width, (x, y) = np.linalg.norm(points[54] - points[48]), points[48:60].mean(axis=0)
+  down, right = np.mgrid[: len(picture), : picture.shape[1]]
+  across = (down - y) / (0.3 * width)
+  skin = np.median(picture[right.shape[0] // 2 - 20 : right.shape[0] // 2, int(x) - 20 : int(x) + 20], axis=(0, 1))
+  light = 0.82 + 0.28 * np.sqrt(1 - (2 * (across % 1) - 1) ** 2)
+  where = (np.abs(across) < 2) & (right > x - width)
+  picture[where] = np.clip(skin * light[where][:, None], 0, 255)
+  for covered in (picture, _grey(picture)):
+    assert lips.covered(covered, landmarker.landmarks(covered).points)
 
 
 def test_what_is_turned_or_small_is_told(face):
