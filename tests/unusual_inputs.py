@@ -1,11 +1,12 @@
 """Damaged and unusual pictures, recordings, videos and manifests, as commands: each must end in a video or a sentence.
 
-`python tests/unusual_inputs.py FOLDER COUNT [SEED]` runs COUNT of them there, and says what came of them.
+`python tests/unusual_inputs.py FOLDER COUNT [SEED]` runs COUNT; its status is 1 where any is wrong or takes over 2 GB.
 """
 
 import collections
 import contextlib
 import functools
+import gc
 import io
 import json
 import os
@@ -104,7 +105,10 @@ def picture(path: pathlib.Path, rng: random.Random) -> str:
     image = Image.fromarray(np.asarray(image.convert('L')).astype(np.uint16) * 257)
   elif mode != 'RGB':
     image = image.convert(mode)
-  options = {'exif': _exif(rng.randrange(0, 12))} if form in ('JPEG', 'PNG', 'WEBP', 'TIFF', 'AVIF') else {}
+  options = {}
+  if form in ('JPEG', 'PNG', 'WEBP', 'TIFF', 'AVIF'):
+    options['exif'] = Image.Exif()
+    options['exif'][0x0112] = rng.randrange(0, 12)  # orientation
   content = io.BytesIO()
   try:
     image.save(content, form, **options)
@@ -246,6 +250,7 @@ def _command(kind: str, arguments: list[str], place: pathlib.Path) -> Outcome:
   try:
     with contextlib.redirect_stderr(told), contextlib.redirect_stdout(printed):
       status = cli.main([*arguments, f'--out={target}'])
+      gc.collect()  # what fails when it is forgotten is told here, and not in a later case
   except BaseException as error:
     return Outcome(kind, -1, f'{arguments}: {type(error).__name__}: {error}', True)
   said = [line for line in told.getvalue().splitlines() if line.startswith('atvg: ')]
@@ -262,7 +267,7 @@ def _command(kind: str, arguments: list[str], place: pathlib.Path) -> Outcome:
   else:
     wrong = _wrong_video(target, left)
   if 'Traceback' in told.getvalue():
-    wrong = 'a traceback'
+    wrong = f'a traceback:\n{told.getvalue()}'
   sentence = said[-1] if said else ''
   return Outcome(kind, status, f'{arguments}: {wrong}: {sentence}' if wrong else sentence, bool(wrong))
 
@@ -317,12 +322,6 @@ def _files(folder: pathlib.Path) -> set[str]:
 @functools.cache
 def _face() -> Image.Image:
   return Image.fromarray(video_reader.read_image(demo.portrait()))
-
-
-def _exif(orientation: int) -> Image.Exif:
-  exif = Image.Exif()
-  exif[0x0112] = orientation
-  return exif
 
 
 def _name(rng: random.Random) -> str:
@@ -394,7 +393,8 @@ if __name__ == '__main__':
   results = run(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
   for (kind, status), number in sorted(collections.Counter((one.kind, one.status) for one in results).items()):
     print(f'{number:4d} {kind}: {status}')
-  for one in results:
-    if one.wrong:
-      print('WRONG', one)
-  print(f'{len(results)} in all, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB')
+  wrong = [one for one in results if one.wrong]
+  print(*(f'WRONG {one}' for one in wrong), sep='\n')
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # GiB
+  print(f'{len(results)} in all, {len(wrong)} wrong, {peak:.2f} GiB')
+  sys.exit(1 if wrong or peak > 2 else 0)
