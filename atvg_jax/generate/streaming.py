@@ -5,7 +5,6 @@ size, whatever the length of the speech (VG-net in two programs, one for what a 
 memory at any time is one window, not the video.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from atvg_jax.audio import front_ends, mfcc_frontend
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate.pieces import Piece, lookahead
 from atvg_jax.models import fast_vg, postprocessing, speech_head
-from atvg_jax.runtime import parallel, program_cache
+from atvg_jax.runtime import program_cache
 from data_pipelines import features
 from data_pipelines.media import audio_stream
 
@@ -140,8 +139,8 @@ def at_apply(net: Any, front_end: front_ends.FrontEnd) -> Callable[..., dict[str
 class VgStream:
   """VG-net: an example image and landmarks → frames.
 
-  Two programs: `start` once a clip, for what its frames share, and `step` for every window. A batch that can be cut
-  into equal parts for all local devices is drawn on all of them.
+  Two programs: `start` once a clip, for what its frames share, and `step` for every window, on one device: on all of
+  them clips are drawn in `lanes`.
 
   Attributes:
     net: the net.
@@ -189,13 +188,6 @@ class VgStream:
       program_cache.Program(function, config['model'], config['generation'], config['dtype'])
       for function in (start, step, step_with_maps, chained)
     )
-    self._on_all_devices = functools.cache(
-      lambda maps: (
-        parallel.replicate(self.prepared),
-        parallel.pmap_clips(start, 2),
-        parallel.pmap_clips(step_with_maps if maps else step, 3),
-      )
-    )
 
   def __call__(
     self, example_image: np.ndarray, example_landmarks: np.ndarray, windows: Iterable[np.ndarray]
@@ -223,15 +215,10 @@ class VgStream:
       window: that length, if the last piece may be shorter.
       maps: give the pieces' maps too.
     """
-    batch_size = len(example_image)
-
-    def joined(values: jax.Array, length: int) -> np.ndarray:
-      """[(devices,) B, W, ...] → [B, length, ...] on the host."""
-      return np.asarray(values).reshape(batch_size, *values.shape[-4:])[:, :length]
-
     for piece, frames, maps_ in lookahead(self._steps(example_image, example_landmarks, landmarks, window, maps)):
       length = piece.shape[1]
-      yield Piece(piece, joined(frames, length), {name: joined(values, length) for name, values in maps_.items()})
+      cut = {name: np.asarray(values)[:, :length] for name, values in maps_.items()}
+      yield Piece(piece, np.asarray(frames)[:, :length], cut)
 
   def _steps(
     self,
@@ -242,20 +229,11 @@ class VgStream:
     maps: bool,
   ) -> Iterator[tuple[np.ndarray, jax.Array, dict[str, jax.Array]]]:
     """Pieces of landmarks with frames and maps that are still being computed, of whole windows, on the devices."""
-    batch_size, height, width = example_image.shape[:3]
-    carry = fast_vg.zero_carry(self.net, batch_size, height, width)
-    divided = parallel.divisible(batch_size) and not self.couples_clips
-
-    def cut(clips: Any) -> Any:
-      return parallel.cut_clips(clips) if divided else clips
-
-    if divided:
-      prepared, start, step = self._on_all_devices(maps)
-    else:
-      prepared, start, step = self.prepared, self.start, self.step_with_maps if maps else self.step
-    shared, carry = start(prepared, cut(example_image), cut(example_landmarks)), cut(carry)
+    carry = fast_vg.zero_carry(self.net, *example_image.shape[:3])
+    shared = self.start(self.prepared, example_image, example_landmarks)
+    step = self.step_with_maps if maps else self.step
     for piece in landmarks:
-      frames, maps_, carry = step(prepared, shared, cut(filled_up(piece, window)), carry)
+      frames, maps_, carry = step(self.prepared, shared, filled_up(piece, window), carry)
       yield piece, frames, maps_
 
   def redraw(

@@ -59,7 +59,7 @@ def initialize(*, distributed: bool | None = None) -> None:
   if jax.process_count() > 1:
     # The first sum over all devices opens the processes' connections, and on CPUs who waits there gives up after half a
     # minute. So they meet now, and not in the first step, which one may have compiled much sooner than another.
-    meet = _mapped(lambda x: lax.psum(x, AXIS), in_axes=(0,), out_axes=None)
+    meet = _mapped(lambda x: lax.psum(x, AXIS), in_axes=(0,))
     jax.block_until_ready(meet(np.ones(jax.local_device_count(), np.float32)))
 
 
@@ -141,28 +141,26 @@ def pmap_train_step(step: Callable[..., Any], devices: Sequence[Any] | None = No
     step: written for one device and `AXIS`.
     devices: by default all devices of all processes.
   """
-  return _mapped(step, in_axes=(None, 0), out_axes=None, donate_argnums=(0,), devices=devices)
+  return _mapped(step, in_axes=(None, 0), donate_argnums=(0,), devices=devices)
 
 
 def pmap_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """(state, sharded batch) → replicated sums and counts."""
-  return _mapped(step, in_axes=(None, 0), out_axes=None)
+  return _mapped(step, in_axes=(None, 0))
 
 
 def _mapped(
   function: Callable[..., Any],
   *,
   in_axes: tuple[int | None, ...],
-  out_axes: int | None,
   donate_argnums: tuple[int, ...] = (),
   devices: Sequence[Any] | None = None,
 ) -> stages.Wrapped:
   """A function of one device and `AXIS` on all devices, by the mapping that the environment names.
 
   Args:
-    function: takes and returns one device's part.
+    function: takes one device's part, and returns the same on all of them.
     in_axes: for each argument, 0: a leading axis of devices; None: the same on all of them.
-    out_axes: likewise for all results.
     donate_argnums: arguments whose memory is given away.
     devices: by default all devices of all processes.
 
@@ -174,16 +172,15 @@ def _mapped(
     raise InputError(f'{MAPPING}={mapping} in the environment is none of {", ".join(_MAPPINGS)}')
   if mapping == 'pmap':
     return jax.pmap(
-      function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate_argnums, devices=devices
+      function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=donate_argnums, devices=devices
     )
   mesh = Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
-  specs = [PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in (*in_axes, out_axes)]
+  specs = [PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in (*in_axes, None)]
 
   def part(*arguments: Any) -> Any:
     # A device's part has a leading axis of length 1, which `pmap` takes away.
     cut = [tree if axis is None else jax.tree.map(lambda x: x[0], tree) for tree, axis in zip(arguments, in_axes)]
-    results = function(*cut)
-    return results if out_axes is None else jax.tree.map(lambda x: x[None], results)
+    return function(*cut)
 
   placed = [NamedSharding(mesh, spec) for spec in specs]
   program = jax.jit(
@@ -215,21 +212,6 @@ def operations(step: Callable[..., Any], state: Any, shapes: Mapping[str, jax.Sh
     for name, spec in shapes.items()
   }
   return flops.count(step, state, part, axis_sizes=((AXIS, jax.device_count()),))
-
-
-def divisible(batch_size: int) -> bool:
-  """Whether there are several local devices and a batch can be cut into equal parts for them."""
-  return jax.local_device_count() > 1 and batch_size % jax.local_device_count() == 0
-
-
-def cut_clips(clips: np.ndarray) -> np.ndarray:
-  """[B, ...] → [local devices, B / local devices, ...]."""
-  return clips.reshape(jax.local_device_count(), -1, *clips.shape[1:])
-
-
-def pmap_clips(function: Callable[..., Any], num_clips: int) -> Callable[..., Any]:
-  """(replicated parameters, `num_clips` arrays or trees of `cut_clips`) → the function's results, likewise cut."""
-  return _mapped(function, in_axes=(None, *(0,) * num_clips), out_axes=0, devices=jax.local_devices())
 
 
 def cut_lanes(tree: Any) -> Any:

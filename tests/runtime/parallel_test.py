@@ -23,13 +23,12 @@ def test_vg_net_trains_by_shard_map_as_by_pmap_to_the_bit(tmp_path):
 
 
 @pytest.mark.parametrize('mapping', ['pmap', 'shard_map'])
-def test_clips_are_shared_among_devices_by_either_mapping(mapping, monkeypatch):
+def test_every_device_gets_its_part_by_either_mapping(mapping, monkeypatch):
   monkeypatch.setenv(parallel.MAPPING, mapping)
   clips = np.arange(4 * jax.local_device_count(), dtype=np.float32).reshape(-1, 2)
-  double = parallel.pmap_clips(lambda factor, x, tree: {'x': factor * x + tree['y']}, 2)
-  made = double(np.float32(2), parallel.cut_clips(clips), {'y': parallel.cut_clips(clips)})['x']
-  assert made.shape == (jax.local_device_count(), 2, 2)
-  np.testing.assert_array_equal(np.asarray(made).reshape(clips.shape), 3 * clips)
+  total = parallel.pmap_eval_step(lambda factor, batch: jax.lax.psum(factor * batch['x'].sum(axis=0), parallel.AXIS))
+  made = total(np.float32(2), parallel.shard_batch({'x': clips}))
+  np.testing.assert_array_equal(np.asarray(made), 2 * clips.sum(axis=0))
 
 
 def test_an_unknown_mapping_is_refused(monkeypatch):
