@@ -19,12 +19,9 @@ Protocols say where the example frame comes from:
 Videos of other systems are scored by `video_pairs`.
 """
 
-import concurrent.futures
-import dataclasses
-import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
@@ -74,29 +71,38 @@ class _SubmittedClip(NamedTuple):
   rows: score_rows.SubmittedRows
 
 
-@dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What clips are scored with.
+  """What clips are scored with; a context manager, since it has threads and compiled programs.
 
   Attributes:
     generator: both nets.
     protocol: one of PROTOCOLS; the batches bring its example frames.
     metric_networks: networks that score the videos as well; where they need sound, the batches have it.
-    threads: what scores the videos of one batch while the nets draw the next.
     batch_size: clips that are drawn at a time.
+    threads: what scores the videos of one batch while the nets draw the next.
+    lanes: where the clips are drawn, on all local devices.
   """
 
-  generator: Generator
-  protocol: str = 'same-clip'
-  metric_networks: networks.MetricNetworks = dataclasses.field(default_factory=networks.MetricNetworks)
-  threads: concurrent.futures.Executor = dataclasses.field(default_factory=score_rows.make_threads)
-  batch_size: int = 4
+  def __init__(
+    self,
+    generator: Generator,
+    protocol: str = 'same-clip',
+    metric_networks: networks.MetricNetworks | None = None,
+    batch_size: int = 4,
+  ):
+    """Takes what the attributes say."""
+    self.generator, self.protocol, self.batch_size = generator, protocol, batch_size
+    self.metric_networks = metric_networks or networks.MetricNetworks()
+    self.threads = score_rows.make_threads()
+    self.lanes = Lanes(generator, -(-batch_size // jax.local_device_count()), clip_scores.WINDOW)
 
-  @functools.cached_property
-  def lanes(self) -> Lanes:
-    """Where the clips are drawn, on all local devices."""
-    each = -(-self.batch_size // jax.local_device_count())
-    return Lanes(self.generator, each, clip_scores.WINDOW).started()
+  def __enter__(self) -> Self:
+    self.lanes.__enter__()
+    return self
+
+  def __exit__(self, kind, value, traceback) -> None:
+    self.lanes.__exit__(kind, value, traceback)
+    self.threads.shutdown(cancel_futures=True)
 
   def score(self, batches: Iterable[Batch], speakers: Mapping[str, str]) -> Iterator[Scored]:
     """Generates and scores every clip.
@@ -181,8 +187,8 @@ class Evaluation:
       driving = self.generator.normalisation.normalise(true)
     return {
       'baseline': np.broadcast_to(image[:, None], real.shape),
-      'true landmarks': whole_clips.follow(self.lanes, image, conditions, driving),
-      'sound': whole_clips.hear(self.lanes, image, conditions, batch, self.generator.at.front_end, length),
+      'true landmarks': whole_clips.from_landmarks(self.lanes, image, conditions, driving),
+      'sound': whole_clips.from_audio(self.lanes, image, conditions, batch, length),
       'real': real,
     }
 
@@ -222,28 +228,27 @@ def run(
     raise InputError(f'there is no protocol {protocol!r}: choose one of {", ".join(PROTOCOLS)}')
   score_files.make_folder(out)
   metric_networks = metric_networks or networks.MetricNetworks()
-  evaluation = Evaluation(Generator(*load_nets(weights)), protocol, metric_networks, batch_size=batch_size)
-  warming = evaluation.threads.submit(evaluation.warm_up)
-  with_audio = metric_networks.needs_sound or evaluation.generator.at.front_end.takes_sound
-  tables, set_scores = {}, {}
-  for directory in dirs:
-    index = record_index.load(directory, split)
-    speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
-    batches = feed.clip_batches(
-      directory, split, batch_size=batch_size, example=PROTOCOLS[protocol], with_audio=with_audio
-    )
-    warming.result()
-    scored = evaluation.score(first_clips(batches, max_clips), speakers)
-    total = min(len(speakers), max_clips or len(speakers))
-    with tqdm(scored, total=total, unit='clip', desc=f'scoring {directory}', dynamic_ncols=True) as progress:
-      tables[directory] = score_files.write_videos(progress, out, os.path.basename(os.path.normpath(directory)))
-    set_scores[directory] = metric_networks.set_scores()
+  tables, set_scores, pauses = {}, {}, ''
+  with Evaluation(Generator(*load_nets(weights)), protocol, metric_networks, batch_size) as evaluation:
+    warming = evaluation.threads.submit(evaluation.warm_up)
+    with_audio = metric_networks.needs_sound or evaluation.generator.at.front_end.takes_sound
+    for directory in dirs:
+      index = record_index.load(directory, split)
+      speakers = dict(zip(index.clip_id.tolist(), index.speaker.tolist(), strict=True))
+      batches = feed.clip_batches(
+        directory, split, batch_size=batch_size, example=PROTOCOLS[protocol], with_audio=with_audio
+      )
+      warming.result()
+      scored = evaluation.score(first_clips(batches, max_clips), speakers)
+      total = min(len(speakers), max_clips or len(speakers))
+      with tqdm(scored, total=total, unit='clip', desc=f'scoring {directory}', dynamic_ncols=True) as progress:
+        tables[directory] = score_files.write_videos(progress, out, os.path.basename(os.path.normpath(directory)))
+      set_scores[directory] = metric_networks.set_scores()
+    for directory in dirs if silence_clips else ():
+      found = silence.scores(evaluation.generator, _speech(directory, split, silence_clips))
+      pauses += f'\n\n{directory}, pauses between clips:\n\n{silence.table(found)}'
   settings = {'split': split, 'protocol': protocol, 'weights': list(map(os.fspath, weights or ('packaged',)))}
-  text = score_files.report(tables, set_scores, settings, out)
-  for directory in dirs if silence_clips else ():
-    speech = _speech(directory, split, silence_clips)
-    text += f'\n\n{directory}, pauses between clips:\n\n{silence.table(silence.scores(evaluation.generator, speech))}'
-  return text
+  return score_files.report(tables, set_scores, settings, out) + pauses
 
 
 def _speech(directory: str, split: str, count: int) -> list[np.ndarray]:

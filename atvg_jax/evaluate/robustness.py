@@ -98,18 +98,17 @@ def run(
   names = [os.path.basename(os.path.normpath(directory)) for directory in dirs]
   if len(set(names)) < len(names):
     raise InputError(f'two of {", ".join(dirs)} have one name, by which the tables name them: rename one')
-  evaluation = evaluate.Evaluation(Generator(*load_nets(weights)), batch_size=batch_size)
-  data_sets = _open(dirs, names, split, out, _fingerprint(evaluation.generator), max_clips)
-  babble = all(data_set.voices_from for data_set in data_sets)
-  levels = [point for name, points in EXPERIMENTS.items() for point in points if name != 'babble' or babble]
-  points = [BASELINE, REAL, SOUND, *levels]
-  with tqdm(
-    total=sum(data_set.num_clips for data_set in data_sets) * len(points), unit='video', dynamic_ncols=True
-  ) as progress:
-    tables = {
-      data_set.name: _score_data_set(evaluation, data_set, split, batch_size, points, progress)
-      for data_set in data_sets
-    }
+  with evaluate.Evaluation(Generator(*load_nets(weights)), batch_size=batch_size) as evaluation:
+    data_sets = _open(dirs, names, split, out, _fingerprint(evaluation.generator), max_clips)
+    babble = all(data_set.voices_from for data_set in data_sets)
+    levels = [point for name, points in EXPERIMENTS.items() for point in points if name != 'babble' or babble]
+    points = [BASELINE, REAL, SOUND, *levels]
+    total = sum(data_set.num_clips for data_set in data_sets) * len(points)
+    with tqdm(total=total, unit='video', dynamic_ncols=True) as progress:
+      tables = {
+        data_set.name: _score_data_set(evaluation, data_set, split, batch_size, points, progress)
+        for data_set in data_sets
+      }
   settings = {
     'split': split,
     'weights': list(map(os.fspath, weights or ('packaged',))),
@@ -263,11 +262,13 @@ def _video(
     driving = generator.normalisation.normalise(inputs.landmarks)
     shape = driving.shape[1:]
     noise = np.stack([sound_changes.rng(name, point).normal(size=shape) for name in batch[features.CLIP_ID]])
-    return whole_clips.follow(lanes, inputs.image, conditions, (driving + point.amount * noise).astype(np.float32))
+    return whole_clips.from_landmarks(
+      lanes, inputs.image, conditions, (driving + point.amount * noise).astype(np.float32)
+    )
   of_sound: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
   if generator.at.front_end.takes_sound:
     of_sound = {features.AUDIO: _sound(batch, point, lengths)}
-  return whole_clips.hear(lanes, inputs.image, conditions, of_sound, generator.at.front_end, inputs.video.shape[1])
+  return whole_clips.from_audio(lanes, inputs.image, conditions, of_sound, inputs.video.shape[1])
 
 
 def _mfcc_windows(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:

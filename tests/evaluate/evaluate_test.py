@@ -54,7 +54,8 @@ def generator(tmp_path_factory):
 @pytest.fixture(scope='module')
 def scored(batch, generator):
   clips = [{key: value[clip : clip + 1] for key, value in batch.items()} for clip in range(2)]
-  return list(evaluate.Evaluation(generator).score(iter(clips), {'first': 's1'}))
+  with evaluate.Evaluation(generator) as evaluation:
+    return list(evaluation.score(iter(clips), {'first': 's1'}))
 
 
 def test_padding_counts_nothing(scored):
@@ -76,7 +77,8 @@ def test_random_nets_are_worse_than_the_still_frame(scored):
 
 def test_without_true_frames_nothing_is_compared_with_them(batch, generator):
   clip = {key: value[:1] for key, value in batch.items()}
-  (scored,) = evaluate.Evaluation(generator, 'cross-speaker').score(iter([clip]), {'first': 's1'})
+  with evaluate.Evaluation(generator, 'cross-speaker') as evaluation:
+    (scored,) = evaluation.score(iter([clip]), {'first': 's1'})
   assert 'psnr' not in scored.scores['rows']['sound'] and 'lmd' not in scored.scores['rows']['true landmarks']
   assert {'opening_r', 'jitter', 'identity_drift'} <= set(scored.scores['rows']['sound'])
   assert 'psnr' in scored.scores['rows']['real']

@@ -106,7 +106,8 @@ def test_generation_obeys_the_checkpoint(basics):
 
 
 def test_scoring_warms_up_with_a_face_that_the_published_steps_can_take(basics):
-  evaluate.Evaluation(Generator(*_bundles(basics)), batch_size=1).warm_up()
+  with evaluate.Evaluation(Generator(*_bundles(basics)), batch_size=1) as evaluation:
+    evaluation.warm_up()
 
 
 def test_published_and_other_weights_do_not_mix(basics):

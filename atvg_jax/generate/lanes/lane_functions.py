@@ -33,12 +33,12 @@ class Nets(Protocol):
 class LaneFunctions:
   """The functions, for lanes of both nets.
 
-  `hear` is for AT-nets whose front end does not take sound: of those that do, a window needs the sound around it, so
+  `predict` is for AT-nets whose front end does not take sound: of those that do, a window needs the sound around it, so
   they answer ten seconds of a clip at once, before its lane.
 
   Attributes:
     at, vg: the nets.
-    variables: what `hear` takes; `refill` and the others take `vg.prepared`.
+    variables: what `predict` takes; `refill` and the others take `vg.prepared`.
     about: all that the functions depend on besides their arguments.
     window: frames at a time.
   """
@@ -84,7 +84,7 @@ class LaneFunctions:
       'shared': jax.tree.map(lambda state, value: put(state, value[0]), examples['shared'], shared),
     }
 
-  def hear(self, variables, state, example, inputs, given, driven, active):
+  def predict(self, variables, state, example, inputs, given, driven, active):
     """Features → landmarks [B, window, 136], those that are given where `driven`, and the state."""
     carry = jnp.moveaxis(state['carry'], 0, 2)
     coefficients, carry = self.at.step.function(variables['net'], example['coefficients'], inputs, carry)

@@ -76,7 +76,7 @@ class LanePrograms:
     self.window, self._size = window, size
     self.num_coefficients = len(nets.basis.components)
     self._refill_program = self._program(functions.refill, num_lanes=3, donate=(0, 1))
-    self._hear_program = self._program(functions.hear, num_lanes=6, donate=(0,))
+    self._predict_program = self._program(functions.predict, num_lanes=6, donate=(0,))
     self._draw_program = self._program(functions.draw, num_lanes=4, donate=(0,))
     self._draw_maps_program = self._program(functions.draw_maps, num_lanes=4, donate=(0,))
     several = self.num_devices > 1
@@ -140,7 +140,7 @@ class LanePrograms:
     states, shared = self._states, self._examples['shared']
     if inputs is not None:
       example = {name: self._examples[name] for name in ('coefficients', 'rest')}
-      landmarks, states['at'] = self._hear_program(
+      landmarks, states['at'] = self._predict_program(
         self._at_variables, states['at'], example, inputs, given, driven, active
       )
     program = self._draw_maps_program if maps else self._draw_program

@@ -1,6 +1,6 @@
 """Lanes for clips: who wants a clip drawn opens one in a thread of its own, and all of them are drawn together.
 
-  with Lanes(generator) as lanes:
+  with Lanes(generator) as lanes:  # a thread and compiled programs, both gone afterwards
     for piece in lanes.speak(portrait, samples):  # in as many threads as there are lanes, and some more
       ...
 
@@ -68,6 +68,7 @@ class Lanes:
   Attributes:
     usage: what the time went into.
     num_lanes: on all local devices.
+    front_end: of AT-net, whose inputs `from_audio` takes.
     num_threads: that may work on clips: some open the next or write the last while the lanes are full.
     window: frames that are drawn at a time.
   """
@@ -85,7 +86,7 @@ class Lanes:
     """
     if lanes is not None and lanes < 1:
       raise InputError(f'--lanes={lanes}: give 1 or more')
-    self._generator = generator
+    self._generator, self.front_end = generator, generator.at.front_end
     self._programs = LanePrograms(generator, lanes or default_lanes(), window)
     self.num_lanes, self.window = self._programs.num_lanes, window
     self.num_threads = self.num_lanes + max(2, min(self.num_lanes, os.cpu_count() or 1))
@@ -101,13 +102,9 @@ class Lanes:
     self._unfilled: dict[int, NewClip] = {}  # of the drawing thread: seated since the last step
     self._thread = threading.Thread(target=self._run, name='lanes', daemon=True)
 
-  def started(self) -> Self:
-    """For who never closes them; the others use a `with` block."""
+  def __enter__(self) -> Self:
     self._thread.start()
     return self
-
-  def __enter__(self) -> Self:
-    return self.started()
 
   def __exit__(self, kind, value, traceback) -> None:
     self.stop()
@@ -165,9 +162,9 @@ class Lanes:
     """Draws a face speaking; arguments and pieces are those of `Generator.speak`, the window that of the lanes."""
     assert window in (0, self.window)
     sounds = [sound] if isinstance(sound, np.ndarray) else sound
-    inputs = streaming.at_inputs(sounds, self._generator.at.front_end, self._generator.at.front_end.span(self.window))
+    inputs = streaming.at_inputs(sounds, self.front_end, self.front_end.span(self.window))
     conditions = self._generator.normalisation.conditions(portrait.landmarks[None])
-    return self.hear(portrait.crop, conditions, inputs, maps, expressiveness)
+    return self.from_audio(portrait.crop, conditions, inputs, maps, expressiveness)
 
   def draw(
     self, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int = 0, maps: bool = False
@@ -175,9 +172,9 @@ class Lanes:
     """Draws a face; arguments and pieces are those of `Generator.draw`, the window that of the lanes."""
     assert window in (0, self.window)
     conditions = self._generator.normalisation.conditions(portrait.landmarks[None])
-    return self.follow(portrait.crop, conditions, landmarks, maps)
+    return self.from_landmarks(portrait.crop, conditions, landmarks, maps)
 
-  def hear(
+  def from_audio(
     self,
     image: np.ndarray,
     conditions: Conditions,
@@ -186,16 +183,15 @@ class Lanes:
     expressiveness: float = 1.0,
   ) -> Iterator[Piece]:
     """Draws an image, uint8 [H, W, 3], from AT-net's inputs of one clip, pieces of `front_end.span` of the window."""
-    front_end = self._generator.at.front_end
-    if front_end.takes_sound or expressiveness != 1:  # not in the lanes' program: AT-net by itself
-      span = front_end.span(self.window)
+    if self.front_end.takes_sound or expressiveness != 1:  # not in the lanes' program: AT-net by itself
+      span = self.front_end.span(self.window)
       landmarks = self._generator.predict_landmarks(conditions, inputs, span, expressiveness)
-      return self.follow(image, conditions, (piece[0] for piece in streaming.cut(landmarks, self.window)), maps)
+      return self.from_landmarks(image, conditions, (piece[0] for piece in streaming.cut(landmarks, self.window)), maps)
     filled = (self._generator.at.fill(piece, self.window) for piece in inputs)
     windows = (Window(np.asarray(piece, np.float32), None, length) for piece, length in filled)
     return self._drawn(image, conditions, windows, maps)
 
-  def follow(
+  def from_landmarks(
     self, image: np.ndarray, conditions: Conditions, landmarks: Iterable[np.ndarray], maps: bool = False
   ) -> Iterator[Piece]:
     """Draws an image, uint8 [H, W, 3], from pieces of landmarks [<= window, 136]."""

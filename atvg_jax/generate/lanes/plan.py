@@ -66,7 +66,7 @@ def run(argv: list[str]) -> None:
 
 
 def compile_programs(topology: str, nets: Nets, lanes: int) -> plan.Program | None:
-  """What hearing and drawing a window of all lanes need together; None where it does not fit into memory."""
+  """What both nets need together for a window of all lanes; None where it does not fit into memory."""
   jax.config.update('jax_platforms', 'cpu')
   where = plan.Slice(topology)
   at, vg = weights.load_nets(nets.weights)
@@ -74,21 +74,20 @@ def compile_programs(topology: str, nets: Nets, lanes: int) -> plan.Program | No
   generator.vg = streaming.VgStream(generator.bundles['vg'], nets.dtype, backend='tpu')
   functions = LaneFunctions(generator, streaming.WINDOW)
   programs = []
-  for function, arguments in _arguments(functions, lanes):
+  for function, arguments, donate in _arguments(functions, lanes):
     operations = flops.count(function, *arguments)
     several = [jax.tree.map(lambda array: _times(array, len(where.devices)), tree) for tree in arguments[1:]]
-    donate = (1,) if function == functions.draw or not functions.at.front_end.takes_sound else ()
     spread = parallel.on_lanes(function, len(several), donate=donate, devices=where.devices)
     program = where.compiled(spread, (arguments[0], *several), lanes, operations)
     if program is None:
       return None
     programs.append(program)
-  hear, draw = programs
-  hear = _of_a_window(hear, functions)
-  return hear._replace(
-    arguments=hear.arguments + draw.arguments,
-    temporaries=max(hear.temporaries, draw.temporaries),
-    **{name: getattr(hear, name) + getattr(draw, name) for name in ('code', 'operations', 'accessed', 'seconds')},
+  predict, draw = programs
+  predict = _of_a_window(predict, functions)
+  return predict._replace(
+    arguments=predict.arguments + draw.arguments,
+    temporaries=max(predict.temporaries, draw.temporaries),
+    **{name: getattr(predict, name) + getattr(draw, name) for name in ('code', 'operations', 'accessed', 'seconds')},
   )
 
 
@@ -107,8 +106,16 @@ def published_size(vg: weights.Bundle) -> weights.Bundle:
   return vg._replace(config=config, params=zeros['params'], batch_stats=zeros['batch_stats'])
 
 
-def _arguments(functions: LaneFunctions, lanes: int) -> list[tuple[Any, list[Any]]]:
-  """(function, shapes of its arguments) of hearing and drawing on one device."""
+class _Step(NamedTuple):
+  """A function of one device."""
+
+  function: Callable[..., Any]
+  arguments: list[Any]  # their shapes
+  donate: tuple[int, ...]  # positions of arguments whose memory the results take
+
+
+def _arguments(functions: LaneFunctions, lanes: int) -> list[_Step]:
+  """AT-net's and VG-net's step on one device."""
   states, examples = functions.shapes(lanes, features.IMAGE_SIZE)
   shared = examples.pop('shared')
 
@@ -116,38 +123,43 @@ def _arguments(functions: LaneFunctions, lanes: int) -> list[tuple[Any, list[Any
     return jax.ShapeDtypeStruct((lanes, *shape), dtype)
 
   landmarks, flag = array(functions.window, features.LANDMARK_SIZE), array(dtype=bool)
-  hear: Any = functions.hear
-  heard = [functions.variables, states['at'], examples, array(*functions.input_shape()), landmarks, flag, flag]
   front_end = functions.at.front_end
   if front_end.takes_sound:
     span = front_end.span(functions.window)
     frames = front_end.past + span + front_end.ahead_of(span)
-    hear = _listen(functions)
-    heard = [functions.variables['net'], examples['coefficients'], array(frames * features.SAMPLES_PER_FRAME)]
-  drawn = [functions.vg.prepared, states['vg'], shared, landmarks, flag]
-  return [
-    (
-      function,
-      [jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), arguments[0]), *arguments[1:]],
+    sound = array(frames * features.SAMPLES_PER_FRAME)
+    predict = _Step(_predict_of_sound(functions), [functions.variables['net'], examples['coefficients'], sound], ())
+  else:
+    inputs = array(*functions.input_shape())
+    predict = _Step(
+      functions.predict, [functions.variables, states['at'], examples, inputs, landmarks, flag, flag], (1,)
     )
-    for function, arguments in ((hear, heard), (functions.draw, drawn))
+  draw = _Step(functions.draw, [functions.vg.prepared, states['vg'], shared, landmarks, flag], (1,))
+  return [
+    step._replace(
+      arguments=[
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), step.arguments[0]),
+        *step.arguments[1:],
+      ]
+    )
+    for step in (predict, draw)
   ]
 
 
-def _listen(functions: LaneFunctions) -> Callable[..., jax.Array]:
+def _predict_of_sound(functions: LaneFunctions) -> Callable[..., jax.Array]:
   """AT-net on a span of the sound of each lane's clip."""
 
-  def listen(variables, coefficients, sound):
+  def predict(variables, coefficients, sound):
     carry = jnp.zeros(functions.at.carry_shape(len(sound)), functions.at.dtype)
     return functions.at.step.function(variables, coefficients, sound, carry)[0]
 
-  return listen
+  return predict
 
 
-def _of_a_window(hear: plan.Program, functions: LaneFunctions) -> plan.Program:
+def _of_a_window(predict: plan.Program, functions: LaneFunctions) -> plan.Program:
   """A window's share of what AT-net computes for a span."""
   share = functions.window / functions.at.front_end.span(functions.window)
-  return hear._replace(operations=hear.operations * share, accessed=hear.accessed * share)
+  return predict._replace(operations=predict.operations * share, accessed=predict.accessed * share)
 
 
 def _times(array: jax.ShapeDtypeStruct, devices: int) -> jax.ShapeDtypeStruct:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from atvg_jax.audio import front_ends
 from atvg_jax.generate import streaming
 from atvg_jax.generate.lanes.item_threads import spread
 from atvg_jax.generate.lanes.lanes import Lanes
@@ -13,7 +12,7 @@ from atvg_jax.generate.pieces import Piece
 from data_pipelines import features
 
 
-def follow(lanes: Lanes, images: np.ndarray, conditions: Conditions, landmarks: np.ndarray) -> np.ndarray:
+def from_landmarks(lanes: Lanes, images: np.ndarray, conditions: Conditions, landmarks: np.ndarray) -> np.ndarray:
   """Draws clips from landmarks.
 
   Args:
@@ -29,20 +28,16 @@ def follow(lanes: Lanes, images: np.ndarray, conditions: Conditions, landmarks: 
 
   def draw(clip: int) -> Iterator[Piece]:
     pieces = (landmarks[clip, start : start + window] for start in range(0, length, window))
-    return lanes.follow(images[clip], _of(conditions, clip), pieces)
+    return lanes.from_landmarks(images[clip], _of(conditions, clip), pieces)
 
   return _drawn(lanes, draw, len(images), length)
 
 
-def hear(
-  lanes: Lanes,
-  images: np.ndarray,
-  conditions: Conditions,
-  batch: Mapping[str, np.ndarray],
-  front_end: front_ends.FrontEnd,
-  length: int,
+def from_audio(
+  lanes: Lanes, images: np.ndarray, conditions: Conditions, batch: Mapping[str, np.ndarray], length: int
 ) -> np.ndarray:
-  """Draws clips of `length` frames from their sound: `features.AUDIO` or MFCC of a batch, as the front end takes."""
+  """Draws clips of `length` frames from `features.AUDIO` or `features.MFCC` of a batch, as the front end takes."""
+  front_end = lanes.front_end
 
   def draw(clip: int) -> Iterator[Piece]:
     if front_end.takes_sound:
@@ -50,7 +45,7 @@ def hear(
       inputs = streaming.split_sound(sound, front_end, front_end.span(lanes.window))
     else:
       inputs = streaming.split(batch[features.MFCC][clip : clip + 1], lanes.window)
-    return lanes.hear(images[clip], _of(conditions, clip), inputs)
+    return lanes.from_audio(images[clip], _of(conditions, clip), inputs)
 
   return _drawn(lanes, draw, len(images), length)
 
