@@ -7,17 +7,17 @@ frame's own pixels are moved as in `paste`. AT-net runs at 25 frames a second, w
 interpolated at the time of each frame. Frames without a face that is to speak are the video's own.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from atvg_jax import landmarks as lm
 from atvg_jax.generate.effects import paste
 from atvg_jax.generate.footage import Footage, Stretch
-from atvg_jax.generate.generator import Generator
-from atvg_jax.generate.pieces import lookahead
+from atvg_jax.generate.generator import Drawer, Generator
+from atvg_jax.generate.pieces import VideoWindow
 from data_pipelines.faces import face_alignment
 from data_pipelines.media.source_video import SourceFrame
 
@@ -37,7 +37,7 @@ class Mouth(NamedTuple):
 
   landmarks: np.ndarray  # float32 [136], aligned: what it shows
   speaking: np.ndarray  # float32 [136]
-  begins: bool  # a stretch
+  stretch: int  # its first frame
 
 
 class Shown(NamedTuple):
@@ -54,6 +54,7 @@ def redraw(
   coefficients: Iterable[np.ndarray],
   whole: bool,
   expressiveness: float = 1.0,
+  drawer: Drawer | None = None,
 ) -> Iterator[np.ndarray]:
   """The video's frames, dubbed.
 
@@ -63,18 +64,21 @@ def redraw(
     coefficients: [K] for every frame, as `who_speaks.mouths` gives them.
     whole: give the whole frames, of as many pixels as the file has; else the face alone.
     expressiveness: `factor` of `landmarks.express`.
+    drawer: what draws; None is the generator.
 
   Yields:
     uint8 [H, W, 3] or [128, 128, 3].
   """
   shown = _shown(generator, footage, coefficients, whole, expressiveness)
-  for window, frames in lookahead(_redrawn(generator, shown)):
-    if frames is None:
-      (kept,) = window
-      yield kept.frame.stored if whole else face_alignment.warp(kept.frame.picture, kept.matrix)
+  for stretch, windows in itertools.groupby(shown, lambda window: window[0].mouth and window[0].mouth.stretch):
+    if stretch is None:
+      for (kept,) in windows:
+        yield kept.frame.stored if whole else face_alignment.warp(kept.frame.picture, kept.matrix)
       continue
-    for place, frame in zip(window, np.asarray(frames)):  # what filled the last window up is left
-      yield _pasted(place, frame) if whole else frame
+    given, kept_windows = itertools.tee(windows)
+    for frames, window in zip((drawer or generator).redraw(map(_to_draw, given)), kept_windows):
+      for place, frame in zip(window, frames):  # what filled the last window up is left
+        yield _pasted(place, frame) if whole else frame
 
 
 def _pasted(shown: Shown, frame: np.ndarray) -> np.ndarray:
@@ -102,7 +106,7 @@ def _shown(
       yield [Shown(frame, stretch.matrices[place], None)]
       continue
     speaking = _speaking(generator, stretch, place, coefficient, expressiveness)
-    mouth = Mouth(stretch.landmarks[place], speaking, place == 0)
+    mouth = Mouth(stretch.landmarks[place], speaking, stretch.start)
     window.append(Shown(frame, stretch.matrices[place], mouth))
     if len(window) == _WINDOW:
       yield window
@@ -122,19 +126,12 @@ def _speaking(
   return (landmarks + change).astype(np.float32)
 
 
-def _redrawn(generator: Generator, windows: Iterable[list[Shown]]) -> Iterator[tuple[list[Shown], jax.Array | None]]:
-  """Windows with their frames, which are still being computed: uint8 [8, 128, 128, 3]; None for those that stay."""
-  carry = None
-  for window in windows:
-    full = window + window[-1:] * (_WINDOW - len(window))
-    mouths = [shown.mouth for shown in full if shown.mouth is not None]
-    if not mouths:
-      yield window, None
-      continue
-    frames, carry = generator.vg.redraw(
-      np.stack([face_alignment.warp(shown.frame.picture, shown.matrix) for shown in full]),
-      np.stack([mouth.landmarks for mouth in mouths]),
-      np.stack([mouth.speaking for mouth in mouths]),
-      None if mouths[0].begins else carry,
-    )
-    yield window, frames
+def _to_draw(window: list[Shown]) -> VideoWindow:
+  """What VG-net takes of a window, filled up."""
+  full = window + window[-1:] * (_WINDOW - len(window))
+  mouths = [shown.mouth for shown in full if shown.mouth is not None]
+  return VideoWindow(
+    np.stack([face_alignment.warp(shown.frame.picture, shown.matrix) for shown in full]),
+    np.stack([mouth.landmarks for mouth in mouths]),
+    np.stack([mouth.speaking for mouth in mouths]),
+  )

@@ -20,7 +20,7 @@ from atvg_jax.generate.effects import paste
 from atvg_jax.generate.lanes.item_threads import spread
 from atvg_jax.generate.lanes.lanes import Lanes
 from atvg_jax.generate.normalisation import Conditions, Normalisation, OwnFaceNormalisation
-from atvg_jax.generate.pieces import Piece
+from atvg_jax.generate.pieces import Piece, VideoWindow, lookahead
 from atvg_jax.generate.portrait import Portrait, find_face
 from atvg_jax.runtime import parallel
 from data_pipelines.errors import InputError
@@ -76,6 +76,9 @@ class Drawer(Protocol):
     self, portrait: Portrait, landmarks: Iterable[np.ndarray], window: int = ..., maps: bool = ...
   ) -> Iterator[Piece]:
     """See `Generator.draw`."""
+
+  def redraw(self, windows: Iterable[VideoWindow]) -> Iterator[np.ndarray]:
+    """See `Generator.redraw`."""
 
 
 class Generator:
@@ -254,6 +257,14 @@ class Generator:
     batches = (piece[None] for piece in landmarks)
     for piece in self.vg.draw(portrait.crop[None], example, batches, window, maps):
       yield piece.clip(0)
+
+  def redraw(self, windows: Iterable[VideoWindow]) -> Iterator[np.ndarray]:
+    """Frames uint8 [W, H, W, 3] of a stretch of a video, each of them drawn from itself as example.
+
+    Args:
+      windows: that follow each other in time, of equally many frames; some are read ahead of what is drawn.
+    """
+    yield from map(np.asarray, lookahead(self.vg.redraw(windows)))
 
   def paste(self, picture: np.ndarray, portrait: Portrait, pieces: Iterable[Piece]) -> Iterator[Piece]:
     """The whole picture with each frame in it.

@@ -278,6 +278,7 @@ def _make(maker: VideoMaker, drawer: Lanes, item: Item) -> Row:
   except (OSError, ValueError) as error:
     raise InputError(f'no folder can be made for {item.output}: {error}') from error
   start = time.perf_counter()
+  # To follow the face of a video takes long: no lane waits for that.
   with drawer.at_work(opens_clip=not dubbing.is_video(item.job.image)):
     result = maker.make(item.job, progress=False, drawer=drawer)
   seconds = time.perf_counter() - start

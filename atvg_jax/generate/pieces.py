@@ -27,6 +27,14 @@ class Piece(NamedTuple):
     return Piece(self.landmarks[index], self.frames[index], {name: map_[index] for name, map_ in self.maps.items()})
 
 
+class VideoWindow(NamedTuple):
+  """Some frames of a video whose mouths are to be drawn anew, each from itself as example."""
+
+  images: np.ndarray  # uint8 [W, H, W, 3]
+  image_landmarks: np.ndarray  # float32 [W, 136], of the images
+  landmarks: np.ndarray  # float32 [W, 136], to draw
+
+
 def lookahead(items: Iterable[T]) -> Iterator[T]:
   """The same items, each given when the next has been asked for: a device computes that while the caller uses this."""
   iterator = iter(items)

@@ -15,7 +15,7 @@ import numpy as np
 from atvg_jax import models
 from atvg_jax.audio import front_ends, mfcc_frontend
 from atvg_jax.checkpoints import weights
-from atvg_jax.generate.pieces import Piece, lookahead
+from atvg_jax.generate.pieces import Piece, VideoWindow, lookahead
 from atvg_jax.models import fast_vg, postprocessing, speech_head
 from atvg_jax.runtime import program_cache
 from data_pipelines import features
@@ -147,6 +147,7 @@ class VgStream:
     prepared: its weights for `fast_vg`, on the device.
     couples_clips: whether the clips of a batch change one another, by the published recurrence over the batch.
     start, step, step_with_maps: the programs of a clip's start, of a window, and of a window with its maps.
+    step_chained: that of a window of frames each of which is its own example.
   """
 
   def __init__(self, bundle: weights.Bundle, dtype: str | None = None, backend: str | None = None):
@@ -180,13 +181,13 @@ class VgStream:
       maps = {'attention': jnp.repeat(2 * outputs['attention'] - 1, 3, axis=-1), 'motion': outputs['color']}
       return features.to_bytes(outputs['video']), jax.tree.map(features.to_bytes, maps), outputs['carry']
 
-    def chained(prepared, shared, landmarks, carry):
+    def step_chained(prepared, shared, landmarks, carry):
       outputs = draw(prepared, shared, landmarks[:, None], carry, chained=True)
       return features.to_bytes(outputs['video'][:, 0]), outputs['carry']
 
-    self.start, self.step, self.step_with_maps, self._chained = (
+    self.start, self.step, self.step_with_maps, self.step_chained = (
       program_cache.Program(function, config['model'], config['generation'], config['dtype'])
-      for function in (start, step, step_with_maps, chained)
+      for function in (start, step, step_with_maps, step_chained)
     )
 
   def __call__(
@@ -236,22 +237,16 @@ class VgStream:
       frames, maps_, carry = step(self.prepared, shared, filled_up(piece, window), carry)
       yield piece, frames, maps_
 
-  def redraw(
-    self, images: np.ndarray, image_landmarks: np.ndarray, landmarks: np.ndarray, carry: jax.Array | None = None
-  ) -> tuple[jax.Array, jax.Array]:
-    """A window of a video's frames, each of which is its own example: frames uint8 [W, H, W, 3], and the next carry.
-
-    Args:
-      images: uint8 [W, H, W, 3].
-      image_landmarks: [W, 136], of the images.
-      landmarks: [W, 136], to draw.
-      carry: as the window before gave it; None at the start.
-    """
-    if carry is None:
-      carry = fast_vg.zero_carry(self.net, 1, *images.shape[1:3])
-    # Two programs: as one, XLA's CPU backend takes a third longer.
-    shared = self.start(self.prepared, images, image_landmarks)
-    return self._chained(self.prepared, shared, landmarks, carry)
+  def redraw(self, windows: Iterable[VideoWindow]) -> Iterator[jax.Array]:
+    """Yields the frames uint8 [W, H, W, 3] of windows of a video that follow each other, while they are computed."""
+    carry = None
+    for window in windows:
+      if carry is None:
+        carry = fast_vg.zero_carry(self.net, 1, *window.images.shape[1:3])
+      # Two programs: as one, XLA's CPU backend takes a third longer.
+      shared = self.start(self.prepared, window.images, window.image_landmarks)
+      frames, carry = self.step_chained(self.prepared, shared, window.landmarks, carry)
+      yield frames
 
 
 def split(values: np.ndarray, window: int = WINDOW) -> Iterator[np.ndarray]:

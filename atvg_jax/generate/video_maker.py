@@ -168,7 +168,7 @@ class VideoMaker:
     check(job)
     self.generator.check_expressiveness(job.expressiveness)
     if dubbing.is_video(job.image):
-      return self._dub(job, progress, watch)
+      return self._dub(job, progress, watch, drawer)
     portrait, picture = self.face(job.image, job.face, job.force)
     sound, num_frames = _sound(job)
     live = job.stream or PIPE in (job.audio, job.out)
@@ -215,7 +215,7 @@ class VideoMaker:
     track = followed_video.follow(driving, own_landmarker())
     return self.generator.transfer(portrait, track.landmarks, expressiveness)
 
-  def _dub(self, job: Job, progress: bool, watch: Callable[[int], None] | None) -> Result:
+  def _dub(self, job: Job, progress: bool, watch: Callable[[int], None] | None, drawer: Drawer | None) -> Result:
     """A video with another sound, as long as the video."""
     sound, num_frames = _sound(job)
     speech, sound = _fork(sound)
@@ -224,7 +224,7 @@ class VideoMaker:
     if num_frames is not None and (over := num_frames / features.FPS - length) > 1 / features.FPS:
       notify(f'{job.audio} is {over:.1f} seconds longer than {job.image}: the rest is cut')
     coefficients = who_speaks.mouths(self.generator, speech, seen.times)
-    frames = dubbing.redraw(self.generator, seen, coefficients, job.frame == 'full', job.expressiveness)
+    frames = dubbing.redraw(self.generator, seen, coefficients, job.frame == 'full', job.expressiveness, drawer)
     first = next(frames)
     look = seen.video.look
     if job.frame == 'crop':

@@ -116,8 +116,11 @@ class Mmcrnn(nn.Module):
       **layers.dtypes,
       name='gru',
     )
-    x, carry = gru(x.swapaxes(0, 1) if chained else x, carry, train=train)
-    x = x.swapaxes(0, 1) if chained else x
+    if chained:
+      assert carry is not None, 'it says how many clips there are'
+      x = x.reshape(len(carry), -1, *x.shape[2:])
+    x, carry = gru(x, carry, train=train)
+    x = x.reshape(-1, 1, *x.shape[2:]) if chained else x
     for index in range(self.residual_blocks):
       block = ResidualBlock(self.recurrent_features, layers, self.dropout_rate, name=f'residual{index}')
       x = layers.run(block, x, train=train)
@@ -294,8 +297,8 @@ class VgNet(nn.Module):
       landmarks: see `__call__`.
       carry: see `__call__`.
       train: see `__call__`.
-      chained: the clips are the frames of a single one, each with its own example image: T is 1, and the state goes
-        from clip to clip, so that the carry's batch is 1.
+      chained: every example image has one frame, T is 1, and the examples are those of the carry's clips one after the
+        other, equally many of each: the state goes from frame to frame of a clip.
 
     Returns:
       As `__call__`.

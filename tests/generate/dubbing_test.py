@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from atvg_jax import cli
 from atvg_jax.generate import demo, dubbing, footage, video_maker, who_speaks
 from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.lanes.lanes import Lanes
 from data_pipelines import features
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_choice, face_landmarker
@@ -76,6 +77,17 @@ def test_only_what_speaks_is_replaced(generator, film):
   assert len(frames) == 12
   for frame, picture in zip(frames, pictures, strict=True):
     assert (frame[:90] == picture.stored[:90]).all() and (frame != picture.stored).any()
+
+
+def test_lanes_dub_as_a_video_alone_is_dubbed(maker, film, tmp_path):
+  with Lanes(maker.generator, 2) as lanes:
+    maker.make(video_maker.Job(film, str(tmp_path / 'lanes.mp4'), audio=demo.speech()), drawer=lanes)
+    assert lanes.usage.steps == 2  # of eight frames
+  maker.make(video_maker.Job(film, str(tmp_path / 'alone.mp4'), audio=demo.speech()))
+  together, alone = (video_reader.read_video(tmp_path / name).frames for name in ('lanes.mp4', 'alone.mp4'))
+  assert len(together) == len(alone) == 12
+  for ours, theirs in zip(together, alone):
+    assert np.abs(ours.astype(int) - theirs).mean() < 0.5  # a grey level, encoded
 
 
 def test_the_rest_of_a_face_does_not_move(generator, film):

@@ -10,6 +10,7 @@ import random_nets
 
 from atvg_jax import models
 from atvg_jax.generate import streaming
+from atvg_jax.generate.pieces import VideoWindow
 from atvg_jax.models import postprocessing
 from data_pipelines import features
 from data_pipelines.faces import face_alignment
@@ -70,11 +71,8 @@ def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
   images = rng.integers(0, 256, (4, 128, 128, 3), np.uint8)
   seen, drawn = _landmarks(rng, 4)
   stream = streaming.VgStream(vg)
-  got, carry = [], None
-  for part in (slice(0, 2), slice(2, 4)):
-    frames, carry = stream.redraw(images[part], seen[part], drawn[part], carry)
-    got.append(np.asarray(frames))
-  got = np.concatenate(got)
+  windows = [VideoWindow(images[part], seen[part], drawn[part]) for part in (slice(0, 2), slice(2, 4))]
+  got = np.concatenate(list(stream.redraw(windows)))
   net, plain = models.make_net(vg.config), []
   apply = jax.jit(functools.partial(net.apply, train=False))
   carry = jnp.zeros((1, 8, 8, net.recurrent_features))
@@ -91,7 +89,7 @@ def test_frames_that_are_their_own_examples_equal_the_net_frame_by_frame(vg):
     plain.append(np.clip(np.round((np.asarray(outputs['video'])[0, 0] + 1) * 127.5), 0, 255))
   assert got.dtype == np.uint8 and np.abs(got - np.stack(plain)).max() <= 1  # a grey level
   # And the state goes from frame to frame: drawn alone, the last is another.
-  alone, _ = stream.redraw(*(value[[3, 3]] for value in (images, seen, drawn)))
+  (alone,) = stream.redraw([VideoWindow(*(value[[3, 3]] for value in (images, seen, drawn)))])
   assert (alone[0] != got[3]).any()
 
 

@@ -105,6 +105,17 @@ class LaneFunctions:
     frames, maps, new = self.vg.step_with_maps.function(prepared, shared, landmarks, carry)
     return frames, maps, _where(active, new, carry)
 
+  def encode_frames(self, prepared, images, image_landmarks):
+    """What `redraw` takes of frames [B, W, ...] that are their own examples: [B W, ...], a lane after the other."""
+    images, image_landmarks = (values.reshape(-1, *values.shape[2:]) for values in (images, image_landmarks))
+    return self.vg.start.function(prepared, images, image_landmarks)
+
+  def redraw(self, prepared, carry, shared, landmarks, active):
+    """Frames [B, W, ...] of landmarks [B, W, 136], each from an example of its own, and the carry."""
+    flat = landmarks.reshape(-1, landmarks.shape[-1])
+    frames, new = self.vg.step_chained.function(prepared, shared, flat, carry)
+    return frames.reshape(*landmarks.shape[:2], *frames.shape[1:]), _where(active, new, carry)
+
 
 def _where(lanes, new, old):
   """The new values in these lanes."""

@@ -1,17 +1,18 @@
-"""What the devices do for clips in lanes: three compiled programs, whatever the number and the lengths of the clips.
+"""What the devices do for clips in lanes: a few compiled programs, whatever the number and the lengths of the clips.
 
 A lane is a place in a batch. It holds one clip: what the clip's frames share, and the recurrent states of both nets.
 Lane `device * lanes_per_device + place` is on that local device. A window is drawn for all lanes at once; a lane whose
 clip is over gets the next one in place, while the others go on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from atvg_jax.generate.lanes.lane_functions import LaneFunctions, Nets
+from atvg_jax.generate.pieces import VideoWindow
 from atvg_jax.runtime import parallel, program_cache
 from data_pipelines import features
 
@@ -44,6 +45,13 @@ class Drawn(NamedTuple):
     """Copies of landmarks, frames and maps of one lane: a view would keep all lanes in memory."""
     taken = [np.array(values[lane, :length]) for values in (self.landmarks, self.frames)]
     return taken[0], taken[1], {name: np.array(values[lane, :length]) for name, values in self.maps.items() if maps}
+
+  def on_its_way(self) -> 'Drawn':
+    """The same, which the devices send when it is there."""
+    for array in jax.tree.leaves(self):
+      if isinstance(array, jax.Array):  # landmarks that were given are here
+        array.copy_to_host_async()
+    return self
 
   def fetched(self) -> 'Drawn':
     """The same in NumPy, when it is there."""
@@ -79,6 +87,8 @@ class LanePrograms:
     self._predict_program = self._program(functions.predict, num_lanes=6, donate=(0,))
     self._draw_program = self._program(functions.draw, num_lanes=4, donate=(0,))
     self._draw_maps_program = self._program(functions.draw_maps, num_lanes=4, donate=(0,))
+    self._encode_frames_program = self._program(functions.encode_frames, num_lanes=2)
+    self._redraw_program = self._program(functions.redraw, num_lanes=4, donate=(0,))
     several = self.num_devices > 1
     self._at_variables, self._prepared = map(
       parallel.replicate if several else jax.device_put, (functions.variables, nets.vg.prepared)
@@ -122,8 +132,7 @@ class LanePrograms:
       windows: lane → window.
       maps: whether any of them needs the maps.
     """
-    active = np.zeros(self.num_lanes, bool)
-    active[list(windows)] = True
+    active = self._active(windows)
     given = np.zeros((self.num_lanes, self.window, features.LANDMARK_SIZE), np.float32)
     driven = np.ones(self.num_lanes, bool)
     inputs: np.ndarray | None = None
@@ -145,13 +154,30 @@ class LanePrograms:
       )
     program = self._draw_maps_program if maps else self._draw_program
     frames, drawn_maps, states['vg'] = program(self._prepared, states['vg'], shared, landmarks, active)
-    drawn = Drawn(landmarks, frames, drawn_maps)
-    for array in jax.tree.leaves(drawn):
-      if isinstance(array, jax.Array):  # landmarks that were given are here
-        array.copy_to_host_async()
-    return drawn
+    return Drawn(landmarks, frames, drawn_maps).on_its_way()
 
-  def _program(self, function: Callable[..., Any], *, num_lanes: int, donate: Sequence[int]) -> Callable[..., Any]:
+  def redraw(self, windows: Mapping[int, VideoWindow]) -> Drawn:
+    """Begins to draw frames of videos in their lanes, each from itself as example; a device draws for all its lanes.
+
+    Args:
+      windows: lane → window; all have as many frames.
+    """
+    some = next(iter(windows.values()))
+    images, seen, landmarks = (np.zeros((self.num_lanes, *values.shape), values.dtype) for values in some)
+    for lane, window in windows.items():
+      images[lane], seen[lane], landmarks[lane] = window
+    active, images, seen, landmarks = self._on_devices((self._active(windows), images, seen, landmarks))
+    # Two programs, as in `VgStream.redraw`.
+    shared = self._encode_frames_program(self._prepared, images, seen)
+    frames, self._states['vg'] = self._redraw_program(self._prepared, self._states['vg'], shared, landmarks, active)
+    return Drawn(landmarks, frames, {}).on_its_way()
+
+  def _active(self, lanes: Collection[int]) -> np.ndarray:
+    active = np.zeros(self.num_lanes, bool)
+    active[list(lanes)] = True
+    return active
+
+  def _program(self, function: Callable[..., Any], *, num_lanes: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
     """A function of parameters and trees of lanes, of which those at `donate` are replaced, for all local devices."""
     donated = [1 + place for place in donate]
     if self.num_devices > 1:

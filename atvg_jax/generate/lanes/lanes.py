@@ -10,6 +10,7 @@ the devices before the last one is fetched.
 
 import collections
 import contextlib
+import itertools
 import os
 import queue
 import threading
@@ -25,12 +26,13 @@ from atvg_jax.generate.lanes.lane_functions import Nets
 from atvg_jax.generate.lanes.lane_programs import Drawn, LanePrograms, NewClip, Window
 from atvg_jax.generate.lanes.usage import Stage, Usage
 from atvg_jax.generate.normalisation import Conditions
-from atvg_jax.generate.pieces import Piece
+from atvg_jax.generate.pieces import Piece, VideoWindow
 from atvg_jax.generate.portrait import Portrait
 from data_pipelines.errors import InputError
 
 # Windows of a clip that may be under way: one is waiting, two are on the devices, one is being written.
 _AHEAD = 4
+_AHEAD_OF_VIDEO = 2  # of a video's own frames, which are large where the pictures are
 # How long, in seconds, the devices may wait in all for clips that are late: the first of them, and of every second
 # that they draw. Then they draw what is there, so that one slow file holds up nobody for long.
 _PATIENCE, _PATIENCE_SHARE = 5.0, 0.1
@@ -45,7 +47,7 @@ class _Clip:
 
   def __init__(self, new: NewClip, maps: bool):
     self.new, self.maps = new, maps
-    self.windows: collections.deque[Window] = collections.deque()
+    self.windows: collections.deque[Window | VideoWindow] = collections.deque()
     self.complete = False  # no more windows come
     self.answers: queue.SimpleQueue[Piece | BaseException] = queue.SimpleQueue()
 
@@ -189,7 +191,7 @@ class Lanes:
       return self.from_landmarks(image, conditions, (piece[0] for piece in streaming.cut(landmarks, self.window)), maps)
     filled = (self._generator.at.fill(piece, self.window) for piece in inputs)
     windows = (Window(np.asarray(piece, np.float32), None, length) for piece, length in filled)
-    return self._drawn(image, conditions, windows, maps)
+    return self._drawn(_new_clip(image, conditions), windows, maps)
 
   def from_landmarks(
     self, image: np.ndarray, conditions: Conditions, landmarks: Iterable[np.ndarray], maps: bool = False
@@ -199,12 +201,24 @@ class Lanes:
       Window(None, streaming.filled_up(piece[None].astype(np.float32), self.window)[0], len(piece))
       for piece in landmarks
     )
-    return self._drawn(image, conditions, windows, maps)
+    return self._drawn(_new_clip(image, conditions), windows, maps)
 
-  def _drawn(self, image: np.ndarray, conditions: Conditions, windows: Iterable[Window], maps: bool) -> Iterator[Piece]:
+  def redraw(self, windows: Iterable[VideoWindow]) -> Iterator[np.ndarray]:
+    """Draws mouths of a video anew; arguments and frames are those of `Generator.redraw`."""
+    iterator = iter(windows)
+    first = next(iterator, None)
+    if first is None:
+      return
+    coefficients = np.zeros(self._programs.num_coefficients, np.float32)
+    new = NewClip(first.images[0], first.image_landmarks[0], coefficients, first.image_landmarks[0])
+    for piece in self._drawn(new, itertools.chain([first], iterator), maps=False, ahead=_AHEAD_OF_VIDEO):
+      yield piece.frames
+
+  def _drawn(
+    self, new: NewClip, windows: Iterable[Window | VideoWindow], maps: bool, ahead: int = _AHEAD
+  ) -> Iterator[Piece]:
     """A clip's pieces, some windows ahead of the caller."""
-    rest, landmarks, coefficients = (np.asarray(value[0], np.float32) for value in conditions)
-    clip = _Clip(NewClip(np.asarray(image), landmarks, coefficients, rest), maps)
+    clip = _Clip(new, maps)
     under_way = 0
     iterator = iter(windows)
     try:
@@ -214,7 +228,7 @@ class Lanes:
         self._counted('reading')
         self._put(clip, window, following is None)
         window, under_way = following, under_way + 1
-        if under_way == _AHEAD:
+        if under_way == ahead:
           yield self._answer(clip)
           self._counted('writing')
           under_way -= 1
@@ -225,7 +239,7 @@ class Lanes:
     finally:
       self._leave(clip)
 
-  def _put(self, clip: _Clip, window: Window, last: bool) -> None:
+  def _put(self, clip: _Clip, window: Window | VideoWindow, last: bool) -> None:
     with self._changed:
       if self._error is not None:
         raise self._error
@@ -260,10 +274,9 @@ class Lanes:
     try:
       self._programs.warm_up()
       while True:
-        windows = self._next(wait=not under_way)
-        if windows:
-          under_way.append(self._dispatch(windows))
-        if under_way and (not windows or len(under_way) > 1):
+        steps = self._dispatch(self._next(wait=not under_way))
+        under_way.extend(steps)
+        while len(under_way) > len(steps):
           self._deliver(under_way.popleft())
           if not under_way:
             self.usage.rests()
@@ -273,7 +286,7 @@ class Lanes:
         for clip in self._open:
           clip.answers.put(self._error)
 
-  def _next(self, wait: bool) -> dict[int, tuple[_Clip, Window]]:
+  def _next(self, wait: bool) -> dict[int, tuple[_Clip, Window | VideoWindow]]:
     """Lane → the window to draw; none where it need not wait and not all are there."""
     with self._changed:
       while True:
@@ -306,19 +319,34 @@ class Lanes:
         clip = self._seated[lane] = self._waiting.popleft()
         self._unfilled[lane] = clip.new
 
-  def _dispatch(self, windows: Mapping[int, tuple[_Clip, Window]]) -> _Step:
-    self.usage.draws(len(windows))
-    self._programs.refill(self._unfilled)
-    self._unfilled.clear()
-    drawn = self._programs.draw(
-      {lane: window for lane, (_, window) in windows.items()}, any(clip.maps for clip, _ in windows.values())
-    )
-    return _Step(drawn, {lane: (clip, window.length) for lane, (clip, window) in windows.items()})
+  def _dispatch(self, ready: Mapping[int, tuple[_Clip, Window | VideoWindow]]) -> list[_Step]:
+    """Begins a step for the windows of pictures, and one for those of videos, as far as there are any."""
+    clips = {lane: clip for lane, (clip, _) in ready.items()}
+    pictures = {lane: window for lane, (_, window) in ready.items() if isinstance(window, Window)}
+    videos = {lane: window for lane, (_, window) in ready.items() if isinstance(window, VideoWindow)}
+    if ready:
+      self._programs.refill(self._unfilled)
+      self._unfilled.clear()
+    steps = []
+    if pictures:
+      self.usage.draws(len(pictures))
+      drawn = self._programs.draw(pictures, any(clips[lane].maps for lane in pictures))
+      steps.append(_Step(drawn, {lane: (clips[lane], window.length) for lane, window in pictures.items()}))
+    if videos:
+      self.usage.draws(len(videos))
+      drawn = self._programs.redraw(videos)
+      steps.append(_Step(drawn, {lane: (clips[lane], len(window.images)) for lane, window in videos.items()}))
+    return steps
 
   def _deliver(self, step: _Step) -> None:
     drawn = step.drawn.fetched()
     for lane, (clip, length) in step.clips.items():
       clip.answers.put(Piece(*drawn.of_lane(lane, length, clip.maps)))
+
+
+def _new_clip(image: np.ndarray, conditions: Conditions) -> NewClip:
+  rest, landmarks, coefficients = (np.asarray(value[0], np.float32) for value in conditions)
+  return NewClip(np.asarray(image), landmarks, coefficients, rest)
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -1,11 +1,13 @@
 """Clips drawn together in lanes equal those drawn alone, whatever their lengths, their order and the devices."""
 
+import gc
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import threading
+import weakref
 
 import lanes_worker
 import numpy as np
@@ -17,6 +19,7 @@ from atvg_jax.generate import demo
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.lanes.item_threads import spread
 from atvg_jax.generate.lanes.lanes import Lanes
+from atvg_jax.generate.pieces import VideoWindow
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_reader
 
@@ -85,6 +88,41 @@ def test_no_more_pairs_are_taken_than_are_worked_on(generator):
   next(made)
   assert len(taken) <= 5
   made.close()
+
+
+def _video_windows(seed):
+  """Three windows of two frames."""
+  rng = np.random.default_rng(seed)
+  rest = lanes_worker.portraits(1)[0].landmarks
+  for _ in range(3):
+    seen, drawn = (rest + rng.normal(size=(2, 2, len(rest))) * 0.02).astype(np.float32)
+    yield VideoWindow(rng.integers(0, 256, (2, 128, 128, 3), np.uint8), seen, drawn)
+
+
+def test_videos_and_pictures_share_the_lanes(generator):
+  face, (speech,) = lanes_worker.portraits(1)[0], lanes_worker.sounds(1, 1.0, 1.0)
+
+  def clip(number, drawer):
+    if number % 2:
+      return np.concatenate([piece.frames for piece in drawer.speak(face, speech, 4)])
+    return np.concatenate(list(drawer.redraw(_video_windows(number))))
+
+  with Lanes(generator, 3, window=4) as lanes:
+    together = dict(spread(lambda number: clip(number, lanes), range(6), lanes.num_threads, lanes.stop))
+    assert not list(lanes.redraw(iter([])))
+  for number in range(6):
+    alone = clip(number, generator)
+    assert together[number].shape == alone.shape == ((25, 6)[number % 2 == 0], 128, 128, 3)
+    assert np.abs(together[number].astype(int) - alone).max() <= 1 < alone.std()
+
+
+def test_lanes_that_are_closed_leave_no_thread_and_no_programs(generator):
+  with Lanes(generator, 2, window=4) as lanes:
+    list(lanes.redraw(_video_windows(0)))
+  programs = weakref.ref(lanes._programs)
+  del lanes
+  gc.collect()
+  assert programs() is None and 'lanes' not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_clip_that_is_left_gives_its_lane_to_the_next(generator):
