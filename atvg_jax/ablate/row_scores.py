@@ -1,20 +1,29 @@
 """The scores of one row of an ablation: what its net draws of held-out clips, scored as any video would be.
 
-VG-net is driven by the clips' own landmarks (a net whose input is sound, by their sound) and runs as it was trained,
-not as the program for generation, so that nets which generation refuses are scored as well. The example frame is
-another moment of the clip.
+VG-net is driven by the clips' own landmarks and draws in the lanes of generation, as `evaluate` has it. AT-net, and a
+VG-net whose input is sound, which generation refuses, run as they were trained. The example frame is another moment of
+the clip.
 """
 
+import contextlib
+import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
+from atvg_jax import models
+from atvg_jax.checkpoints import run_config, weights
 from atvg_jax.evaluate import clip_scores
+from atvg_jax.generate.generator import Generator
+from atvg_jax.generate.lanes import whole_clips
+from atvg_jax.generate.lanes.item_threads import spread
+from atvg_jax.generate.lanes.lanes import Lanes
+from atvg_jax.generate.normalisation import Normalisation
 from atvg_jax.train import feed, pictures, tasks
 from data_pipelines import features
 from data_pipelines.atomic_files import atomic_write
@@ -24,7 +33,7 @@ from data_pipelines.records import record_index
 
 _SHOWN = 2  # clips of each data set that are kept as pictures
 
-# A clip as batch of one → what is scored: video uint8 [1, T, 128, 128, 3], or landmarks [1, T, 136].
+# A clip as batch of one → what is scored: video uint8 [1, T, 128, 128, 3], or landmarks [1, T, 136]. Threads call it.
 Predictor = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
@@ -36,7 +45,8 @@ class Scored(NamedTuple):
   strip: np.ndarray  # uint8 [128, n 128, 3]: some moments of some of them, side by side
 
 
-def net_predictor(config: Any, state: Any, basis: Any) -> Predictor:
+@contextlib.contextmanager
+def net_predictor(config: Any, state: Any, basis: Any) -> Iterator[Predictor]:
   """A trained net, to be scored.
 
   Args:
@@ -44,6 +54,12 @@ def net_predictor(config: Any, state: Any, basis: Any) -> Predictor:
     state: after it.
     basis: AT-net's landmark basis.
   """
+  if config.task == 'vg' and models.make_net(config).condition == features.LANDMARKS:
+    vg = weights.Bundle('vg', run_config.plain(config), state.inference_params, state.g_batch_stats, None, {})
+    generator = Generator(weights.load_net(weights.packaged_weights('at')), jax.device_get(vg))
+    with Lanes(generator, window=clip_scores.WINDOW) as lanes:
+      yield functools.partial(_drawn, lanes, generator.normalisation)
+    return
   sample_step = jax.jit(tasks.make_task(config, basis).sample_step)
   name = 'landmarks' if config.task == 'at' else 'video'
 
@@ -51,7 +67,13 @@ def net_predictor(config: Any, state: Any, basis: Any) -> Predictor:
     made = np.asarray(sample_step(state, clip)[name])
     return made if config.task == 'at' else features.to_bytes(made)
 
-  return predict
+  yield predict
+
+
+def _drawn(lanes: Lanes, normalisation: Normalisation, clip: Mapping[str, np.ndarray]) -> np.ndarray:
+  conditions = normalisation.conditions(clip[features.EXAMPLE_LANDMARKS])
+  landmarks = normalisation.normalise(clip[features.LANDMARKS])
+  return whole_clips.from_landmarks(lanes, clip[features.EXAMPLE_IMAGE], conditions, landmarks)
 
 
 def references(task: str) -> dict[str, tuple[str, Predictor]]:
@@ -88,17 +110,25 @@ def score(config: Any, predict: Predictor, clips: int) -> Scored:
     name = os.path.basename(os.path.normpath(directory))
     chosen = _chosen(directory, config.evaluation.split, None if config.task == 'at' else clips)
     shown = {chosen[i * len(chosen) // _SHOWN] for i in range(min(_SHOWN, len(chosen)))}
-    rows = []
-    for clip_id, clip, length in _clips(config, directory, set(chosen)):
-      ours, true = predict(clip)[0, :length], clip[features.LANDMARKS][0, :length]
-      if config.task == 'at':
-        rows.append(clip_scores.landmark_scores(ours, true))
-      else:
-        rows.append(_video_scores(ours, clip, length))
-      if clip_id in shown:
-        tiles += [_landmarks_tile(ours[t], true[t]) if config.task == 'at' else ours[t] for t in _moments(true)]
+    of_clip = functools.partial(_score_clip, config, predict, shown)
+    threads = os.cpu_count() or 1
+    scored = dict(spread(of_clip, _clips(config, directory, set(chosen)), threads, abort=lambda: None))
+    rows = [scored[number][0] for number in sorted(scored)]
+    tiles += [tile for number in sorted(scored) for tile in scored[number][1]]
     scores[name], counts[name] = _means(rows), len(rows)
   return Scored(scores, counts, np.concatenate(tiles, axis=1))
+
+
+def _score_clip(
+  config: Any, predict: Predictor, shown: Collection[str], named: tuple[str, dict[str, np.ndarray], int]
+) -> tuple[dict[str, float], list[np.ndarray]]:
+  """The scores of one of `_clips`, and the pictures of it if it is among those that are shown."""
+  clip_id, clip, length = named
+  ours, true = predict(clip)[0, :length], clip[features.LANDMARKS][0, :length]
+  moments = _moments(true) if clip_id in shown else []
+  if config.task == 'at':
+    return clip_scores.landmark_scores(ours, true), [_landmarks_tile(ours[t], true[t]) for t in moments]
+  return _video_scores(ours, clip, length), [ours[t] for t in moments]
 
 
 def _video_scores(ours: np.ndarray, clip: Mapping[str, np.ndarray], length: int) -> dict[str, float]:

@@ -226,6 +226,8 @@ def _train_and_score(each: Run, config: Any, options: flags.FlagValues) -> dict[
     raise KeyboardInterrupt
   basis = fit_landmarks.landmark_basis(config, each.folder)
   paces = list(sweep_report.curve(each.folder, 'time/steps_per_second').values())
+  with row_scores.net_predictor(config, state, basis) as predict:
+    scored = row_scores.score(config, predict, options.clips)
   result = row_scores.save(
     each.folder,
     {
@@ -237,7 +239,7 @@ def _train_and_score(each: Run, config: Any, options: flags.FlagValues) -> dict[
       'seconds_a_step': 1 / statistics.median(paces[1:] or paces),  # the first counts compiling
       'config': run_config.plain(config),
     },
-    row_scores.score(config, row_scores.net_predictor(config, state, basis), options.clips),
+    scored,
   )
   _score_references(config, options)
   del state

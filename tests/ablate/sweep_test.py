@@ -96,7 +96,8 @@ def test_the_direct_net_hears_and_sees_no_landmarks():
   task, state, batch = _state(config)
   sample = jax.jit(task.sample_step)
   video = sample(state, batch)['video']
-  (answered,) = row_scores.net_predictor(config, state, None)({name: values[:1] for name, values in batch.items()})
+  with row_scores.net_predictor(config, state, None) as predict:
+    (answered,) = predict({name: values[:1] for name, values in batch.items()})
   np.testing.assert_allclose(answered, np.clip((np.asarray(video[0]) + 1) * 127.5, 0, 255), atol=0.6)
   assert answered.dtype == np.uint8
   blind = batch | {name: batch[name] + 1 for name in (features.LANDMARKS, features.EXAMPLE_LANDMARKS)}
@@ -119,6 +120,19 @@ def test_the_baseline_draws_frames_by_itself():
   drawn = fast_vg.draw(net, prepared, still, batch[features.LANDMARKS], fast_vg.zero_carry(net, len(image), 32, 32))
   fresh = net.apply(variables, image, batch[features.EXAMPLE_LANDMARKS], batch[features.LANDMARKS], train=False)
   np.testing.assert_allclose(drawn['video'], fresh['video'], atol=1e-4)
+
+
+@pytest.mark.parametrize('row', ['full', 'recurrence_batch'])
+def test_a_row_is_drawn_in_lanes_as_it_was_trained(row):
+  # Frames that are no multiple of the lanes' window.
+  config = synthetic.config('ablations', f'{row},smoke', data__window=20, data__batch_size=1, data__image_size=128)
+  task, state, batch = _state(config)
+  one = {name: values[:1] for name, values in batch.items()}
+  video = np.asarray(jax.jit(task.sample_step)(state, one)['video'])
+  with row_scores.net_predictor(config, state, None) as predict:
+    drawn = predict(one)
+  assert drawn.dtype == np.uint8 and drawn.shape == video.shape
+  assert np.abs(drawn - np.clip((video + 1) * 127.5, 0, 255)).max() <= 1 < drawn.std()
 
 
 def _argv(workdir, *more, data=None):
