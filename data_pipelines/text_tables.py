@@ -26,10 +26,12 @@ def read_lines(path: str | os.PathLike) -> list[str]:
   try:
     text = content.decode(encoding)
   except UnicodeDecodeError as error:
-    raise InputError(
-      f'{path} is no UTF-8 text (byte {error.start} is {content[error.start]:#04x}; Latin-1 or Windows-1252, perhaps): '
-      'save it as "CSV UTF-8".'
-    ) from error
+    if b'\0' not in content:
+      raise InputError(
+        f'{path} is no UTF-8 text (byte {error.start} is {content[error.start]:#04x}; Latin-1 or Windows-1252, '
+        'perhaps): save it as "CSV UTF-8".'
+      ) from error
+    text = '\0'
   if '\0' in text:
     raise InputError(f'{path} is no text, or UTF-16 without a byte-order mark: save it as "CSV UTF-8".')
   return text.splitlines()

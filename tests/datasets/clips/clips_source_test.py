@@ -139,6 +139,16 @@ def test_tables_as_spreadsheets_save_them(tmp_path, encoding, sign):
   assert [(part.speaker, part.split) for part in listed(tmp_path)] == [('Jürgen', 'train'), ('Zoë', 'validation')]
 
 
+@pytest.mark.parametrize(
+  'encoding, reason', [('latin-1', 'no UTF-8 text .*Latin-1'), ('utf-16-le', 'UTF-16 without'), ('utf-16-be', 'UTF-16')]
+)
+def test_tables_that_do_not_say_their_encoding_are_told(tmp_path, encoding, reason):
+  touch(tmp_path, 'a.mp4')
+  (tmp_path / 'speakers.csv').write_bytes('path,speaker,split\na.mp4,Jürgen,train\n'.encode(encoding))
+  with pytest.raises(InputError, match=reason + '.*: save it as "CSV UTF-8"'):
+    listed(tmp_path)
+
+
 def test_nothing_to_convert_is_told(tmp_path):
   with pytest.raises(InputError, match='does not exist'):
     listed(tmp_path / 'nothing')
