@@ -1,6 +1,6 @@
 """An accelerator in one run: training, generation and batches at several sizes, and whether it draws what CPUs draw.
 
-`--list` says what would be run.
+`--list` says what would be run, and `--smoke` runs a small one of each kind on any machine, processors too.
 Each is a process of its own with a time limit, the most telling first; what no time is left for is left out and said.
 """
 
@@ -32,6 +32,17 @@ class Step(NamedTuple):
   seconds: int  # at most
 
 
+def smoke_steps() -> list[Step]:
+  """One small command of each kind: whether the script works, before an accelerator's time is spent on it."""
+  small = ['--dtype', 'bfloat16', '--windows', '1']
+  return [
+    Step(['device', '--compare', '--smoke'], 300),
+    Step(['batch', '--clips', '2', '--seconds', '0.5', '--lanes', '1', *small], 300),
+    Step(['train', '--config', 'release_vg:smoke', '--batch-size', '1', '--window', '2', '--steps', '1'], 300),
+    Step(['generate', *small], 300),
+  ]
+
+
 def steps() -> list[Step]:
   """What is run, in this order."""
 
@@ -57,25 +68,27 @@ def run(argv: list[str]) -> None:
   """The command.
 
   Raises:
-    InputError: bad options, there is no accelerator, or it draws something else.
+    InputError: bad options, there is no accelerator, it draws something else, or not all small steps were done.
   """
   parser = argparse.ArgumentParser(prog='atvg benchmark device', description=__doc__)
   parser.add_argument('--minutes', type=float, default=9.0, help='for all together (default: 9)')
   parser.add_argument('--out', metavar='FILE', help='the figures, as JSON lines')
   parser.add_argument('--list', action='store_true', help='print the commands only')
   parser.add_argument('--compare', action='store_true', help='only draw the same on accelerator and processor')
+  parser.add_argument('--smoke', action='store_true', help='a small one of each kind instead, on any machine')
   arguments = parser.parse_args(argv)
+  chosen = smoke_steps() if arguments.smoke else steps()
   if arguments.list:
-    for step in steps():
+    for step in chosen:
       print(f'atvg benchmark {" ".join(step.arguments)}  # {step.seconds} s at most')
     return
-  if jax.default_backend() == 'cpu':
+  if jax.default_backend() == 'cpu' and not arguments.smoke:
     raise InputError('JAX finds no accelerator on this machine: --list says what would be run on one')
   if arguments.compare:
     compare()
     return
   deadline, results = time.monotonic() + 60 * arguments.minutes, []
-  for step in steps():
+  for step in chosen:
     left = deadline - time.monotonic()
     result = {'command': ' '.join(step.arguments), **(_run(step, left) if left > 20 else {'status': 'no time left'})}
     results.append(result)
@@ -83,6 +96,8 @@ def run(argv: list[str]) -> None:
     if arguments.out:
       with atomic_write(arguments.out) as file:
         file.writelines(json.dumps(result) + '\n' for result in results)
+  if arguments.smoke and any(result['status'] != 'done' for result in results):
+    raise InputError('the benchmark does not work on this machine: the lines above say which step and why')
 
 
 def _run(step: Step, left: float) -> dict[str, Any]:

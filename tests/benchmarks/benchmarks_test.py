@@ -1,5 +1,7 @@
 """The benchmarks run and print figures that fit together."""
 
+import json
+
 import drawn_clips
 import pytest
 import random_nets
@@ -54,6 +56,13 @@ def test_what_is_run_on_an_accelerator_is_told_where_there_is_none(capsys):
       benchmarks.run([*step.arguments, '--help'])
   with pytest.raises(InputError, match='no accelerator'):
     cli.run(['benchmark', 'device'])
+
+
+@pytest.mark.slow
+def test_a_small_step_of_each_kind_runs_on_processors(tmp_path):
+  cli.run(['benchmark', 'device', '--smoke', '--out', str(tmp_path / 'device.jsonl')])
+  rows = [json.loads(line) for line in (tmp_path / 'device.jsonl').read_text().splitlines()]
+  assert [row['status'] for row in rows] == ['done'] * 4 and all(row['figures'] for row in rows)
 
 
 def test_a_batch_is_set_against_the_nets_alone(tmp_path, capsys):
