@@ -11,12 +11,15 @@ from atvg_jax.models.layers import Array, Dtype, LayerOptions
 from atvg_jax.models.recurrent import gru_update
 
 _MOMENTUM = 0.99  # of the standardisation's statistics
-# Of the gate: how sure it has to be that somebody speaks, how sharply it opens, how many frames it stays open beside.
-_SURE, _SHARPNESS = 5.0, 2.0
-_AFTER, _BEFORE = 2, 2
-_BEGIN = (
-  25  # frames of a recording's begin, where people breathe in with open mouths: what the net makes of them counts
-)
+# Of the gate: how sure it has to be that somebody speaks, and how sure in a pause by the level; how sharply it opens;
+# how many frames it stays open beside speech.
+_SURE, _SURE_IN_PAUSE, _SHARPNESS = 2.5, 6.0, 2.0
+_AFTER, _BEFORE = 2, 1
+# A pause by the level: how many frames in a row, of how little power against the loudest fifth of a second's.
+_PAUSE, _LOUDEST, _BELOW = 6, 5, 10**-2.8
+# A recording's begin, in frames, where people breathe in with open mouths: the net's answer counts where it is sure of
+# a movement, of about half a standard deviation of the coefficients.
+_BEGIN, _MOVES, _MOVES_SHARPNESS = 25, 0.475, 30.0
 _UNROLL = 5  # steps of the loop in one: on CPUs what surrounds a step takes as long as the step
 
 
@@ -124,7 +127,9 @@ def moved(outputs: Mapping[str, Any], samples: Array) -> Array:
   """Coefficients [B, T, K] of a head with `speech_gate`, at rest where nobody speaks; of others as they are.
 
   A breath in a pause sounds like the beginning of speech, and before speech mouths open: the expected mouth in a pause
-  is half open. The gate decides instead. The first second after digital silence is exempt.
+  is half open. The gate decides instead. Where the sound is 28 dB below the loudest for a quarter of a second it has to
+  be surer, so that the mouth rests as soon as the voice has died away. The first second after digital silence is exempt
+  where the net is sure of a movement.
 
   Args:
     outputs: of a `SpeechHead`.
@@ -133,10 +138,26 @@ def moved(outputs: Mapping[str, Any], samples: Array) -> Array:
   coefficients = outputs['coefficients']
   if 'speaking' not in outputs:
     return coefficients
-  speaking = nn.sigmoid(_SHARPNESS * (outputs['speaking'] - _SURE))[..., None]
-  near = nn.max_pool(speaking, (_AFTER + 1 + _BEFORE,), padding=((_AFTER, _BEFORE),))
-  sounding = jnp.any(samples.reshape(*coefficients.shape[:2], -1) != 0, axis=-1)
-  age = jnp.cumsum(jnp.cumsum(sounding, axis=1) > 0, axis=1)
-  begins = ~sounding[:, :1] & (age <= _BEGIN)
-  near = jnp.where(begins[..., None], 1, near)
-  return coefficients * nn.avg_pool(jnp.pad(near, ((0, 0), (1, 1), (0, 0)), mode='edge'), (3,))
+  logits = outputs['speaking'][..., None]
+  speaking = nn.sigmoid(_SHARPNESS * (logits - _SURE))
+  speaking = nn.max_pool(speaking, (_AFTER + 1 + _BEFORE,), padding=((_AFTER, _BEFORE),))
+  power = jnp.mean(samples.reshape(*coefficients.shape[:2], -1) ** 2, axis=-1, keepdims=True)
+  surely = nn.sigmoid(_SHARPNESS * (logits - _SURE_IN_PAUSE))
+  speaking = jnp.where(_in_pause(power), jnp.minimum(speaking, surely), speaking)
+  sounding = power > 0
+  begins = ~sounding[:, :1] & (jnp.cumsum(jnp.cumsum(sounding, axis=1) > 0, axis=1) <= _BEGIN)
+  size = jnp.sqrt(jnp.mean(coefficients**2, axis=-1, keepdims=True))
+  speaking = jnp.maximum(speaking, begins * nn.sigmoid(_MOVES_SHARPNESS * (size - _MOVES)))
+  return coefficients * nn.avg_pool(jnp.pad(speaking, ((0, 0), (1, 1), (0, 0)), mode='edge'), (3,))
+
+
+def _in_pause(power: Array) -> Array:
+  """Frames whose sound is much below the loudest for long, bool [B, T, 1], of their power."""
+  around, edge = ((0, 0), (_LOUDEST // 2, _LOUDEST // 2), (0, 0)), ((0, 0), (_PAUSE - 1, _PAUSE - 1), (0, 0))
+  loudest = jnp.max(nn.avg_pool(jnp.pad(power, around), (_LOUDEST,)), axis=1, keepdims=True)
+  # Digital silence is what surrounds a recording: its first and last frames are no pause because of that.
+  loud = ((power >= _BELOW * loudest) | (power == 0)).astype(power.dtype)
+  quiet = -nn.max_pool(
+    jnp.pad(loud, edge, constant_values=1), (_PAUSE,)
+  )  # [B, T + 5, 1]: 0 for runs without a loud frame, else -1
+  return nn.max_pool(quiet, (_PAUSE,)) == 0
