@@ -34,6 +34,7 @@ EYES = slice(36, 48)
 RIGHT_EYE = slice(36, 42)  # the person's right, on the left of the picture
 LEFT_EYE = slice(42, 48)
 MOUTH = slice(48, 68)
+INNER_LIPS = slice(60, 68)
 STEADY = slice(27, 48)  # nose and eyes: what the alignment holds still
 
 # (upper, lower) points of the inner lips, whose distance is the opening of the mouth.

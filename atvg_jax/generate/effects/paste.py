@@ -34,7 +34,7 @@ _CELL = 1.5  # the warp is bilinear in cells of about this side
 _REACH = 8.0  # around jaw and mouth this much is drawn wholly,
 _FEATHER = 12.0  # and over this much more it fades into the picture,
 _MARGIN = 8.0  # and over this much towards the crop's edge
-_AROUND = (14.0, 10.0, 14.0, 26.0)  # left, above, right and below the picture's lips, mouths may be drawn
+_AROUND = (12.0, 10.0, 12.0, 30.0)  # left, above, right and below the picture's inner lips, they may be open
 _COLOUR = 6.0  # how far around the mouth its colours are compared
 _MOST = 15.0  # grey levels that the comparison may change
 
@@ -130,21 +130,18 @@ def _draw(patch: _Patch, frame: Array, landmarks: Array, target: Array, cell: in
   )
   above = mouth_sheets.above(target, xs, ys)
 
-  def taken(offset: Array, xs: Array, ys: Array) -> Array:
-    return interpolation.bicubic(pixels, xs + offset[0], ys[:, None] + offset[1], patch.pixel)
+  is_above = above >= 0.5
+  move = jnp.where(is_above, upper, lower)
+  out = interpolation.bicubic(pixels, xs + move[0], ys[:, None] + move[1], patch.pixel)
+  # A pixel that the mouth's line crosses is of both sheets: one in each column.
+  crossed = jnp.argmin(jnp.abs(above - 0.5), axis=0), jnp.arange(width)
+  move = jnp.where(is_above[crossed], lower[:, *crossed], upper[:, *crossed])
+  other = interpolation.bicubic(pixels, xs + move[0], ys[crossed[0]] + move[1], patch.pixel)
+  share = jnp.minimum(above, 1 - above)[crossed][:, None]
+  out = out.at[crossed].set(out[crossed] * (1 - share) + other * share)
 
-  out = taken(jnp.where(above >= 0.5, upper, lower), xs, ys)
   top, left = patch.corner
-
-  def box(array: Array) -> Array:
-    """The mouth's part of an array [..., H, W]."""
-    sizes = (*array.shape[:-2], rows, columns)
-    return jax.lax.dynamic_slice(array, (0,) * (array.ndim - 2) + (top, left), sizes)
-
   xs, ys = jax.lax.dynamic_slice(xs, (left,), (columns,)), jax.lax.dynamic_slice(ys, (top,), (rows,))
-  share = box(jnp.minimum(above, 1 - above))[..., None]
-  mouth = jax.lax.dynamic_slice(out, (top, left, 0), (rows, columns, 3))
-  mouth = mouth * (1 - share) + taken(box(jnp.where(above >= 0.5, lower, upper)), xs, ys) * share
   opening = mouth_sheets.opening(patch.source, target, xs, ys)
   hole, known, light = opening.hole[..., None], opening.known[..., None], opening.light[..., None]
   teeth = interpolation.bicubic(pixels, xs, opening.rows, patch.pixel) * light
@@ -152,6 +149,7 @@ def _draw(patch: _Patch, frame: Array, landmarks: Array, target: Array, cell: in
   across, down = (row[0] * xs + row[1] * ys[:, None] + row[2] * patch.pixel for row in patch.to_crop)
   drawn = interpolation.bicubic(interpolation.packed(frame), across, down, patch.pixel)
   drawn += _colour_offset(patch, frame, landmarks)
+  mouth = jax.lax.dynamic_slice(out, (top, left, 0), (rows, columns, 3))
   mouth = mouth * (1 - hole) + (teeth * known + drawn * (1 - known)) * hole
   out = jax.lax.dynamic_update_slice(out, mouth, (top, left, 0))
   before = patch.pixels.astype(jnp.float32)
@@ -185,8 +183,8 @@ def face_mask(points: np.ndarray) -> np.ndarray:
 
 
 def _mouth_box(points: np.ndarray, from_crop: np.ndarray, sides: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-  """First and last row and column, int [2] each, of where the mouth of a face may be drawn in a patch of such sides."""
-  lips = points[features.MOUTH]
+  """First and last row and column, int [2] each, of where the mouth of a face may be open in a patch of such sides."""
+  lips = points[features.INNER_LIPS]
   left, above, right, below = _AROUND
   low, high = lips.min(axis=0) - np.array([left, above]), lips.max(axis=0) + np.array([right, below])
   corners = face_alignment.apply(from_crop, np.array([[x, y] for x in (low[0], high[0]) for y in (low[1], high[1])]))

@@ -72,6 +72,18 @@ def test_the_lips_move_with_the_landmarks_and_the_net_fills_the_mouth(picture):
   assert (np.abs(crop - before)[: int(points[features.EYES, 1].max())] <= 1).all()
 
 
+def test_a_mouth_that_opens_as_wide_as_mouths_do_is_filled_to_its_lower_lip(picture):
+  portrait = find_face(picture)
+  points = face_alignment.denormalise(portrait.landmarks)
+  green = np.zeros((128, 128, 3), np.uint8)
+  green[..., 1] = 200
+  opened = _opened(points, 24)  # half the distance of the eyes
+  crop = face_alignment.warp(paste.Paster(picture, portrait.matrix, points)(green, opened), portrait.matrix).astype(int)
+  x = int(opened[66, 0])
+  column = crop[int(opened[62, 1]) + 4 : int(opened[66, 1]) - 1, x]
+  assert len(column) > 15 and (column[:, 1] > column[:, [0, 2]].max(axis=1) + 50).all()
+
+
 def test_faces_at_the_edge_of_a_picture(picture):
   portrait = find_face(picture)
   left, top = face_alignment.apply(face_alignment.invert(portrait.matrix), np.array([[48.0, 40.0]]))[0].astype(int)
