@@ -109,11 +109,14 @@ def prepare(
     except InputError:
       raise
     except Exception as error:  # TensorFlow's writers raise errors of their own where a disk is full
-      if (reason := of_the_machine(error)) is None and not isinstance(error, OSError):
+      reason, strerror = of_the_machine(error), getattr(error, 'strerror', None)
+      if reason is None and not isinstance(error, OSError):
         raise
+      if reason is not None and strerror is None:
+        raise InputError(f'{out}.partial cannot be written: {reason}') from error
       raise InputError(
-        f'{out}.partial cannot be written ({getattr(error, "strerror", None) or reason or error}): make room or choose '
-        'another place, then run the same command again.'
+        f'{out}.partial cannot be written ({strerror or error}): make room or choose another place, then run the same '
+        'command again.'
       ) from error
     seconds = time.time() - started
   return report | {
