@@ -34,7 +34,7 @@ __all__ = ['Generator', 'Job', 'Result', 'VideoMaker', 'generate_video']
 PIPE = '-'  # as the name of a file: standard input, or standard output
 
 # Frames in a window where somebody waits for the first of them.
-_LIVE_WINDOW = 5
+LIVE_WINDOW = 5
 
 # Above this, H.264 has no level and few players play: a larger picture is shrunk.
 _MAX_SIDE, _MAX_PIXELS = 8192, 35_000_000
@@ -172,7 +172,7 @@ class VideoMaker:
     portrait, picture = self.face(job.image, job.face, job.force)
     sound, num_frames = _sound(job)
     live = job.stream or PIPE in (job.audio, job.out)
-    window = _LIVE_WINDOW if live else streaming.WINDOW
+    window = LIVE_WINDOW if live else streaming.WINDOW
     if live:
       self._warm_up(portrait, window)
     if job.driving is None:
