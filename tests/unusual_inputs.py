@@ -394,7 +394,7 @@ if __name__ == '__main__':
   for (kind, status), number in sorted(collections.Counter((one.kind, one.status) for one in results).items()):
     print(f'{number:4d} {kind}: {status}')
   wrong = [one for one in results if one.wrong]
-  print(*(f'WRONG {one}' for one in wrong), sep='\n')
+  sys.stdout.writelines(f'WRONG {one}\n' for one in wrong)
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # GiB
-  print(f'{len(results)} in all, {len(wrong)} wrong, {peak:.2f} GiB')
+  print(f'In all {len(results)}, wrong {len(wrong)}, {peak:.2f} GiB')
   sys.exit(1 if wrong or peak > 2 else 0)
