@@ -15,6 +15,7 @@ from typing import Any
 FPS = 25
 SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+PEAK = 32767  # of int16 sound, which is 1 in float32
 
 IMAGE_SIZE = 128
 NUM_LANDMARKS = 68
@@ -91,6 +92,16 @@ def to_float(pixels: Any) -> Any:
 def to_bytes(values: Any) -> Any:
   """The inverse of `to_float`: floats in [-1, 1] → uint8, rounded and clipped; NumPy or JAX, any shape."""
   return ((values + 1) * 127.5).round().clip(0, 255).astype('uint8')
+
+
+def sound_to_float(samples: Any) -> Any:
+  """int16 sound → float32 in [-1, 1]; NumPy or JAX, any shape."""
+  return samples.astype('float32') / PEAK
+
+
+def sound_to_int16(samples: Any) -> Any:
+  """The inverse of `sound_to_float`: floats in [-1, 1] → int16, rounded and clipped; NumPy or JAX, any shape."""
+  return (samples * PEAK).round().clip(-PEAK, PEAK).astype('int16')
 
 
 def inner_lip_gaps(points: Any) -> Any:

@@ -19,6 +19,15 @@ def test_pixels_survive_as_floats(array):
 
 
 @pytest.mark.parametrize('array', [np.asarray, jnp.asarray])
+def test_sound_survives_as_floats(array):
+  sound = np.arange(-32767, 32768).astype(np.int16)
+  floats = features.sound_to_float(array(sound))
+  assert floats.dtype == np.float32 and floats[0] == -1 and floats[-1] == 1
+  np.testing.assert_array_equal(features.sound_to_int16(floats), sound)
+  np.testing.assert_array_equal(features.sound_to_int16(array(np.float32([-2, 2]))), [-32767, 32767])  # clipped
+
+
+@pytest.mark.parametrize('array', [np.asarray, jnp.asarray])
 def test_gaps_of_the_inner_lips_are_those_of_the_pairs(array):
   points = np.random.default_rng(0).normal(size=(2, features.NUM_LANDMARKS, 2)).astype(np.float32)
   wanted = [points[:, lower, 1] - points[:, upper, 1] for upper, lower in features.INNER_LIP_PAIRS]

@@ -184,7 +184,7 @@ def write_wav(path: str, samples: np.ndarray) -> None:
   """Samples in [-1, 1] at 16 kHz, as 16 bits."""
   with wave.open(path, 'wb') as file:
     file.setparams((1, 2, features.SAMPLE_RATE, len(samples), 'NONE', ''))
-    file.writeframes((np.clip(samples, -1, 1) * 32767).astype('<i2').tobytes())
+    file.writeframes(features.sound_to_int16(samples).astype('<i2').tobytes())
 
 
 def peak_memory() -> float:

@@ -159,7 +159,7 @@ class Evaluation:
       )
       samples = None
       if self.metric_networks.needs_sound:
-        samples = batch[features.AUDIO][clip, : lengths[clip] * features.SAMPLES_PER_FRAME] / np.float32(32767)
+        samples = features.sound_to_float(batch[features.AUDIO][clip, : lengths[clip] * features.SAMPLES_PER_FRAME])
       submitted.append(_SubmittedClip(batch[features.CLIP_ID][clip].decode(), samples, rows))
     return submitted
 
@@ -255,7 +255,7 @@ def _speech(directory: str, split: str, count: int) -> list[np.ndarray]:
   """The sound of a split's first clips, float32 [n] each."""
   sounds: list[np.ndarray] = []
   for batch in first_clips(feed.clip_batches(directory, split, batch_size=1, with_audio=True), count):
-    sounds.append(batch[features.AUDIO][0] / np.float32(32767))
+    sounds.append(features.sound_to_float(batch[features.AUDIO][0]))
   return sounds
 
 

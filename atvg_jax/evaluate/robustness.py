@@ -288,8 +288,8 @@ def _sound(batch: Batch, point: Point, lengths: np.ndarray) -> np.ndarray:
     return batch[features.AUDIO]
   sounds = np.zeros_like(batch[features.AUDIO])
   for clip, length in enumerate(lengths):
-    noisy = np.clip(sound_changes.samples(batch, clip, point, length), -1, 1)
-    sounds[clip, : len(noisy)] = np.round(32767 * noisy)
+    noisy = sound_changes.samples(batch, clip, point, length)
+    sounds[clip, : len(noisy)] = features.sound_to_int16(noisy)
   return sounds
 
 

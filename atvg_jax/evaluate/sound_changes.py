@@ -15,7 +15,7 @@ Batch = Mapping[str, np.ndarray]
 
 def samples(batch: Batch, clip: int, point: Point, length: int) -> np.ndarray:
   """float32 [640 length]: a clip's sound at a point of one of `EXPERIMENTS`."""
-  speech = batch[features.AUDIO][clip, : length * features.SAMPLES_PER_FRAME] / np.float32(32767)
+  speech = features.sound_to_float(batch[features.AUDIO][clip, : length * features.SAMPLES_PER_FRAME])
   if point.experiment == 'babble':
     return with_noise(speech, babble(batch[features.VOICES][clip, :, : len(speech)]), point.amount)
   return _CHANGES[point.experiment](speech, point.amount, rng(batch[features.CLIP_ID][clip], point))

@@ -102,7 +102,7 @@ def save(samples: np.ndarray, path: str) -> None:
   """Writes samples [n] at 16 kHz as 16-bit WAV."""
   with wave.open(path, 'wb') as file:
     file.setparams((1, 2, features.SAMPLE_RATE, 0, 'NONE', ''))
-    file.writeframes(np.round(samples * 32767).astype('<i2').tobytes())
+    file.writeframes(features.sound_to_int16(samples).astype('<i2').tobytes())
 
 
 def _resampled(samples: np.ndarray, rate: int) -> np.ndarray:

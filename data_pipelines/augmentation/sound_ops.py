@@ -100,7 +100,7 @@ def apply(
   inside = (places >= 0) & (places < tf.shape(samples)[0])
   values = tf.gather(samples, tf.clip_by_value(places, 0, tf.shape(samples)[0] - 1))
   inside = tf.cast(inside, tf.float32)
-  sound = tf.stack([tf.cast(values, tf.float32) / 32767 * inside, inside], axis=1)
+  sound = tf.stack([tf.cast(values, tf.float32) / features.PEAK * inside, inside], axis=1)
   babble = _mix(voices)
   for number, op in ops:
     sound = op(sound, babble, tf.random.experimental.stateless_fold_in(seed, number))

@@ -105,7 +105,7 @@ OPS = {'scene': Scene}
 
 def _window(samples: np.ndarray, voice: _Voice, rest: np.ndarray) -> Window:
   return Window(
-    np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16),
+    features.sound_to_int16(samples),
     (rest + voice.deviations).astype(np.float32),
     rest,
     voice.rest_gaps,
@@ -154,7 +154,7 @@ def _put(voice: _Voice, clip: Clip, place: int) -> None:
   if begin >= end:
     return
   inside = slice(begin - place, end - place)
-  sound = _fade(clip.samples[: frames * _RATE].astype(np.float32) / 32767)
+  sound = _fade(features.sound_to_float(clip.samples[: frames * _RATE]))
   voice.samples[begin * _RATE : end * _RATE] += sound[inside.start * _RATE : inside.stop * _RATE]
   voice.deviations[begin:end] = (clip.landmarks - clip.rest)[inside]
   voice.rest_gaps[begin:end] = features.inner_lip_gaps(clip.rest.reshape(-1, 2)).mean()
@@ -174,7 +174,7 @@ def quiet(samples: np.ndarray) -> np.ndarray:
   These are pauses, not the short gaps within words: some frames in a row, all much quieter than the loud ones.
   """
   frames = len(samples) // _RATE
-  power = np.mean(np.square(samples[: frames * _RATE].reshape(frames, _RATE) / 32767), axis=1)
+  power = np.mean(np.square(samples[: frames * _RATE].reshape(frames, _RATE) / features.PEAK), axis=1)
   level = 10 * np.log10(power + 1e-9)
   low = level < np.percentile(level, 90) - _QUIET
   for begin, end in np.flatnonzero(np.diff(np.pad(low.astype(np.int8), 1))).reshape(-1, 2):

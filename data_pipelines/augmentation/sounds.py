@@ -168,7 +168,7 @@ def codec(samples: np.ndarray, name: str = 'libmp3lame', bit_rate: int = 24_000,
     stream: Any = file.add_stream(name, rate=48_000 if name == 'libopus' else rate)
     stream.bit_rate = bit_rate
     stream.layout = 'mono'
-    frame = av.AudioFrame.from_ndarray(np.round(coded * 32767).astype(np.int16)[None], format='s16', layout='mono')
+    frame = av.AudioFrame.from_ndarray(features.sound_to_int16(coded)[None], format='s16', layout='mono')
     frame.sample_rate = rate
     resampler = av.AudioResampler(
       format=stream.format, layout='mono', rate=stream.rate, frame_size=stream.codec_context.frame_size or 960

@@ -193,7 +193,7 @@ def make_record(
     facts: what the report is to know beside what follows from the record itself.
   """
   num_frames = len(pictures)
-  sound = np.round(samples * 32767).astype(np.int16)
+  sound = features.sound_to_int16(samples)
   fields = {
     features.CLIP_ID: source.clip_id,
     features.SPEAKER: source.speaker,
@@ -202,7 +202,7 @@ def make_record(
     features.REST_LANDMARKS: np.asarray(face_alignment.rest_landmarks(landmarks), np.float32),
     features.AUDIO: sound,
     # Of the stored sound, so that a record agrees with itself.
-    features.MFCC_ROWS: audio.frame_rows(sound / np.float32(32767), num_frames),
+    features.MFCC_ROWS: audio.frame_rows(features.sound_to_float(sound), num_frames),
     'words': list(source.words),
     'starts': _times(source.starts, start, num_frames),
     'ends': _times(source.ends, start, num_frames),

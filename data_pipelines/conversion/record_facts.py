@@ -22,7 +22,7 @@ def measure(fields: dict[str, Any]) -> dict[str, Any]:
     `sync`.
   """
   landmarks = fields[features.LANDMARKS]
-  sound = fields[features.AUDIO] / np.float32(32767)
+  sound = features.sound_to_float(fields[features.AUDIO])
   opening = face_alignment.mouth_opening(landmarks)
   level = 20 * np.log10(max(_QUIETEST, float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))))
   return {

@@ -65,7 +65,7 @@ def read(directory: str, split: str) -> Iterator[Clip]:
   for batch in tqdm(batches, total=len(index), unit='clip', desc=f'{directory}, {split}', dynamic_ncols=True):
     length = int(batch[features.FRAME_MASK][0].sum())
     landmarks = batch[features.LANDMARKS][0, :length]
-    samples = batch[features.AUDIO][0, : length * features.SAMPLES_PER_FRAME] / np.float32(32767)
+    samples = features.sound_to_float(batch[features.AUDIO][0, : length * features.SAMPLES_PER_FRAME])
     heard = hear(encoder, lip_sync.filled_up(samples, length, features.SAMPLES_PER_FRAME)[None])
     pool = sound_sync.Pool()
     pool.add(sound_sync.row(landmarks, samples))

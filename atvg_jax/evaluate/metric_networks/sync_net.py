@@ -64,7 +64,7 @@ class SyncNet:
     count = length - WINDOW
     if count < 1:
       return {'lse_c': float('nan'), 'lse_d': float('nan')}
-    rows = audio.mfcc(np.asarray(samples, np.float64) * 32767)  # the network was trained on 16-bit samples
+    rows = audio.mfcc(np.asarray(samples, np.float64) * features.PEAK)  # the network was trained on 16-bit samples
     starts = np.arange(count)
     lips = self._in_batches(self._lips, frames[starts[:, None] + np.arange(WINDOW)])
     sound = self._in_batches(self._sound, rows[features.MFCC_ROWS_PER_FRAME * starts[:, None] + np.arange(_ROWS)])

@@ -41,7 +41,7 @@ def from_audio(
 
   def draw(clip: int) -> Iterator[Piece]:
     if front_end.takes_sound:
-      sound = batch[features.AUDIO][clip : clip + 1].astype(np.float32) / 32767
+      sound = features.sound_to_float(batch[features.AUDIO][clip : clip + 1])
       inputs = streaming.split_sound(sound, front_end, front_end.span(lanes.window))
     else:
       inputs = streaming.split(batch[features.MFCC][clip : clip + 1], lanes.window)

@@ -185,7 +185,7 @@ class AtTask:
 
   def _sound(self, batch: Batch, *, train: bool) -> jax.Array:
     """[B, 640 T] in [-1, 1]; in evaluation of whole clips, with the silence around them that generation has there."""
-    sound = batch[features.AUDIO].astype(jnp.float32) / 32767
+    sound = features.sound_to_float(batch[features.AUDIO])
     if train:
       return sound
     around = (features.SAMPLES_PER_FRAME * frames for frames in (self.front_end.past, self.front_end.ahead))
