@@ -20,7 +20,15 @@ from atvg_jax.checkpoints import run_config, weights
 from atvg_jax.checkpoints.orbax_checkpoints import Best, Checkpoints, has_checkpoint
 from atvg_jax.landmarks import LandmarkBasis
 from atvg_jax.runtime import flops, parallel, rng
-from atvg_jax.train import command_flags, command_logging, feed, fit_landmarks, optimizers, pictures
+from atvg_jax.train import (
+  command_flags,
+  command_logging,
+  feed,
+  fit_landmarks,
+  metric_writers,
+  optimizers,
+  pictures,
+)
 from atvg_jax.train.metric_writers import MetricWriter
 from atvg_jax.train.step_log import StepLog, StopSignals
 from atvg_jax.train.task import Task, skipping_nonfinite
@@ -90,6 +98,7 @@ def _train(
     stack.enter_context(contextlib.closing(writer))
     validation = Validation(task, sets_of(config) if eval_sets is None else eval_sets)
     loop = _Loop(config, task, writer, validation, checkpoints, best, stop)
+    loop.score_beginning(state, step)
     if step < config.num_steps:
       title = os.path.basename(os.path.normpath(workdir))
       state, step = loop.run(state, step, batches or functools.partial(feed.train_batches, config), title)
@@ -158,6 +167,18 @@ class _Loop:
     self.summary |= log.totals()
     return state, step
 
+  def score_beginning(self, state: TrainState, step: int) -> None:
+    """Scores the state that a run goes on from, where that is due and has not been done.
+
+    A run may have been killed after it had saved a step and before it had scored it. Weights that a new run starts from
+    are scored where the best step is kept: they may be it.
+    """
+    start = not step and self._config.init_from and self._config.best_metric
+    if (start or (step and self._due(step, self._config.eval_every))) and not metric_writers.scored(
+      self._writer.workdir, step
+    ):
+      self._score(step, state)
+
   def _due(self, step: int, every: int) -> bool:
     return step == self._config.num_steps or step % every == 0
 
@@ -180,13 +201,18 @@ class _Loop:
 
   def _evaluate(self, step: int, state: TrainState, log: StepLog, progress: tqdm) -> None:
     with log.pause():
-      scores = self._validation.scores(state)
       log.check()  # only finite states are kept
-      self._best.offer(step, state, scores)
+      scores = self._score(step, state)
+    if scores:
+      progress.write(f'step {step}: ' + ', '.join(f'{name} {value:.4g}' for name, value in scores.items()))
+
+  def _score(self, step: int, state: TrainState) -> dict[str, float]:
+    scores = self._validation.scores(state)
+    self._best.offer(step, state, scores)
     self.summary |= scores
     if scores:
       self._writer.scalars(step, scores)
-      progress.write(f'step {step}: ' + ', '.join(f'{name} {value:.4g}' for name, value in scores.items()))
+    return scores
 
   def _draw(self, step: int, state: TrainState, log: StepLog) -> None:
     with log.pause():

@@ -21,12 +21,15 @@ class MetricWriter:
 
   A run that resumes from a checkpoint drops the rows written after it, so that the curve of a run that was killed is
   that of the uninterrupted run.
+
+  Attributes:
+    workdir: the run's.
   """
 
   def __init__(self, workdir: str, *, start_step: int = 0, enabled: bool = True):
     """Opens the files of `workdir`; rows of steps beyond `start_step` are dropped."""
     self._enabled = enabled
-    self._workdir = workdir
+    self.workdir = workdir
     if not enabled:
       return
     os.makedirs(os.path.join(workdir, 'pictures'), exist_ok=True)
@@ -69,7 +72,7 @@ class MetricWriter:
     self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=f'{name}_moving', image=image)]), step)
 
   def _picture_path(self, step: int, name: str, suffix: str) -> str:
-    return os.path.join(self._workdir, 'pictures', f'{name.replace("/", "_")}_{step:07d}.{suffix}')
+    return os.path.join(self.workdir, 'pictures', f'{name.replace("/", "_")}_{step:07d}.{suffix}')
 
   def close(self) -> None:
     """Flushes and closes the files."""
@@ -93,3 +96,17 @@ def _drop_after(path: str, step: int) -> None:
         kept.append(line if line.endswith('\n') else line + '\n')
   with atomic_write(path) as file:
     file.writelines(kept)
+
+
+def rows(workdir: str) -> list[dict[str, float]]:
+  """The rows of a workdir's metrics; none before there are any."""
+  try:
+    with open(os.path.join(workdir, METRICS_FILE), encoding='utf-8') as file:
+      return [json.loads(line) for line in file if line.endswith('\n')]
+  except FileNotFoundError:
+    return []
+
+
+def scored(workdir: str, step: int) -> bool:
+  """Whether the metrics of a workdir have the evaluation of a step."""
+  return any(row['step'] == step and any(name.startswith('eval_') for name in row) for row in rows(workdir))

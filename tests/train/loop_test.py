@@ -96,6 +96,34 @@ def test_what_fails_in_an_evaluation_costs_no_step(tmp_path):
   assert os.listdir(tmp_path / 'checkpoints') == [str(config.eval_every)]
 
 
+def test_a_run_that_was_killed_between_saving_and_scoring_scores_that_step(whole_run, tmp_path):
+  config, whole_workdir, whole_state, whole_summary = whole_run
+  arguments = synthetic.arguments(config)
+
+  def killed():
+    raise InputError('killed here')
+
+  with pytest.raises(InputError, match='killed'):
+    loop.train(config, str(tmp_path), **arguments | {'eval_sets': {'fake': killed}})
+  state, summary = loop.train(config, str(tmp_path), **arguments)
+  _assert_same(state, whole_state)
+  assert _curve(tmp_path) == _curve(whole_workdir)
+  assert [summary[name] for name in ('best_step', 'best_eval_fake/pixel_l1')] == [
+    whole_summary[name] for name in ('best_step', 'best_eval_fake/pixel_l1')
+  ]
+
+
+def test_weights_to_start_from_are_kept_where_no_step_is_better(whole_run, tmp_path):
+  config, workdir, *_ = whole_run
+  config = config.copy_and_resolve_references().unlock()
+  config.update(init_from=str(workdir), best_metric='-eval_fake/pixel_l1', num_steps=4)
+  config.optimizer.learning_rate = 1.0  # ruins them
+  _, summary = loop.train(config.lock(), str(tmp_path), **synthetic.arguments(config))
+  assert summary['best_step'] == 0
+  assert _curve(tmp_path)[0]['step'] == 0
+  _assert_same(weights.load(str(tmp_path / 'best')).params, weights.load(str(workdir)).params)
+
+
 def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
   config, whole_workdir, whole_state, _ = whole_run
   arguments = synthetic.arguments(config)
