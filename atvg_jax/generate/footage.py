@@ -13,7 +13,7 @@ from data_pipelines.conversion import face_stretches, shots
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_alignment, face_choice, face_landmarker, face_tracks, lips, upright
 from data_pipelines.faces.face_choice import FaceChoice
-from data_pipelines.media.source_video import SourceVideo
+from data_pipelines.media.source_video import LoopedVideo, SourceVideo
 
 _RAMP = 0.12  # seconds over which a mouth begins or ceases to be another within a shot
 _SHORTEST = 0.1  # seconds: less of a face is left alone
@@ -69,6 +69,7 @@ def follow(
   landmarker: face_landmarker.FaceLandmarker,
   choice: FaceChoice,
   force: bool = False,
+  seconds: float | None = None,
 ) -> Footage:
   """Finds shots and faces, as `prepare clips` does, and chooses; shows progress on standard error.
 
@@ -78,11 +79,12 @@ def follow(
     landmarker: the models.
     choice: which of several faces is to speak.
     force: draw faces that are turned too far, too small or on their head, too.
+    seconds: for so long the video is shown, over and over; None: once.
 
   Raises:
     InputError: it is no video, stands on its head, or shows no face that can be drawn.
   """
-  video = SourceVideo(path)
+  video = SourceVideo(path) if seconds is None else LoopedVideo(path, seconds)
   samples = upright.Samples()
   seen = _first_pass(video, landmarker, samples)
   if not force:

@@ -57,6 +57,7 @@ class Job(NamedTuple):
     stream: write the video while it is made.
     raw: standard input is 16-bit samples at 16 kHz mono.
     expressiveness: factor on the movement of mouth and jaw from rest, see `landmarks.express`.
+    loop: show a video over and over, for as long as the sound lasts.
   """
 
   image: str
@@ -71,6 +72,7 @@ class Job(NamedTuple):
   face: str = face_choice.LARGEST
   force: bool = False
   expressiveness: float = 1.0
+  loop: bool = False
 
 
 class Result(NamedTuple):
@@ -117,6 +119,8 @@ def check(job: Job) -> None:
     raise InputError(
       f'{job.image} is a video: it can be given another sound by --audio, but without --driving, --motion and --save'
     )
+  if job.loop and job.audio == PIPE:
+    raise InputError('--audio - has no end that is known, and the video is shown until there: give a file')
   if job.out == PIPE:
     if job.save:
       raise InputError(
@@ -216,10 +220,10 @@ class VideoMaker:
     return self.generator.transfer(portrait, track.landmarks, expressiveness)
 
   def _dub(self, job: Job, progress: bool, watch: Callable[[int], None] | None, drawer: Drawer | None) -> Result:
-    """A video with another sound, as long as the video."""
+    """A video with another sound, as long as the video, or, where that is shown over and over, as the sound."""
     sound, num_frames = _sound(job)
     speech, sound = _fork(sound)
-    seen = self._footage(job)
+    seen = self._footage(job, num_frames / features.FPS if job.loop and num_frames else None)
     length = seen.seconds
     if num_frames is not None and (over := num_frames / features.FPS - length) > 1 / features.FPS:
       notify(f'{job.audio} is {over:.1f} seconds longer than {job.image}: the rest is cut')
@@ -234,10 +238,12 @@ class VideoMaker:
       seconds = _write(writer, itertools.chain([first], frames), len(seen.ticks), progress, watch, moments)
     return Result(job.out, writer.num_frames, seconds, writer.num_frames / length)
 
-  def _footage(self, job: Job) -> footage.Footage:
+  def _footage(self, job: Job, seconds: float | None) -> footage.Footage:
     """What is in the video to dub; says what will stay as it is."""
     try:
-      seen = footage.follow(job.image, self.generator, own_landmarker(), face_choice.parse(job.face), job.force)
+      seen = footage.follow(
+        job.image, self.generator, own_landmarker(), face_choice.parse(job.face), job.force, seconds
+      )
     except InputError as error:
       raise about(job.image, error) from error
     for note in seen.notes:

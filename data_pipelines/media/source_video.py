@@ -147,3 +147,24 @@ class SourceVideo:
     if square_only or self._aspect == 1:
       return picture, picture
     return picture, video_reader.upright(frame, reformatters[1])
+
+
+class LoopedVideo(SourceVideo):
+  """A video over and over, for a number of seconds."""
+
+  def __init__(self, path: str | os.PathLike, seconds: float):
+    """As `SourceVideo`."""
+    super().__init__(path)
+    self._ticks = round(seconds / self.look.time_base)
+
+  def frames(self, square_only: bool = False) -> Iterator[SourceFrame]:
+    """As `SourceVideo.frames`, up to the end of the time."""
+    begin = 0
+    while begin < self._ticks:
+      end = begin
+      for frame in super().frames(square_only):
+        if begin + frame.ticks >= self._ticks:
+          return
+        end = begin + frame.ticks + frame.duration
+        yield frame._replace(ticks=begin + frame.ticks)
+      begin = end

@@ -1,5 +1,7 @@
 """A video says something else: its frames stay but for the mouth, shot by shot; its clock and length are kept."""
 
+import wave
+
 import drawn_clips
 import numpy as np
 import pytest
@@ -252,3 +254,16 @@ def test_what_cannot_be_dubbed_is_told(nets, film, tmp_path, capsys):
   with pytest.raises(InputError, match=r'nobody.mp4: no face'):
     video_maker.generate_video(str(tmp_path / 'nobody.mp4'), str(tmp_path / 'a.mp4'), audio=demo.speech(), weights=nets)
   assert not (tmp_path / 'a.mp4').exists()
+
+
+def test_a_video_is_repeated_until_the_sound_ends(maker, film, tmp_path):
+  sound = str(tmp_path / 'sound.wav')
+  samples = audio.read_audio(demo.speech())[: 40 * features.SAMPLES_PER_FRAME]
+  with wave.open(sound, 'wb') as file:
+    file.setparams((1, 2, features.SAMPLE_RATE, 0, 'NONE', ''))
+    file.writeframes((samples * 32767).astype('<i2').tobytes())
+  out = tmp_path / 'out.mp4'
+  maker.make(video_maker.Job(film, str(out), audio=sound, frame='full', loop=True))
+  assert len(video_reader.read_video(out).frames) == 40
+  with pytest.raises(InputError, match='no end that is known'):
+    video_maker.check(video_maker.Job(film, str(out), audio='-', loop=True))

@@ -105,3 +105,12 @@ def test_stamps_that_jump_are_told(tmp_path):
   write_stamped(tmp_path / 'a.mkv', numbered(3), [0, 0.04, 2000])
   with pytest.raises(InputError, match='shows one picture for 2000 seconds'):
     list(source_video.SourceVideo(tmp_path / 'a.mkv').frames())
+
+
+def test_a_video_is_shown_over_and_over_for_a_time(tmp_path):
+  write_stamped(tmp_path / 'a.mp4', numbered(10), [index / 25 for index in range(10)], rate=25)
+  frames = list(source_video.LoopedVideo(tmp_path / 'a.mp4', 1.0).frames())
+  assert numbers([frame.picture for frame in frames]) == [*range(10), *range(10), *range(5)]
+  seconds = [float(frame.ticks * source_video.SourceVideo(tmp_path / 'a.mp4').look.time_base) for frame in frames]
+  np.testing.assert_allclose(seconds, np.arange(25) / 25, atol=1e-6)
+  assert len(list(source_video.LoopedVideo(tmp_path / 'a.mp4', 0.12).frames())) == 3
