@@ -55,6 +55,7 @@ def prepare(
   limit: int | None = None,
   all_faces: bool = False,
   sound_offsets: str | os.PathLike | None = None,
+  parts: Sequence[clip_source.ClipSource] | None = None,
   progress: bool = True,
   beam_runner: str | None = None,
   beam_options: Sequence[str] = (),
@@ -73,6 +74,7 @@ def prepare(
     all_faces: of `clips` only: keep every face, not only the largest of those seen at a time.
     sound_offsets: report of an earlier conversion of the same clips, see `sound_offsets.load`: every speaker's sound is
       put in step with the lips as that report has measured it. Not of `clips`, which does so for every video by itself.
+    parts: what to convert, in the place of all that `source` holds.
     progress: show a progress bar on standard error.
     beam_runner: convert with Apache Beam instead of worker processes; the result is the same byte for byte.
     beam_options: of its pipeline, each as 'name=value'.
@@ -92,7 +94,10 @@ def prepare(
     beam_engine.require()
   if out == source or source in out.parents:
     raise InputError(f'{out} lies in the source folder {source}: choose another place for the converted data.')
-  conversion = _list(dataset, source, out, limit, all_faces, sound_offsets)
+  if parts is None:
+    options = {'all_faces': True} if all_faces else {}
+    parts = _source_module(dataset).list_clips(str(source), **options)
+  conversion = _list(dataset, source, out, _limited(list(parts), limit), sound_offsets)
   times, new = _Times(started), 0
   if _is_done(out, conversion.head):
     report = json.loads((out / 'report.json').read_text())
@@ -145,13 +150,10 @@ def _list(
   dataset: str,
   source: pathlib.Path,
   out: pathlib.Path,
-  limit: int | None,
-  all_faces: bool,
+  clips: list[clip_source.ClipSource],
   sound_offsets: str | os.PathLike | None,
 ) -> _Conversion:
-  """The clips of the corpus and their staged files."""
-  options = {'all_faces': True} if all_faces else {}
-  clips = _limited(_source_module(dataset).list_clips(str(source), **options), limit)
+  """The clips and their staged files."""
   _refuse_leaks(dataset, clips)
   offsets = None if sound_offsets is None else speaker_offsets.load(sound_offsets)
   clips = speaker_offsets.apply(clips, offsets or {})

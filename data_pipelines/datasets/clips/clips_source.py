@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from data_pipelines import clip_source, features, text_tables
@@ -52,6 +53,7 @@ _MAGIC = (
 _SOUND_BRANDS = (b'M4A ', b'M4B ')
 _SMALL = 300_000  # bytes: shorter files are one part, and are not opened to learn their length
 _LEAST_HELD_OUT = 2 * features.FPS  # frames of a single video, or a third of it
+_AS_IT_IS = 1e-4  # seconds: two samples. Of a sound that is not advanced at all every part is measured by itself
 _MAX_NAME = 80  # bytes of a clip's name that come from its file's name
 
 
@@ -128,6 +130,57 @@ def list_clips(source: str, all_faces: bool = False) -> list[VideoPart]:
     last = len(parts) - max(1, len(parts) // 10)
     parts[last:] = [dataclasses.replace(part, split=clip_source.VALIDATION) for part in parts[last:]]
   return parts
+
+
+def list_person(paths: Sequence[str | os.PathLike], sound_advance: Sequence[float]) -> list[VideoPart]:
+  """Parts of videos of one person; the last tenth of the time is for validation, two seconds at least or a third.
+
+  Args:
+    paths: the videos, in the order of time.
+    sound_advance: of each, see `ClipSource`; no part's sound is measured by itself, where that is 0 either.
+
+  Raises:
+    InputError: a video does not exist, cannot be read, is given twice, or they are too short to hold anything out.
+  """
+  videos, names = [pathlib.Path(path) for path in paths], set[str]()
+  for path in videos:
+    if not path.is_file():
+      raise InputError(f'{path} is no file: give videos of one person.')
+  if len({os.path.realpath(path) for path in videos}) < len(videos):
+    raise InputError('The same video is given twice: give each once.')
+  lengths = [_num_frames(path) for path in videos]
+  total = sum(lengths)
+  held_out = max(total // 10, min(_LEAST_HELD_OUT, total // 3))
+  if held_out < convert_clip.MIN_FRAMES:
+    raise InputError(f'{total / features.FPS:.1f} seconds of video are too short to hold any of it out for a score.')
+  parts: list[VideoPart] = []
+  begin = 0  # of a video, in the time of all
+  for path, frames, advance in zip(videos, lengths, sound_advance, strict=True):
+    name = _unique(f'person_{_name(path, path.parent, "")}', path, names)
+    video = VideoPart(name, 'person', clip_source.TRAIN, str(path), advance or _AS_IT_IS)
+    cut = _without_scraps(total - held_out - begin, frames)
+    firsts = sorted({*range(0, max(1, cut - convert_clip.MIN_FRAMES), cut_video.PART_FRAMES), cut} - {frames})
+    for first, end in zip(firsts, [*firsts[1:], None], strict=True):
+      split = clip_source.VALIDATION if first >= cut else clip_source.TRAIN
+      parts.append(dataclasses.replace(video, first=first, end=end, split=split))
+    begin += frames
+  return parts
+
+
+def _without_scraps(cut: int, frames: int) -> int:
+  """Where to cut a video of so many frames, so that no side of the cut is too short for a clip."""
+  least = min(features.FPS, frames // 2)
+  if cut < least:
+    return 0
+  return frames if frames - cut < least else cut
+
+
+def _num_frames(path: pathlib.Path) -> int:
+  """Frames of 1/25 s: what the file says of its length, or, where it says nothing, what can be decoded."""
+  seconds = video_part.probe(path).seconds
+  if seconds is None:
+    return sum(1 for _ in video_part.frames(path))
+  return round(seconds * features.FPS)
 
 
 def _last_held_out(part: VideoPart) -> list[VideoPart]:
