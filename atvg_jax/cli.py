@@ -68,7 +68,7 @@ def _sharing(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-  from atvg_jax.generate import many_videos, video_maker
+  from atvg_jax.generate import many_videos, person, video_maker
 
   options = _look(arguments)
   if arguments.manifest is not None:
@@ -80,7 +80,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     )
     return
   if arguments.image is None:
-    raise InputError('there is nobody to speak: give --image FACE, or --manifest FILE for many videos')
+    arguments.image, options['loop'] = person.face(arguments.weights, arguments.frame)
   if arguments.audio is None and arguments.driving is None:
     raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
   folders = [path for path in (arguments.image, arguments.audio) if path is not None and os.path.isdir(path)]
@@ -129,6 +129,19 @@ def _say(arguments: argparse.Namespace) -> None:
   )
   if arguments.out != video_maker.PIPE:
     _report(result)
+
+
+def _personalise(arguments: argparse.Namespace) -> None:
+  from atvg_jax.personalise import personalise
+
+  text = personalise.run(
+    arguments.videos,
+    arguments.out,
+    minutes=arguments.minutes,
+    consent_note=arguments.consent_note,
+    start=arguments.weights,
+  )
+  print(text, end='')
 
 
 def _app(arguments: argparse.Namespace) -> None:
@@ -234,6 +247,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
   'generate': _generate,
   'say': _say,
   'app': _app,
+  'personalise': _personalise,
   'prepare': _prepare,
   'fit-landmarks': _fit_landmarks,
   'evaluate': _evaluate,

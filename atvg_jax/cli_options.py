@@ -35,7 +35,10 @@ def _add_generation(commands: _Commands) -> None:
   sub.add_argument('--out', default='demo.mp4', help='the video to write (default: demo.mp4)')
 
   sub = _add(commands, 'generate', 'make a face speak: one picture and a recording → a video')
-  sub.add_argument('--image', help='picture of a face, a video of one, or a folder of pictures')
+  sub.add_argument(
+    '--image',
+    help='picture of a face, a video of one, or a folder of pictures (default: the person of --weights)',
+  )
   sub.add_argument(
     '--audio', help="recording of speech, of any length (a video will do); a folder of them; '-' reads standard input"
   )
@@ -135,7 +138,17 @@ def _add_data(commands: _Commands) -> None:
 
 
 def _add_training(commands: _Commands) -> None:
-  """Train, ablate, plan: their flags are absl's, and belong to the modules that run them."""
+  """Personalise; train, ablate, plan: their flags are absl's, and belong to the modules that run them."""
+  sub = _add(commands, 'personalise', "adapt both nets to one person by minutes of that person's video")
+  sub.add_argument('videos', nargs='+', metavar='VIDEO', help='of one person speaking, in the order of time')
+  sub.add_argument('--out', required=True, metavar='DIR', help='folder to write')
+  sub.add_argument(
+    '--minutes', type=float, default=20.0, metavar='N', help='that it may take on two cores (default: 20)'
+  )
+  sub.add_argument(
+    '--consent-note', default='', metavar='TEXT', help='who agreed to this, and to what; kept in the weights'
+  )
+  _add_weights(sub)
   commands.add_parser('train', add_help=False, help='train a net: --config=configs/….py --workdir=…')
   commands.add_parser(
     'ablate', add_help=False, help='train and score the rows of an ablation table: --config=… --workdir=…'

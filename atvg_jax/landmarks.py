@@ -145,6 +145,18 @@ def _from_example(statistics: Mapping[str, np.ndarray], to_units: np.ndarray, cl
   return np.concatenate([(mean - mean @ slopes)[None], slopes]).astype(np.float32)
 
 
+def of_person(basis: LandmarkBasis, statistics: Mapping[str, np.ndarray]) -> LandmarkBasis:
+  """The basis for the faces of one person: the same movement, from that person's rest.
+
+  Args:
+    basis: its components, scale, opening and rest gap are kept.
+    statistics: of that person's clips, as `fit` takes them, with `rest_outer` and `deviation_sum`.
+  """
+  rest = np.asarray(statistics['rest_sum'], np.float64) / float(statistics['rest_count'])
+  from_example = _from_example(statistics, basis.components / basis.scale, closed=True)
+  return basis._replace(mean=rest.astype(np.float32), from_example=from_example)
+
+
 def deviations(basis: LandmarkBasis) -> np.ndarray:
   """[K]: the standard deviation of the movement along each component, in half crops."""
   return np.sqrt(basis.explained / basis.explained[0]) * basis.scale

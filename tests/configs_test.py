@@ -24,7 +24,7 @@ def _parameters(state, name):
   return sum(leaf.size for leaf in jax.tree.leaves(getattr(state, name)))
 
 
-@pytest.mark.parametrize('name', _PUBLISHED + _RELEASED)
+@pytest.mark.parametrize('name', [*_PUBLISHED, *_RELEASED, 'personal_vg'])
 def test_a_config_opens_with_its_command_and_survives_json(name):
   module = importlib.import_module(f'configs.{name}')
   assert f'atvg train --config=configs/{name}.py --workdir=' in module.__doc__

@@ -2,10 +2,12 @@
 
 import atexit
 import functools
+import importlib.resources
 import math
 import pathlib
 import shutil
 import tempfile
+import wave
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -144,3 +146,29 @@ def converted(dataset: str) -> pathlib.Path:
   source = {'grid': write_grid, 'lrw_ar': write_lrw_ar}[dataset](folder / 'source')
   prepare.prepare(dataset, source, folder / dataset, workers=1, progress=False)
   return folder / dataset
+
+
+def spoken(num_frames: int, late: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+  """The packaged sentence, over and over, and a mouth as wide open as it is loud: samples [640 T], openings [T].
+
+  Args:
+    num_frames: T.
+    late: seconds by which the sound comes after the mouth.
+  """
+  with wave.open(str(importlib.resources.files('atvg_jax') / 'assets' / 'demo_speech.wav')) as file:
+    sentence = np.frombuffer(file.readframes(file.getnframes()), '<i2') / np.float32(32768)
+  samples = np.resize(sentence, num_frames * features.SAMPLES_PER_FRAME)
+  loudness = np.sqrt((samples.reshape(num_frames, -1) ** 2).mean(axis=1))
+  smooth = np.convolve(loudness, np.hanning(7)[1:-1], 'same')
+  opening = 0.04 * np.clip(smooth / np.percentile(smooth, 95), 0, 1)
+  delayed = np.pad(samples, (round(late * features.SAMPLE_RATE), 0))[: len(samples)]
+  return delayed.astype(np.float32), opening
+
+
+def write_speaker(path: pathlib.Path, seconds: float = 10.4, late: float = 0.0, **look) -> pathlib.Path:
+  """Writes a video of the drawn face saying the packaged sentence, see `spoken`."""
+  samples, opening = spoken(round(seconds * features.FPS), late)
+  shown = [
+    face(round(float(width), 3), (round(2 * math.sin(t / 9)), 0), **look) for t, width in enumerate(opening.tolist())
+  ]
+  return write(path, shown, samples)

@@ -20,7 +20,7 @@ _FLOORS = {
     {'generate'},
     {'convert', 'app'},
     {'evaluate'},
-    {'ablate'},
+    {'ablate', 'personalise'},
     {'benchmarks', 'cli_options'},
     {'cli', '__main__', 'batch'},
   ),

@@ -232,12 +232,14 @@ def start_from(state: Any, bundle: Bundle, path: str) -> Any:
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-  """Which weights these are, for the record: name and step where they are known, and a hash of all parameters."""
+  """Which weights these are, for the record: name, step and person where they are known, and a hash of parameters."""
   digest = hashlib.sha256()
   for name, array in sorted(_flatten({'params': bundle.params}).items()):
     digest.update(name.encode())
     digest.update(np.ascontiguousarray(array, np.float32).data)
-  known = {name: bundle.provenance[name] for name in ('name', 'step') if bundle.provenance.get(name) is not None}
+  known = {
+    name: bundle.provenance[name] for name in ('name', 'step', 'person') if bundle.provenance.get(name) is not None
+  }
   return {**known, 'sha256': digest.hexdigest()}
 
 

@@ -32,7 +32,10 @@ def write_video(folder: str, name: str, videos: Mapping[str, np.ndarray]) -> Non
 
 
 def page(
-  summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Sequence[Mapping[str, Any]]], about: str
+  summaries: Mapping[str, Mapping[str, Any]],
+  tables: Mapping[str, Sequence[Mapping[str, Any]]],
+  about: str,
+  title: str = 'Scores',
 ) -> str:
   """The whole page.
 
@@ -40,10 +43,11 @@ def page(
     summaries: name → what `score_tables.summary` returns.
     tables: name → its clips, with 'video' each, a path relative to the page.
     about: what was scored, in a few words.
+    title: of the page.
   """
   parts = [
-    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><style>{STYLE}</style>',
-    f'<h1>Scores</h1><p>{html.escape(about)}</p>',
+    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>',
+    f'<h1>{title}</h1><p>{html.escape(about)}</p>',
   ]
   for name, summary in summaries.items():
     spread = 'Means over clips, with 95 % intervals'

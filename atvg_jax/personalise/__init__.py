@@ -1,0 +1,1 @@
+"""Adapts both nets to one person: `atvg personalise`."""
