@@ -5,7 +5,7 @@
 goes on from the VG-net of `release_vg`, which had learnt with a warp of one smooth field, and also takes GRID's s2, s3,
 s23, s101 and s102. In half of the windows the example is the clip's frame whose mouth is open by the most different
 amount, and pixels between the lips weigh two and a half times as much as the others of the mouth. 1.3 steps/s on two
-shared CPU cores. `assets/WEIGHTS.md` says how the packaged weights are made of both.
+shared CPU cores. The packaged VG-net is what comes out (`assets/WEIGHTS.md`).
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.weights = (0.15, 0.2, 0.65)
   config.data.contrast = 0.5
   config.loss.inside = 1.5
-  config.generation.darken = 0.0
+  config.generation.darken = 0.4
   config.init_from = 'runs/release_vg_again'
   config.optimizer.learning_rate = 4e-4
   config.num_steps = 2600
