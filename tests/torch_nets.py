@@ -11,6 +11,7 @@ import itertools
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import golden_recipe as golden
@@ -125,8 +126,10 @@ class _ConvGru(nn.Module):
 
 
 class VgNet(nn.Module):
-  def __init__(self):
+  def __init__(self, recurrence: str = 'batch'):
+    """`recurrence`: over the 'batch', as published, or over 'time'."""
     super().__init__()
+    self.over_time = recurrence == 'time'
     self.image_encoder1 = nn.Sequential(
       nn.ReflectionPad2d(3), _conv(3, 64, 7, pad=0), _conv(64, 64, stride=2), _conv(64, 128, stride=2)
     )
@@ -159,7 +162,10 @@ class VgNet(nn.Module):
       frame = landmark_map(points)
       mixes.append(self.lmark_att(torch.cat([frame, example], 1)))
       inputs.append(self.bottle_neck(torch.cat([deep, self.lmark_feature(frame) - example_feature], 1)))
-    for mix, state in zip(mixes, self.convGRU(torch.stack(inputs, 1)).unbind(1), strict=True):
+    states = (
+      self.convGRU(torch.stack(inputs)).unbind() if self.over_time else self.convGRU(torch.stack(inputs, 1)).unbind(1)
+    )
+    for mix, state in zip(mixes, states, strict=True):
       x = self.base(middle * (1 - mix) + self.generator1(state) * mix)
       color, attention = self.generator_color(x), self.generator_attention(x)
       outputs['video'].append(attention * color + (1 - attention) * image)
@@ -192,8 +198,8 @@ class Discriminator(nn.Module):
 NETS = {'at_net': AtNet, 'at_single': AtSingle, 'vg_net': VgNet, 'discriminator': Discriminator}
 
 
-def _net(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
-  net = NETS[name]()
+def _net(name: str, dtype: torch.dtype = torch.float32, **options: Any) -> nn.Module:
+  net = NETS[name](**options)
   net.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in golden.state_dict(name).items()})
   return net.to(dtype)
 
@@ -225,49 +231,87 @@ def evaluate() -> dict[str, np.ndarray]:
   return {name: value.numpy() for name, value in answers.items()}
 
 
-def step(dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """One D step, then one G step: ({'losses', 'grad_norms'}, running statistics of the first image batch norm)."""
-  g, d = _net('vg_net', dtype).train(), _net('discriminator', dtype).train()
-  image, example = (
-    _inputs('step/image', (2, 3, 128, 128), 0.5, dtype),
-    _inputs('step/example_landmarks', (2, 136), 0.4, dtype),
-  )
-  video, landmarks = (
-    _inputs('step/video', (2, 16, 3, 128, 128), 0.5, dtype),
-    _inputs('step/landmarks', (2, 16, 136), 0.4, dtype),
-  )
-  factors = torch.ones(136, dtype=dtype)
-  factors[_MOUTH_Y] = 100
-  real, fake = torch.ones(2, dtype=dtype), torch.zeros(2, dtype=dtype)
-  losses, norms = {}, {}
+class Game:
+  """One D step, then one G step, in the published order, on two clips of 16 frames; each call goes on from the last.
 
-  def judge(clip, target, names):
-    probability, regressed = d(clip, example)
+  Attributes:
+    g, d: the nets.
+    losses: of the last step, by name.
+    grad_norms: likewise, by 'd/' or 'g/' and the parameter's name.
+  """
+
+  def __init__(self, dtype: torch.dtype = torch.float32, *, dropout: float = 0.0, recurrence: str = 'batch'):
+    self.g = _net('vg_net', dtype, recurrence=recurrence).train()
+    self.d = _net('discriminator', dtype).train()
+    for module in self.g.modules():
+      if isinstance(module, nn.Dropout):
+        module.p = dropout
+    self._optimizers = [torch.optim.Adam(net.parameters(), 2e-4, betas=(0.5, 0.999)) for net in (self.d, self.g)]
+    self._image = _inputs('step/image', (2, 3, 128, 128), 0.5, dtype)
+    self._example = _inputs('step/example_landmarks', (2, 136), 0.4, dtype)
+    self._video = _inputs('step/video', (2, 16, 3, 128, 128), 0.5, dtype)
+    self._landmarks = _inputs('step/landmarks', (2, 16, 136), 0.4, dtype)
+    self._factors = torch.ones(136, dtype=dtype)
+    self._factors[_MOUTH_Y] = 100
+    self.losses: dict[str, float] = {}
+    self.grad_norms: dict[str, float] = {}
+
+  def __call__(self) -> None:
+    """Plays a step."""
+    real, fake = torch.ones(2, dtype=self._video.dtype), torch.zeros(2, dtype=self._video.dtype)
+    losses: dict[str, torch.Tensor] = {}
+    update_d, update_g = self._optimizers
+    with torch.no_grad():
+      drawn = self._draw()['video']
+    update_d.zero_grad()
+    loss = self._judge(self._video, real, ('d_real', 'd_landmark_real'), losses)
+    loss = loss + self._judge(drawn, fake, ('d_fake', 'd_landmark_fake'), losses)
+    loss.backward()
+    norms = _norms('d', self.d)
+    update_d.step()
+    update_g.zero_grad()
+    outputs = self._draw()
+    losses['g_pixel'] = ((outputs['video'] - self._video).abs() * (outputs['attention'].detach() + 0.5)).mean()
+    judged = self._judge(outputs['video'], real, ('g_adversarial', 'g_landmark'), losses)
+    (10 * losses['g_pixel'] + judged).backward()
+    self.grad_norms = norms | _norms('g', self.g)
+    update_g.step()
+    self.losses = {name: value.item() for name, value in losses.items()}
+
+  def _draw(self) -> dict[str, torch.Tensor]:
+    return self.g(self._image, self._example, self._landmarks)
+
+  def _judge(self, clip: torch.Tensor, target: torch.Tensor, names: tuple[str, str], losses: dict) -> torch.Tensor:
+    probability, regressed = self.d(clip, self._example)
     losses[names[0]] = functional.binary_cross_entropy(probability, target)
-    losses[names[1]] = functional.mse_loss(regressed * factors, landmarks * factors)
+    losses[names[1]] = functional.mse_loss(regressed * self._factors, self._landmarks * self._factors)
     return losses[names[0]] + losses[names[1]]
 
-  def backward(net, loss, prefix):
-    loss.backward()
-    norms.update(
-      {f'{prefix}/{key}': value.grad.norm().item() for key, value in net.named_parameters() if value.grad is not None}
-    )
 
-  with torch.no_grad():
-    drawn = g(image, example, landmarks)['video']
-  optimizer = torch.optim.Adam(d.parameters(), 2e-4, betas=(0.5, 0.999))
-  backward(
-    d, (judge(video, real, ('d_real', 'd_landmark_real')) + judge(drawn, fake, ('d_fake', 'd_landmark_fake'))), 'd'
-  )
-  optimizer.step()
-  outputs = g(image, example, landmarks)
-  losses['g_pixel'] = ((outputs['video'] - video).abs() * (outputs['attention'].detach() + 0.5)).mean()
-  backward(g, 10 * losses['g_pixel'] + judge(outputs['video'], real, ('g_adversarial', 'g_landmark')), 'g')
-  norm = g.image_encoder1[1][1]
+def _norms(prefix: str, net: nn.Module) -> dict[str, float]:
+  return {
+    f'{prefix}/{key}': value.grad.norm().item() for key, value in net.named_parameters() if value.grad is not None
+  }
+
+
+def step(dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """One step of the game: ({'losses', 'grad_norms'}, running statistics of the first image batch norm)."""
+  game = Game(dtype)
+  game()
+  norm = game.g.image_encoder1[1][1]
   statistics = {
     f'step/bn_running_{name}_image_encoder1': getattr(norm, f'running_{name}').numpy() for name in ('mean', 'var')
   }
-  return {'losses': {name: value.item() for name, value in losses.items()}, 'grad_norms': norms}, statistics
+  return {'losses': game.losses, 'grad_norms': game.grad_norms}, statistics
+
+
+def drawing(frames: int, recurrence: str = 'batch') -> Callable[[], torch.Tensor]:
+  """What draws a clip of so many frames in evaluation mode, again and again → [1, T, 3, 128, 128]."""
+  net = _net('vg_net', recurrence=recurrence).eval()
+  image = _inputs('vg_net_b1/image', (1, 3, 128, 128), 0.5)
+  example = _inputs('vg_net_b1/example_landmarks', (1, 136), 1)
+  landmarks = _inputs('drawing/landmarks', (1, frames, 136), 1)
+  return torch.no_grad()(lambda: net(image, example, landmarks)['video'])
 
 
 def main(folder: str) -> None:

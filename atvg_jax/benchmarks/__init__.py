@@ -12,6 +12,7 @@ BENCHMARKS = {
   'feed': 'atvg_jax.benchmarks.feed_benchmark',
   'generate': 'atvg_jax.benchmarks.generate_benchmark',
   'prepare': 'atvg_jax.benchmarks.prepare_benchmark',
+  'torch': 'atvg_jax.benchmarks.torch_benchmark',
   'train': 'atvg_jax.benchmarks.train_benchmark',
 }
 

@@ -64,9 +64,10 @@ def run(argv: list[str]) -> None:
     print(f'{name:<44}{value:,.2f}')
 
 
-def random_bundle() -> weights.Bundle:
-  """A VG-net of the published widths whose weights are random."""
+def random_bundle(**model: Any) -> weights.Bundle:
+  """A VG-net of the published widths whose weights are random; `model`: fields of its config."""
   config = common.base('vg').to_dict()
+  config['model'] |= model
   net = models.make_net(config)
   points = np.zeros((1, features.LANDMARK_SIZE), np.float32)
   image = np.zeros((1, features.IMAGE_SIZE, features.IMAGE_SIZE, 3), np.float32)

@@ -45,7 +45,7 @@ def measure(config: Any, steps: int) -> dict[str, float]:
   state = parallel.replicate(jax.jit(task.init)(rng.stream_key(config.seed, 'init')))
   per_step = operations(config, state)
   step = parallel.pmap_train_step(task.train_step)
-  source = (lambda: feed.train_batches(config, 0)) if config.data.dirs else (lambda: _noise(config))
+  source = (lambda: feed.train_batches(config, 0)) if config.data.dirs else (lambda: noise(config))
   begun = time.perf_counter()
   with feed.Feed(source) as batches:
     state, metrics = step(state, next(batches).arrays)
@@ -98,7 +98,7 @@ def operations(config: Any, state: Any) -> float:
   return 4 * generator + 8 * discriminator * frames
 
 
-def _noise(config: Any) -> Iterator[dict[str, np.ndarray]]:
+def noise(config: Any) -> Iterator[dict[str, np.ndarray]]:
   """One batch of noise, again and again."""
   generator = np.random.default_rng(0)
   clips = parallel.per_process(config.data.batch_size)
