@@ -1,6 +1,6 @@
 """VG-net that takes sound instead of landmarks: the ablation "direct", audio to video without landmarks between."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 
@@ -43,8 +43,8 @@ class SoundVgNet(ReleaseVgNet):
     nothing = jnp.zeros((len(example_landmarks), self.audio_head_features[-1]), self.layers.dtype)
     return super().encode(example_image, nothing, train=train)
 
-  def draw(
+  def prepare(
     self, shared: Shared, landmarks: Array, carry: Array | None, *, train: bool, chained: bool = False
-  ) -> dict[str, Any]:
-    """As `VgNet.draw`, of MFCC windows [B, T, 28, 12]."""
-    return super().draw(shared, self.audio_encoder(landmarks, train=train), carry, train=train, chained=chained)
+  ) -> dict[str, Array]:
+    """As `VgNet.prepare`, of MFCC windows [B, T, 28, 12]."""
+    return super().prepare(shared, self.audio_encoder(landmarks, train=train), carry, train=train, chained=chained)

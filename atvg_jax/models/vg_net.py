@@ -80,14 +80,11 @@ class LandmarkAttention(nn.Module):
 
 
 class Mmcrnn(nn.Module):
-  """CRNN: the multi-modal convolutional recurrent network, a bottleneck before it and its residual decoder after it."""
+  """CRNN: the multi-modal convolutional recurrent network, a bottleneck before its recurrence."""
 
   bottleneck_features: int
   recurrent_features: int
   recurrence: Recurrence
-  residual_blocks: int
-  dropout_rate: float
-  decoder_features: tuple[int, ...]
   layers: LayerOptions
 
   @nn.compact
@@ -104,7 +101,7 @@ class Mmcrnn(nn.Module):
       chained: see `VgNet.draw`.
 
     Returns:
-      [B, T, H/4, W/4, decoder_features[-1]] and the carry.
+      The states [B, T, H/16, W/16, recurrent_features] and the carry.
     """
     layers = self.layers
     x = layers.conv(self.bottleneck_features, name='bottleneck')(difference, deep, train=train)
@@ -120,13 +117,27 @@ class Mmcrnn(nn.Module):
       assert carry is not None, 'it says how many clips there are'
       x = x.reshape(len(carry), -1, *x.shape[2:])
     x, carry = gru(x, carry, train=train)
-    x = x.reshape(-1, 1, *x.shape[2:]) if chained else x
+    return x.reshape(-1, 1, *x.shape[2:]) if chained else x, carry
+
+
+class ResidualDecoder(nn.Module):
+  """The CRNN's decoder: residual blocks, the only layers with dropout, and transposed convolutions."""
+
+  residual_blocks: int
+  dropout_rate: float
+  decoder_features: tuple[int, ...]
+  layers: LayerOptions
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """States [B, T, H/16, W/16, C] -> [B, T, H/4, W/4, decoder_features[-1]]."""
+    layers = self.layers
     for index in range(self.residual_blocks):
-      block = ResidualBlock(self.recurrent_features, layers, self.dropout_rate, name=f'residual{index}')
+      block = ResidualBlock(x.shape[-1], layers, self.dropout_rate, name=f'residual{index}')
       x = layers.run(block, x, train=train)
     for index, width in enumerate(self.decoder_features):
       x = layers.run(layers.up(width, name=f'decoder{index}'), x, train=train)
-    return x, carry
+    return x
 
 
 class MotionHeads(nn.Module):
@@ -212,21 +223,15 @@ class VgNet(nn.Module):
     layers = self.layers
     self.image_encoder = ImageEncoder(self.encoder_features, self.deep_features, self.stem_kernel, layers)
     self.landmark_encoder = LandmarkEncoder(self.landmark_features, layers)
-    self.mmcrnn = Mmcrnn(
-      self.bottleneck_features,
-      self.recurrent_features,
-      self.recurrence,
-      self.residual_blocks,
-      self.dropout_rate,
-      self.decoder_features,
-      layers,
-    )
+    self.mmcrnn = Mmcrnn(self.bottleneck_features, self.recurrent_features, self.recurrence, layers)
+    self.decoder = ResidualDecoder(self.residual_blocks, self.dropout_rate, self.decoder_features, layers)
     self.landmark_attention = LandmarkAttention(self.landmark_attention_features, layers)
     self.motion_heads = MotionHeads(self.upsample_features, self.head_kernel, 4 if self.composition else 3, layers)
     for part in (
       self.image_encoder,
       self.landmark_encoder,
       self.mmcrnn,
+      self.decoder,
       self.landmark_attention,
       self.motion_heads,
     ):
@@ -303,26 +308,56 @@ class VgNet(nn.Module):
     Returns:
       As `__call__`.
     """
-    image, inputs = shared['image'], shared['inputs']
+    return self.finish(shared, self.prepare(shared, landmarks, carry, train=train, chained=chained), train=train)
+
+  def prepare(
+    self, shared: Shared, landmarks: Array, carry: Array | None, *, train: bool, chained: bool = False
+  ) -> dict[str, Array]:
+    """The layers of a window before the first dropout: arguments are those of `draw`.
+
+    Returns:
+      'landmarks' as they are; 'states' [B, T, H/16, W/16, recurrent_features]; with `attention` 'mask' att_pt; 'carry'.
+    """
+    inputs = shared['inputs']
     _, height, width, _ = shared['landmark_feature'].shape
     frame_maps, frame_features = self.landmark_encoder(landmarks, (height, width), train=train)
     difference = frame_features - shared['landmark_feature'][:, None]
-    x, carry = self.mmcrnn(difference, inputs['bottleneck'], carry, train=train, chained=chained)
+    states, carry = self.mmcrnn(difference, inputs['bottleneck'], carry, train=train, chained=chained)
+    prepared = {'landmarks': landmarks, 'states': states, 'carry': carry}
     if self.attention:
-      mask = self.landmark_attention(frame_maps, inputs['landmark_attention0'], train=train)
+      prepared['mask'] = self.landmark_attention(frame_maps, inputs['landmark_attention0'], train=train)
+    return prepared
+
+  def finish(self, shared: Shared, prepared: Mapping[str, Array], *, train: bool) -> dict[str, Any]:
+    """The layers of a window from the first dropout on: `draw`'s results, from those of `encode` and `prepare`."""
+    x = self.decoder(prepared['states'], train=train)
+    if self.attention:
+      mask = prepared['mask']
       x = mix(x, shared['middle'], mask)
     else:
       mask = jnp.ones((*x.shape[:-1], 1), x.dtype)
+    landmarks = prepared['landmarks']
     background, displacement = self.background(shared, landmarks)
     heads = self.motion_heads(
       x,
       lambda size: self.frame_details(landmarks, background, size),
-      inputs,
-      size=image.shape[2],
+      shared['inputs'],
+      size=shared['image'].shape[2],
       train=train,
     )
-    outputs = {**compose(heads, background), 'landmark_attention': mask.astype(jnp.float32), 'carry': carry}
+    outputs = {
+      **compose(heads, background),
+      'landmark_attention': mask.astype(jnp.float32),
+      'carry': prepared['carry'],
+    }
     return outputs if displacement is None else {**outputs, 'displacement': displacement}
+
+  def before_dropout(
+    self, example_image: Array, example_landmarks: Array, landmarks: Array, *, train: bool
+  ) -> tuple[Shared, dict[str, Array]]:
+    """What several passes with one input and other dropout have in common: the arguments of `finish`."""
+    shared = self.encode(example_image, example_landmarks, train=train)
+    return shared, self.prepare(shared, landmarks, None, train=train)
 
   # What the paper's net does without, for `ReleaseVgNet`.
 

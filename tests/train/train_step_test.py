@@ -9,7 +9,7 @@ from atvg_jax.runtime import flops, parallel, rng
 from atvg_jax.runtime.parallel import AXIS
 from atvg_jax.train import losses
 from atvg_jax.train.task import SKIPPED, skipping_nonfinite
-from atvg_jax.train.tasks import make_task
+from atvg_jax.train.tasks import make_task, vg_task
 from data_pipelines import features
 
 
@@ -52,6 +52,19 @@ def test_both_nets_learn_in_parts_and_statistics_go_on_from_part_to_part():
     assert _largest_difference(getattr(after, name), getattr(before, name)) > 0, name
   # Momentum 0.9, variances near 0 in this layer, and six passes: D's two steps draw in two parts each, G's one too.
   np.testing.assert_allclose(after.g_batch_stats['stem']['norm']['var'], 0.9**6, atol=0.02)
+
+
+def test_what_all_passes_of_a_step_have_in_common_is_computed_once_and_counts_for_all(monkeypatch):
+  """Layers before the first dropout, with batch norm, whose statistics move as in D's two passes and G's one."""
+  shared = _step('vg_grid', d_steps=2)
+  monkeypatch.setattr(vg_task.VgTask, '_start', lambda self, state, batch: (state, None))
+  apart = _step('vg_grid', d_steps=2)
+  assert shared[4] == pytest.approx(apart[4], rel=1e-4)
+  for name in ('g_opt_state', 'd_opt_state'):  # the gradients' means: parameters move by the gradients' signs
+    assert _largest_difference(getattr(shared[3], name), getattr(apart[3], name)) < 1e-4, name
+  # Some norms see the example and then the frames, in every pass: the order of their statistics counts.
+  for found, wanted in zip(*(jax.tree.leaves(step[3].g_batch_stats) for step in (shared, apart)), strict=True):
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_at_once_both_learn_against_the_other_as_it_was():

@@ -2,8 +2,9 @@
 
 With a discriminator a step has the published order: D learns from a real and a generated clip and is updated
 (`config.d_steps` times); then VG-net, the generator G, generates again, with fresh dropout, and learns against the
-updated D. With `config.simultaneous` G generates once, and both learn from the same frames, each against the other as
-it was before the step.
+updated D. What G computes before its first dropout is the same in all these passes, and computed once. With
+`config.simultaneous` G generates once, and both learn from the same frames, each against the other as it was before the
+step.
 """
 
 import dataclasses
@@ -57,6 +58,18 @@ class Statistics(NamedTuple):
 
   g: Any
   d: Any
+
+
+class Start(NamedTuple):
+  """G's layers before the first dropout, which all passes of a step have in common.
+
+  Attributes:
+    features: the arguments of `VgNet.finish`.
+    pull: gradients of the features → (gradients of G's parameters,).
+  """
+
+  features: Any
+  pull: Callable[[Any], tuple[Any]]
 
 
 # (state, name of the dropout's stream, statistics, part of the batch, its index) → (statistics, (gradients, metrics)).
@@ -117,11 +130,13 @@ class VgTask:
       state, (d_grads, grads), metrics = self._accumulate_grads(self.simultaneous_phase, state, 'g_dropout', batch)
       state, metrics = self._update_discriminator(state, d_grads, metrics)
     else:
-      for index in range(0 if self.d_net is None else self.config.d_steps):
-        stream = f'd_dropout{index or ""}'
-        state, d_grads, d_metrics = self._accumulate_grads(self.discriminator_phase, state, stream, batch)
+      state, start = self._start(state, batch)
+      for index in range(self._d_steps):
+        phase = functools.partial(self.discriminator_phase, start=start)
+        state, d_grads, d_metrics = self._accumulate_grads(phase, state, f'd_dropout{index or ""}', batch)
         state, metrics = self._update_discriminator(state, d_grads, d_metrics)
-      state, grads, g_metrics = self._accumulate_grads(self.generator_phase, state, 'g_dropout', batch)
+      phase = functools.partial(self.generator_phase, start=start)
+      state, grads, g_metrics = self._accumulate_grads(phase, state, 'g_dropout', batch)
       metrics = metrics | g_metrics
     return self._update_generator(state, grads), metrics | {'g_grad_norm': optax.tree.norm(grads)}
 
@@ -154,26 +169,31 @@ class VgTask:
   # Phases of a step.
 
   def discriminator_phase(
-    self, state: TrainState, stream: str, stats: Statistics, batch: Batch, part: jax.Array
+    self, state: TrainState, stream: str, stats: Statistics, batch: Batch, part: jax.Array, start: Start | None = None
   ) -> tuple[Statistics, tuple[Any, Metrics]]:
     """D's gradients; G's frames are constants."""
-    outputs, g_stats = self.generate(state.g_params, stats.g, batch, self._dropout_key(state, stream, part))
+    key = self._dropout_key(state, stream, part)
+    outputs, g_stats = self.generate(state.g_params, stats.g, batch, key, start and start.features)
     fake = outputs['video'].astype(jnp.float32)
     gradient = jax.grad(self.discriminator_loss, has_aux=True)
     grads, (d_stats, metrics) = gradient(state.d_params, stats.d, batch, fake)
     return Statistics(g_stats, d_stats), (grads, metrics)
 
   def generator_phase(
-    self, state: TrainState, stream: str, stats: Statistics, batch: Batch, part: jax.Array
+    self, state: TrainState, stream: str, stats: Statistics, batch: Batch, part: jax.Array, start: Start | None = None
   ) -> tuple[Statistics, tuple[Any, Metrics]]:
     """G's gradients, through D's judgement where there is one; D's parameters are constants."""
 
-    def loss(g_params: Any) -> tuple[jax.Array, Any]:
-      outputs, g_stats = self.generate(g_params, stats.g, batch, self._dropout_key(state, stream, part))
+    def loss(g_params: Any, features: Any) -> tuple[jax.Array, Any]:
+      outputs, g_stats = self.generate(g_params, stats.g, batch, self._dropout_key(state, stream, part), features)
       total, (d_stats, metrics) = self.generator_loss(outputs, state.d_params, stats.d, batch)
       return total, (Statistics(g_stats, d_stats), metrics)
 
-    grads, (stats, metrics) = jax.grad(loss, has_aux=True)(state.g_params)
+    if start is None:
+      grads, (stats, metrics) = jax.grad(loss, has_aux=True)(state.g_params, None)
+    else:
+      (grads, of_start), (stats, metrics) = jax.grad(loss, (0, 1), has_aux=True)(state.g_params, start.features)
+      grads = jax.tree.map(jnp.add, grads, *start.pull(of_start))
     return stats, (grads, metrics)
 
   def simultaneous_phase(
@@ -238,14 +258,25 @@ class VgTask:
 
   # Forward passes.
 
-  def generate(self, params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Any]:
-    """VG-net's outputs for a batch in training mode, dropout by `key`, and its new batch-norm statistics."""
+  def generate(
+    self, params: Any, batch_stats: Any, batch: Batch, key: jax.Array, start: Any = None
+  ) -> tuple[dict[str, jax.Array], Any]:
+    """VG-net's outputs in training mode, dropout by `key`, and its new batch-norm statistics.
+
+    Args:
+      params: VG-net's.
+      batch_stats: likewise.
+      batch: of a device, or a part of it.
+      key: of the dropout.
+      start: the features of `Start`, where they are there; their layers' statistics stay.
+    """
     outputs, updates = self.net.apply(
       {'params': params, 'batch_stats': batch_stats},
-      *_inputs(self.net, batch),
+      *(_inputs(self.net, batch) if start is None else start),
       train=True,
       rngs={'dropout': key},
       mutable=['batch_stats'],
+      method=None if start is None else 'finish',
     )
     return outputs, updates.get('batch_stats', {})
 
@@ -272,6 +303,37 @@ class VgTask:
     )
 
   # Updates.
+
+  @property
+  def _d_steps(self) -> int:
+    return 0 if self.d_net is None else self.config.d_steps
+
+  def _start(self, state: TrainState, batch: Batch) -> tuple[TrainState, Start | None]:
+    """The state with the statistics that all passes of the step leave behind in the start's layers, and the start.
+
+    There is none where G has only one pass, nor where each takes the batch in parts: statistics go from part to part.
+    """
+    if not self._d_steps or self.config.accumulate > 1:
+      return state, None
+
+    def start(g_params: Any, batch_stats: Any) -> tuple[Any, Any]:
+      features, updates = self.net.apply(
+        {'params': g_params, 'batch_stats': batch_stats},
+        *_inputs(self.net, batch),
+        train=True,
+        mutable=['batch_stats'],
+        method='before_dropout',
+      )
+      return features, updates.get('batch_stats', {})
+
+    before = state.g_batch_stats
+    found, pull, stats = jax.vjp(lambda g_params: start(g_params, before), state.g_params, has_aux=True)
+    # A pass takes statistics s to a s + b, and nothing else depends on them: the next ones need `a` alone.
+    ones = jax.tree.map(jnp.ones_like, before)
+    _, kept = jax.jvp(lambda batch_stats: start(state.g_params, batch_stats)[1], (before,), (ones,))
+    for _ in range(self._d_steps):
+      before, stats = stats, jax.tree.map(lambda a, old, new: new + a * (new - old), kept, before, stats)
+    return state.replace(g_batch_stats=stats), Start(found, pull)
 
   def _accumulate_grads(
     self, phase: Phase, state: TrainState, stream: str, batch: Batch
