@@ -152,3 +152,16 @@ def test_the_backends_algorithm_is_the_convolution_there_and_back(kind, channels
   got, want = (jax.jit(functools.partial(there_and_back, function))(x, weights) for function in (fast, direct))
   for ours, true in zip(got, want, strict=True):
     np.testing.assert_allclose(ours, true, atol=1e-4)
+
+
+@pytest.mark.parametrize('rate', [0.5, 0.25, 3 / 256, 0.3])  # by 1, 2, 8 and 32 bits a value
+def test_dropout_drops_its_share_and_keeps_the_mean(rate):
+  x = jnp.ones((3, 7, 1001))  # no multiple of 32
+  first, again, other = (layers.dropout(x, rate, jax.random.key(seed)) for seed in (0, 0, 1))
+  np.testing.assert_array_equal(first, again)
+  assert set(np.unique(first)) == {0, np.float32(1 / (1 - rate))}
+  share = float((first == 0).mean())
+  assert share == pytest.approx(rate, abs=4 * np.sqrt(rate * (1 - rate) / x.size))
+  both = float(((first == 0) & (other == 0)).mean())  # keys are independent, and so are places
+  neighbours = float(((first == 0)[..., 1:] & (first == 0)[..., :-1]).mean())
+  assert both == pytest.approx(rate**2, abs=0.01) and neighbours == pytest.approx(rate**2, abs=0.01)
