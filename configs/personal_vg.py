@@ -19,7 +19,6 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.weights = ()
   config.data.augment = ('flip', 'color(0.05)', 'scale(0.03)', 'shift(2)')
   config.init_from = 'packaged'
-  config.generation.darken = 0.55
   config.optimizer.learning_rate = 2e-4
   config.optimizer.warmup_steps = 20
   config.ema_decay = 0.99

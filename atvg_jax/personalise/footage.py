@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atvg_jax.checkpoints import weights
-from atvg_jax.personalise import hearing
+from atvg_jax.personalise import at_adaptation
 from data_pipelines import clip_source, features, prepare
 from data_pipelines.conversion import video_part
 from data_pipelines.datasets.clips import clips_source
@@ -18,7 +18,7 @@ from data_pipelines.records import record_index
 MIN_SECONDS = 10.0  # of video
 _LEAST_USED = 0.75  # of these seconds: what may be left out at the ends of shots and where a head turns
 _STEP = 0.02  # seconds: sound that is less out of step is left as it is
-# Correlation of the opening that AT-net hears with that which is seen. On GRID and LRW-AR .58 to .85 for a person's own
+# Correlation of the opening that AT-net predicts with the true one. On GRID and LRW-AR .58 to .85 for a person's own
 # sound, .2 to .47 for the sound of other clips; and by how much it falls at other lags.
 _IN_STEP, _STANDS_OUT = 0.3, 0.1
 _MOST_LATE = 0.44  # seconds: near the last lag that is looked at
@@ -128,7 +128,7 @@ def _offsets(
   groups = [[path] for path in videos if lengths[path] and path not in short] + ([short] if short else [])
   found = dict.fromkeys(videos, 0.0)
   for group in groups:
-    offset = hearing.offset([clip for path in group for clip in of_video[path]], bundle.basis)
+    offset = at_adaptation.offset([clip for path in group for clip in of_video[path]], bundle.basis)
     if (
       offset.correlation < _IN_STEP
       or offset.correlation < offset.elsewhere + _STANDS_OUT
@@ -143,8 +143,8 @@ def _offsets(
   return [found[path] for path in videos]
 
 
-def _clips(bundle: weights.Bundle, directory: str, split: str) -> list[hearing.Clip]:
-  return list(hearing.listen(bundle, directory, split))
+def _clips(bundle: weights.Bundle, directory: str, split: str) -> list[at_adaptation.Clip]:
+  return list(at_adaptation.predict(bundle, directory, split))
 
 
 def pictures(video: str, first: int, end: int) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate import person
 from atvg_jax.generate.generator import Generator
-from atvg_jax.personalise import comparison, drawing, example, footage, hearing
+from atvg_jax.personalise import at_adaptation, comparison, example, footage, vg_adaptation
 from atvg_jax.train import command_logging
 from data_pipelines import clip_source, features
 from data_pipelines.atomic_files import atomic_write
@@ -30,12 +30,12 @@ _WORK, _PLAN, _START = 'work', 'plan.json', 'start_vg.npz'
 _WORSE_R = 0.03  # of the opening's correlation on the held-out part: so much is chance on a few seconds
 
 
-class _Heard(NamedTuple):
+class _AdaptedAt(NamedTuple):
   """AT-net before and after, on the held-out part."""
 
   bundle: weights.Bundle
-  before: hearing.Scores
-  after: hearing.Scores
+  before: at_adaptation.Scores
+  after: at_adaptation.Scores
   helps: bool
 
 
@@ -79,19 +79,19 @@ def run(
     if not os.path.exists(vg_start):
       weights.save(vg_start, vg, half=False)
     seen = footage.convert(videos, work, at)
-    heard = _hear(at, seen)
-    steps = drawing.num_steps(minutes, _frames(seen, clip_source.TRAIN))
-    drawn, training = drawing.adapt(vg_start, seen.directory, os.path.join(work, 'vg'), steps)
+    adapted_at = _adapt_at(at, seen)
+    steps = vg_adaptation.num_steps(minutes, _frames(seen, clip_source.TRAIN))
+    drawn, training = vg_adaptation.adapt(vg_start, seen.directory, os.path.join(work, 'vg'), steps)
     told = {
       'note': 'weights of one person: not for anybody else, and not without that person agreeing',
       'consent': consent_note or 'none was given',
       'seconds': _frames(seen, clip_source.TRAIN) / features.FPS,
     }
     nets = {
-      'at': _labelled(heard.bundle, at, told, heard.helps),
+      'at': _labelled(adapted_at.bundle, at, told, adapted_at.helps),
       'vg': _labelled(drawn, vg, told, training['step'] > 0),
     }
-    return _finish(out, seen, (at, vg), nets, heard, training, steps, told, began)
+    return _finish(out, seen, (at, vg), nets, adapted_at, training, steps, told, began)
 
 
 def _plan(
@@ -132,17 +132,18 @@ def _folder(out: str, plan: dict[str, Any]) -> Iterator[str]:
     yield work
 
 
-def _hear(start: weights.Bundle, seen: footage.Footage) -> _Heard:
+def _adapt_at(start: weights.Bundle, seen: footage.Footage) -> _AdaptedAt:
   """AT-net adapted, or as it was where the held-out part is not followed better."""
   clips = {
-    split: list(hearing.listen(start, seen.directory, split)) for split in (clip_source.TRAIN, clip_source.VALIDATION)
+    split: list(at_adaptation.predict(start, seen.directory, split))
+    for split in (clip_source.TRAIN, clip_source.VALIDATION)
   }
   statistics = landmark_statistics.load([seen.directory])
-  changed = hearing.adapt(start, clips[clip_source.TRAIN], statistics)
-  before = hearing.scores(start, clips[clip_source.VALIDATION])
-  after = hearing.scores(changed, list(hearing.listen(changed, seen.directory, clip_source.VALIDATION)))
+  changed = at_adaptation.adapt(start, clips[clip_source.TRAIN], statistics)
+  before = at_adaptation.scores(start, clips[clip_source.VALIDATION])
+  after = at_adaptation.scores(changed, list(at_adaptation.predict(changed, seen.directory, clip_source.VALIDATION)))
   helps = after.lmd < before.lmd and after.opening_r > before.opening_r - _WORSE_R
-  return _Heard(changed if helps else start, before, after, helps)
+  return _AdaptedAt(changed if helps else start, before, after, helps)
 
 
 def _labelled(bundle: weights.Bundle, start: weights.Bundle, told: dict[str, Any], helps: bool) -> weights.Bundle:
@@ -160,7 +161,7 @@ def _finish(
   seen: footage.Footage,
   before: tuple[weights.Bundle, weights.Bundle],
   nets: dict[str, weights.Bundle],
-  heard: _Heard,
+  adapted_at: _AdaptedAt,
   training: dict[str, float],
   steps: int,
   told: dict[str, Any],
@@ -186,7 +187,7 @@ def _finish(
     **told,
     'held_out_seconds': held_out,
     'sound_late_by_seconds': seen.sound_offsets,
-    'at': {'adapted': heard.helps, 'before': heard.before._asdict(), 'after': heard.after._asdict()},
+    'at': {'adapted': adapted_at.helps, 'before': adapted_at.before._asdict(), 'after': adapted_at.after._asdict()},
     'vg': {'adapted': training['step'] > 0, 'steps': steps, **training},
     'example': {**chosen._asdict(), 'video': os.path.basename(chosen.video)},
     'own_video_seconds': seconds,
@@ -201,13 +202,13 @@ def _finish(
 def _told(about: dict[str, Any], minutes: float) -> str:
   """What the report says in words."""
   at, vg = about['at'], about['vg']
-  hears = (
+  at_told = (
     f'AT-net was adapted: on the held-out part LMD {at["before"]["lmd"]:.2f} → {at["after"]["lmd"]:.2f} pixels, '
     f'opening r {at["before"]["opening_r"]:.3f} → {at["after"]["opening_r"]:.3f}.'
     if at['adapted']
     else 'AT-net stays as it was: adapting it did not follow the held-out part better.'
   )
-  draws = (
+  vg_told = (
     f'VG-net was adapted: best of {vg["steps"]} steps is {vg["step"]}, SSIM of the mouth {vg["start_score"]:.4f} → '
     f'{vg["score"]:.4f}.'
     if vg['adapted']
@@ -215,7 +216,7 @@ def _told(about: dict[str, Any], minutes: float) -> str:
   )
   return (
     f'{about["seconds"]:.0f} seconds of one person were learnt from, the last {about["held_out_seconds"]:.0f} held out '
-    f'for these scores and the choice of the step. {hears} {draws} Consent: {about["consent"]}. '
+    f'for these scores and the choice of the step. {at_told} {vg_told} Consent: {about["consent"]}. '
     f'Weights of one person are not for anybody else. {minutes:.1f} minutes since the last start.'
   )
 

@@ -17,7 +17,7 @@ import random_nets
 from atvg_jax import cli
 from atvg_jax.checkpoints import weights
 from atvg_jax.generate import demo, person
-from atvg_jax.personalise import drawing, personalise
+from atvg_jax.personalise import personalise, vg_adaptation
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_reader
 
@@ -26,9 +26,9 @@ _KILLS = 8
 
 
 def test_steps_follow_from_minutes_and_from_how_much_there_is():
-  assert drawing.num_steps(20, 100_000) == 20 * drawing.STEPS_A_MINUTE
-  assert drawing.num_steps(20, 200) < drawing.num_steps(20, 1000) < drawing.num_steps(40, 100_000)
-  assert drawing.num_steps(1, 1) >= 8
+  assert vg_adaptation.num_steps(20, 100_000) == 20 * vg_adaptation.STEPS_A_MINUTE
+  assert vg_adaptation.num_steps(20, 200) < vg_adaptation.num_steps(20, 1000) < vg_adaptation.num_steps(40, 100_000)
+  assert vg_adaptation.num_steps(1, 1) >= 8
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -33,7 +33,7 @@ _EXAMPLES = (1 / 7, 1 / 2, 6 / 7)  # moments of a clip whose frame is the exampl
 
 
 class Clip(NamedTuple):
-  """A clip as AT-net hears it, T frames."""
+  """A clip of T frames and what AT-net predicts for it."""
 
   clip_id: str
   landmarks: np.ndarray  # float32 [T, 136]
@@ -55,11 +55,11 @@ class Offset(NamedTuple):
   """How late sound comes."""
 
   seconds: float
-  correlation: float  # of the opening that is heard with that which is seen, at that lag
+  correlation: float  # of the predicted opening with the true one, at that lag
   elsewhere: float  # the largest at lags that are no neighbours
 
 
-def listen(bundle: weights.Bundle, directory: str, split: str) -> Iterator[Clip]:
+def predict(bundle: weights.Bundle, directory: str, split: str) -> Iterator[Clip]:
   """AT-net's answer to the whole clips of a converted split.
 
   Raises:
@@ -80,9 +80,9 @@ def listen(bundle: weights.Bundle, directory: str, split: str) -> Iterator[Clip]
       return function(*arguments, **keywords)
 
     variables = {'params': bundle.params, 'batch_stats': bundle.batch_stats}
-    heard = front_end.features(frozen, audio) if front_end.takes_sound else audio
+    inputs = front_end.features(frozen, audio) if front_end.takes_sound else audio
     with nn.intercept_methods(keep):
-      outputs: Any = net.apply(variables, example, heard, train=False)
+      outputs: Any = net.apply(variables, example, inputs, train=False)
     coefficients = outputs['coefficients']
     moved = speech_head.moved(outputs, audio) if front_end.takes_sound else coefficients
     power = jnp.maximum(jnp.sum(coefficients**2, axis=-1), 1e-12)
@@ -96,23 +96,23 @@ def listen(bundle: weights.Bundle, directory: str, split: str) -> Iterator[Clip]
     audio = batch[features.MFCC]
     if front_end.takes_sound:
       around = (past * features.SAMPLES_PER_FRAME, ahead * features.SAMPLES_PER_FRAME)
-      audio = np.pad(batch[features.AUDIO] / np.float32(32767), ((0, 0), around))
+      audio = np.pad(features.sound_to_float(batch[features.AUDIO]), ((0, 0), around))
     landmarks, rest = batch[features.LANDMARKS][0, :length], batch[features.REST_LANDMARKS][0]
     example = lm.to_coefficients(batch[features.EXAMPLE_LANDMARKS], rest, basis)
     frames = slice(past, past + length)
-    heard = [np.asarray(part, np.float32)[frames] for part in run(example, audio)]
-    yield Clip(batch[features.CLIP_ID][0].decode(), landmarks, rest, *heard)
+    predicted = [np.asarray(part, np.float32)[frames] for part in run(example, audio)]
+    yield Clip(batch[features.CLIP_ID][0].decode(), landmarks, rest, *predicted)
 
 
 def offset(clips: Sequence[Clip], basis: lm.LandmarkBasis) -> Offset:
-  """How late the sound of clips comes, by what AT-net hears against what is seen, pooled over the clips."""
+  """How late the sound of clips comes: the predicted opening of the mouth against the true one, over all clips."""
   sums = np.zeros(2 * _MAX_LAG + 1)
   powers = np.zeros((2, len(sums)))
   for clip in clips:
-    heard = lm.mouth_gap(clip.coefficients * clip.gate[:, None] * basis.scale @ basis.components)
-    seen = lm.mouth_gap(clip.landmarks)
-    for place, lag in enumerate(range(-_MAX_LAG, _MAX_LAG + 1)):  # heard `lag` frames later than seen
-      late, early = heard[max(0, lag) : len(heard) + min(0, lag)], seen[max(0, -lag) : len(seen) - max(0, lag)]
+    predicted = lm.mouth_gap(clip.coefficients * clip.gate[:, None] * basis.scale @ basis.components)
+    true = lm.mouth_gap(clip.landmarks)
+    for place, lag in enumerate(range(-_MAX_LAG, _MAX_LAG + 1)):  # predicted `lag` frames later than true
+      late, early = predicted[max(0, lag) : len(predicted) + min(0, lag)], true[max(0, -lag) : len(true) - max(0, lag)]
       if len(late) < features.FPS // 2:
         continue
       late, early = late - late.mean(), early - early.mean()
@@ -133,7 +133,7 @@ def adapt(bundle: weights.Bundle, clips: Sequence[Clip], statistics: Mapping[str
 
   Args:
     bundle: the weights to start from.
-    clips: that person's, as `listen` with these weights gives them.
+    clips: that person's, as `predict` with these weights gives them.
     statistics: the landmarks' of the same clips (`landmark_statistics`).
   """
   assert bundle.basis is not None, "AT-net's weights hold its landmark basis"

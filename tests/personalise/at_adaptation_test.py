@@ -1,4 +1,4 @@
-"""AT-net learns one person's mouth by its last layer alone, and hears how late the sound is."""
+"""AT-net learns one person's mouth by its last layer alone, and tells how late the sound is."""
 
 import drawn_clips
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import random_nets
 
 from atvg_jax import landmarks as lm
-from atvg_jax.personalise import hearing
+from atvg_jax.personalise import at_adaptation
 from data_pipelines.faces import face_alignment
 from data_pipelines.records import landmark_statistics
 
@@ -18,14 +18,16 @@ def bundle():
 
 @pytest.fixture(scope='module')
 def clips(bundle):
-  return list(hearing.listen(bundle, str(drawn_clips.converted('grid')), 'train'))
+  return list(at_adaptation.predict(bundle, str(drawn_clips.converted('grid')), 'train'))
 
 
 def test_a_changed_last_layer_says_what_the_change_says(bundle, clips):
   change = np.random.default_rng(0).normal(size=(clips[0].states.shape[1] + 1, 6)) * 0.1
-  changed = bundle._replace(params=hearing._with_change(bundle.params, change))
-  for clip, again in zip(clips, hearing.listen(changed, str(drawn_clips.converted('grid')), 'train'), strict=True):
-    np.testing.assert_allclose(again.coefficients, hearing._changed(clip, change).coefficients, atol=1e-4)
+  changed = bundle._replace(params=at_adaptation._with_change(bundle.params, change))
+  for clip, again in zip(
+    clips, at_adaptation.predict(changed, str(drawn_clips.converted('grid')), 'train'), strict=True
+  ):
+    np.testing.assert_allclose(again.coefficients, at_adaptation._changed(clip, change).coefficients, atol=1e-4)
     np.testing.assert_array_equal(again.states, clip.states)
 
 
@@ -45,11 +47,11 @@ def test_a_mouth_that_moves_in_its_own_way_is_followed(bundle, clips):
   weights = np.random.default_rng(0).normal(size=(states.shape[1] + 1, 6)) / states.std() / 4
   persons = _moved(bundle, clips * 20, weights)  # as much as a minute
   statistics = landmark_statistics.accumulate((clip.landmarks, clip.rest) for clip in persons)
-  adapted = hearing.adapt(bundle, persons, statistics)
-  change = hearing._ridge(persons, adapted.basis)
+  adapted = at_adaptation.adapt(bundle, persons, statistics)
+  change = at_adaptation._ridge(persons, adapted.basis)
   errors = [
-    np.mean([np.square(clip.coefficients - hearing._targets(clip, adapted.basis)).mean() for clip in heard])
-    for heard in (persons, [hearing._changed(clip, change) for clip in persons])
+    np.mean([np.square(clip.coefficients - at_adaptation._targets(clip, adapted.basis)).mean() for clip in those])
+    for those in (persons, [at_adaptation._changed(clip, change) for clip in persons])
   ]
   assert errors[1] < 0.1 * errors[0]
   np.testing.assert_allclose(
@@ -62,16 +64,16 @@ def test_a_mouth_that_moves_in_its_own_way_is_followed(bundle, clips):
 def test_scores_are_of_the_mouth_and_the_moments_when_it_opens(bundle, clips):
   still = [clip._replace(landmarks=np.repeat(bundle.basis.mean[None], len(clip.landmarks), axis=0)) for clip in clips]
   held = [clip._replace(coefficients=np.zeros_like(clip.coefficients)) for clip in still]
-  assert hearing.scores(bundle, held)[:2] == (pytest.approx(0, abs=1e-4), 0)
+  assert at_adaptation.scores(bundle, held)[:2] == (pytest.approx(0, abs=1e-4), 0)
   moving = _moved(bundle, clips, np.zeros((clips[0].states.shape[1] + 1, 6)))
-  assert hearing.scores(bundle, moving).opening_r == pytest.approx(1, abs=1e-3)
-  assert hearing.scores(bundle, moving).opening_range == pytest.approx(1.2, abs=1e-3), 'the exaggeration'
+  assert at_adaptation.scores(bundle, moving).opening_r == pytest.approx(1, abs=1e-3)
+  assert at_adaptation.scores(bundle, moving).opening_range == pytest.approx(1.2, abs=1e-3), 'the exaggeration'
 
 
 def test_little_is_learnt_from_little(bundle, clips):
   weights = np.zeros((clips[0].states.shape[1] + 1, 6))
   weights[-1] = 1
-  few, many = (hearing._ridge(_moved(bundle, clips * times, weights), bundle.basis) for times in (1, 50))
+  few, many = (at_adaptation._ridge(_moved(bundle, clips * times, weights), bundle.basis) for times in (1, 50))
   assert 0 < few[-1].mean() < many[-1].mean() < 1.01
 
 
@@ -99,17 +101,19 @@ def test_the_rest_is_that_of_the_person(bundle, clips):
 
 
 @pytest.mark.parametrize('late', [-6, 0, 5])
-def test_late_sound_is_heard(bundle, late):
+def test_late_sound_is_measured(bundle, late):
   rng = np.random.default_rng(3)
   clips = []
   for length in (75, 60, 90):
     move = np.zeros((length + 40, 6), np.float32)
     move[:, 0] = np.convolve(rng.normal(size=length + 40), np.ones(4), 'same')
-    seen, heard = move[20 : 20 + length], move[20 - late : 20 - late + length]
-    landmarks = np.float32(lm.from_coefficients(seen, bundle.basis.mean, bundle.basis))
+    true, predicted = move[20 : 20 + length], move[20 - late : 20 - late + length]
+    landmarks = np.float32(lm.from_coefficients(true, bundle.basis.mean, bundle.basis))
     clips.append(
-      hearing.Clip('', landmarks, bundle.basis.mean, heard, np.ones(length, np.float32), np.zeros((length, 1)))
+      at_adaptation.Clip(
+        '', landmarks, bundle.basis.mean, predicted, np.ones(length, np.float32), np.zeros((length, 1))
+      )
     )
-  found = hearing.offset(clips, bundle.basis)
+  found = at_adaptation.offset(clips, bundle.basis)
   assert found.seconds == pytest.approx(late / 25, abs=0.01)
   assert found.correlation > 0.99 and found.elsewhere < 0.6
