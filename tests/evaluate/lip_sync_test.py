@@ -97,7 +97,8 @@ def test_a_face_that_speaks_is_in_step_and_a_late_one_is_not(spoken, name):
   embedding = lip_sync.LipSync(name)
   heard = embedding.hear(samples, len(landmarks))
   itself = embedding(landmarks, heard)
-  assert itself['sync'] > 0.5 and abs(itself['sync_lag']) < 0.6
+  # Its card: clips that are in step are found at most a frame off.
+  assert itself['sync'] > 0.5 and abs(itself['sync_lag']) < 1
   late = embedding(np.concatenate([landmarks[:1]] * 3 + [landmarks[:-3]]), heard)
   assert late['sync'] < itself['sync'] - 0.3
   assert late['sync_lag'] - itself['sync_lag'] == pytest.approx(3, abs=0.3)
