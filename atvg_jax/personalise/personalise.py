@@ -151,8 +151,11 @@ def _labelled(bundle: weights.Bundle, start: weights.Bundle, told: dict[str, Any
   known = {name: start.provenance[name] for name in ('licence',) if name in start.provenance}
   if 'licence' not in known:
     known['licence'] = start.config.get('licence', '')
+  # The run's folders are nobody's business, and would make the same weights of another folder another file.
+  config = {**bundle.config, 'init_from': '', 'data': {**bundle.config.get('data', {}), 'dirs': []}}
   return bundle._replace(
-    provenance={**known, 'started_from': weights.describe(start), 'adapted': helps, 'person': told['note'], **told}
+    config=config,
+    provenance={**known, 'started_from': weights.describe(start), 'adapted': helps, 'person': told['note'], **told},
   )
 
 

@@ -91,6 +91,7 @@ def test_a_person_is_learnt_and_speaks(given, made, tmp_path, capsys):
   for bundle in (at, vg):
     assert bundle.provenance['consent'] == 'I am drawn.' and 'one person' in bundle.provenance['person']
     assert bundle.provenance['licence'], 'as those of the weights that it started from'
+    assert str(given[0]) not in json.dumps(bundle.config), 'no folder of the run'
   about = json.loads((made / person.ABOUT).read_text())
   assert about['seconds'] == 8 and about['held_out_seconds'] >= 1.9 and len(about['rest_shape']) == 136
   np.testing.assert_allclose(about['rest_shape'], at.basis.mean, atol=1e-5)
