@@ -18,10 +18,10 @@ from atvg_jax import landmarks as lm
 from atvg_jax import models
 from atvg_jax.audio import front_ends
 from atvg_jax.checkpoints import weights
+from atvg_jax.metrics import landmark_metrics
 from atvg_jax.models import speech_head
 from atvg_jax.train import feed
 from data_pipelines import features
-from data_pipelines.faces import face_alignment
 
 _RIDGE = 100.0  # frames' worth of belief that each weight of the last layer is right
 _RIDGE_BIAS = 25.0  # likewise of its bias
@@ -155,7 +155,7 @@ def scores(bundle: weights.Bundle, clips: Sequence[Clip]) -> Scores:
     for share in _EXAMPLES:
       rest = lm.rest_from_example(clip.landmarks[int(share * len(clip.landmarks))], basis)
       predicted = np.asarray(lm.from_coefficients(moved, rest, basis))
-      distances.append(_mouth_distance(predicted, clip.landmarks))
+      distances.append(float(landmark_metrics.lmd(predicted, clip.landmarks).mean()))
     gap, true = lm.mouth_gap(predicted), lm.mouth_gap(clip.landmarks)
     spread = max(float(np.std(true)), 1e-9)
     r = float(np.corrcoef(gap, true)[0, 1]) if min(np.std(gap), np.std(true)) > 1e-6 else 0.0
@@ -216,9 +216,3 @@ def _exaggeration(clips: Sequence[Clip], basis: lm.LandmarkBasis) -> float:
     return 1.0
   share = float(np.sqrt(np.sum(ours) / max(np.sum(true), 1e-12)))
   return round(float(np.clip(_RANGE / max(share, 1e-6), 1.0, _MOST_EXAGGERATED)), 3)
-
-
-def _mouth_distance(landmarks: np.ndarray, true: np.ndarray) -> float:
-  """Mean distance of the mouth's points of [T, 136], in pixels of the crop."""
-  ours, truth = (face_alignment.denormalise(points)[:, features.MOUTH] for points in (landmarks, true))
-  return float(np.linalg.norm(ours - truth, axis=-1).mean())
