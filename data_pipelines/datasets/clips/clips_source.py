@@ -150,7 +150,7 @@ def list_person(paths: Sequence[str | os.PathLike], sound_advance: Sequence[floa
     raise InputError('The same video is given twice: give each once.')
   lengths = [_num_frames(path) for path in videos]
   total = sum(lengths)
-  held_out = max(total // 10, min(_LEAST_HELD_OUT, total // 3))
+  held_out = _held_out(total)
   if held_out < convert_clip.MIN_FRAMES:
     raise InputError(f'{total / features.FPS:.1f} seconds of video are too short to hold any of it out for a score.')
   parts: list[VideoPart] = []
@@ -183,13 +183,18 @@ def _num_frames(path: pathlib.Path) -> int:
   return round(seconds * features.FPS)
 
 
+def _held_out(frames: int) -> int:
+  """How many of so many frames are for validation: a tenth, or so much that something can be seen in it."""
+  return max(frames // 10, min(_LEAST_HELD_OUT, frames // 3))
+
+
 def _last_held_out(part: VideoPart) -> list[VideoPart]:
-  """A short video in two parts, the last for validation: a tenth, or so much that something can be seen in it."""
+  """A short video in two parts, the last for validation."""
   try:
     frames = round((video_part.probe(part.path).seconds or 0) * features.FPS)
   except (InputError, OSError):
     return [part]
-  held_out = max(frames // 10, min(_LEAST_HELD_OUT, frames // 3))
+  held_out = _held_out(frames)
   if held_out < convert_clip.MIN_FRAMES:
     return [part]
   cut = frames - held_out
