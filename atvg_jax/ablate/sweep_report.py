@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from atvg_jax.ablate.row_scores import STRIP_FILE
 from atvg_jax.evaluate import clip_scores
-from atvg_jax.train.metric_writers import METRICS_FILE
+from atvg_jax.train import metric_writers
 from data_pipelines import features
 from data_pipelines.atomic_files import atomic_write
 
@@ -197,9 +197,7 @@ def curves(results: Sequence[Result]) -> bytes:
 
 def curve(folder: str, name: str) -> dict[int, float]:
   """Step → a number of a run's metrics file."""
-  with open(os.path.join(folder, METRICS_FILE), encoding='utf-8') as file:
-    rows = [json.loads(line) for line in file]
-  return {row['step']: row[name] for row in rows if name in row}
+  return {int(row['step']): row[name] for row in metric_writers.rows(folder) if name in row}
 
 
 def contact_sheet(results: Sequence[Result]) -> bytes:
