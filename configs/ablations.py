@@ -44,6 +44,8 @@ def sweep(add) -> None:
   add(_FULL, '+ regression: the full model', 'vg', {})
   add('recurrence_batch', 'full, recurrence over the batch', 'vg', {'model.recurrence': 'batch'})
   add('simultaneous', 'full, simultaneous updates', 'vg', {'simultaneous': True})
+  add('one_sheet', 'full over the warped example, one sheet', 'vg', {'model.warp': True, 'model.sheets': 1})
+  add('two_sheets', 'full over the warped example, two sheets', 'vg', {'model.warp': True, 'model.sheets': 2})
   add('at_single', 'AT-single: frame-wise', 'at', {'model.name': 'at_single'})
   add('at_net', 'AT-net', 'at', {})
   for front_end in ('mfcc', 'speech'):
@@ -76,7 +78,7 @@ def get_config(arg: str = '') -> ConfigDict:
   task, fields = rows[row]
   config = common.base(task)
   config.licence = 'research use only: learnt from LRW-AR, whose own licence is unclear, and GRID (CC BY 4.0)'
-  config.data.dirs = ('data/grid', 'data/lrw_ar')
+  config.data.dirs = ('data/grid', 'data/grid_more', 'data/lrw_ar')
   {'at': _at, 'vg': _vg}[task](config, published=size == 'published')
   config.update_from_flattened_dict(fields)
   if config.model.get('name') == 'at_single':
@@ -103,7 +105,7 @@ def _vg(config: ConfigDict, published: bool) -> None:
     config.num_steps = 20_000
     config.eval_every = config.picture_every = config.checkpoint_every = 1000
     return
-  config.data.weights = (0.3, 0.7)
+  config.data.weights = (0.15, 0.2, 0.65)
   config.data.batch_size = 2
   config.data.window = 6
   config.data.augment = ('flip', 'color(0.1)')
@@ -139,9 +141,10 @@ def _vg(config: ConfigDict, published: bool) -> None:
   config.optimizer.warmup_steps = 50
   config.optimizer.clip_norm = 3.0
   config.ema_decay = 0.99
-  config.num_steps = 600
-  config.eval_every = 150
-  config.picture_every = config.checkpoint_every = 300
+  config.num_steps = 2000
+  config.eval_every = 250
+  config.picture_every = 1000
+  config.checkpoint_every = 250
 
 
 def _at(config: ConfigDict, published: bool) -> None:
@@ -152,7 +155,7 @@ def _at(config: ConfigDict, published: bool) -> None:
     config.num_steps = 10_000
     config.eval_every = config.picture_every = config.checkpoint_every = 1000
     return
-  config.data.weights = (0.35, 0.65)
+  config.data.weights = (0.15, 0.2, 0.65)
   config.data.batch_size = 16
   config.data.window = 16
   config.model.update(
@@ -172,6 +175,7 @@ def _at(config: ConfigDict, published: bool) -> None:
   config.optimizer.b1 = 0.9
   config.optimizer.clip_norm = 1.0
   config.ema_decay = 0.99
-  config.num_steps = 600
-  config.eval_every = 100
-  config.picture_every = config.checkpoint_every = 300
+  config.num_steps = 2000
+  config.eval_every = 200
+  config.picture_every = 1000
+  config.checkpoint_every = 250

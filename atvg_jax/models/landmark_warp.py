@@ -18,7 +18,7 @@ _SHUT = 1 / 32  # in half pictures, 2 pixels of 128: a gap between the inner lip
 _SOFT = 1 / 32  # of a mouth's border
 
 
-def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Array, Array]:
+def warped(image: Array, example_landmarks: Array, landmarks: Array, sheets: int = 2) -> tuple[Array, Array]:
   """Moves the image's pixels as its landmarks would have to move; no gradient flows back.
 
   Skin and lips follow two sheets, see `mouth_sheets`. Between the lips are the image's own teeth where it shows any;
@@ -28,6 +28,7 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
     image: [B, H, W, C] in [-1, 1].
     example_landmarks: [B, 136], of the image; -1 and 1 at its edges.
     landmarks: [B, T, 136], of the frames.
+    sheets: 1 is one smooth field, with nothing of its own between the lips.
 
   Returns:
     [B, T, H, W, C], and [B, T, H, W, 1]: from how many pixels away each is.
@@ -41,7 +42,7 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
   xs, ys = jnp.asarray(pixel_centres(width)), jnp.asarray(pixel_centres(height))
   # The mouths of aligned faces are here; only here both sheets have to be sampled.
   box = rows, columns = slice(height // 2, height), slice(width * 3 // 16, width * 13 // 16)
-  upper, lower = mouth_sheets.sheets(source, target, xs, ys)
+  upper, lower = mouth_sheets.sheets(source, target, xs, ys, apart=sheets > 1)
   above = mouth_sheets.above(target, xs, ys)  # [B, T, H, W]
   is_above = above[:, :, None] >= 0.5
   own = mouth_sheets.offset(jnp.where(is_above, upper, lower))
@@ -54,7 +55,9 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
   def taken(move: Array, x: Array, y: Array) -> Array:
     return _sample(image, x + move[:, :, 0], y[:, None] + move[:, :, 1])
 
-  frames = taken(own, x, y)
+  frames, distance = taken(own, x, y), jnp.hypot(own[:, :, 0], own[:, :, 1])[..., None]
+  if sheets == 1:
+    return frames, distance
   share = jnp.minimum(above, 1 - above)[..., *box, None]
   mouth = frames[:, :, *box] * (1 - share) + taken(other, x[columns], y[rows]) * share
   opening = mouth_sheets.opening(source, target, xs[columns], ys[rows])
@@ -65,7 +68,7 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Ar
   lips = _sample(image, lips[..., 0], lips[..., 1])  # [B, 1, 20, C]
   dark = (jnp.mean(lips, axis=2)[:, :, None, None] + 1) * _DARK - 1
   mouth = mouth * (1 - hole) + (teeth * known + dark * (1 - known)) * hole
-  return frames.at[:, :, *box].set(mouth), jnp.hypot(own[:, :, 0], own[:, :, 1])[..., None]
+  return frames.at[:, :, *box].set(mouth), distance
 
 
 def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Array:

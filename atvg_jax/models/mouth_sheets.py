@@ -43,7 +43,7 @@ _LEFT_CORNER, _RIGHT_CORNER = 60, 64
 _UPPER_LINE, _LOWER_LINE = np.array([60, 61, 62, 63, 64]), np.array([60, 67, 66, 65, 64])
 
 
-def sheets(source: Array, target: Array, xs: Array, ys: Array) -> tuple[Array, Array]:
+def sheets(source: Array, target: Array, xs: Array, ys: Array, apart: bool = True) -> tuple[Array, Array]:
   """Where the pixels of a frame come from, by the upper and by the lower sheet.
 
   Each field is a mean of the landmarks' movements, weighed by Gaussians of the distance to the frame's landmarks
@@ -54,6 +54,7 @@ def sheets(source: Array, target: Array, xs: Array, ys: Array) -> tuple[Array, A
     target: [..., 68, 2], the frame's.
     xs: [W], the columns' places.
     ys: [H], the rows'.
+    apart: False makes both one smooth field of all landmarks, which cannot shut a mouth: what ablations compare with.
 
   Returns:
     Two arrays [..., 3, H, W], of which `offset` makes what has to be added to a pixel's place: to choose between the
@@ -65,7 +66,7 @@ def sheets(source: Array, target: Array, xs: Array, ys: Array) -> tuple[Array, A
 
   def beside(x: Array) -> Array:
     """[..., M] → 1 beside the mouth, 0 between its corners."""
-    return jnp.clip(0.5 + jnp.maximum(left - x, x - right) / (2 * _CORNER), 0, 1)
+    return jnp.clip(0.5 + jnp.maximum(left - x, x - right) / (2 * _CORNER), 0, 1) if apart else jnp.ones_like(x + left)
 
   columns, rows = (_gaussian(points[..., axis, None] - places) for axis, places in ((0, xs), (1, ys)))
   values = _corrected(move, points, beside(points[..., 0]))

@@ -19,11 +19,13 @@ class ReleaseVgNet(VgNet):
     warp: warp the example image to each frame's landmarks (see `landmark_warp`), compose the motion map over that, and
       add it as more channels: a face's own skin and lips, for faces never seen too. The outputs then have
       'displacement', float32 [B, T, H, W, 1]: by how many pixels.
+    sheets: of that warp: 2 that part at the mouth, or 1.
   """
 
   landmark_maps: bool = False
   skip: bool = False
   warp: bool = False
+  sheets: int = 2
 
   def shared_details(self, half: Array, example_landmarks: Array, size: int) -> Array | None:
     """The encoder's half-size features and the example's landmark maps."""
@@ -56,4 +58,4 @@ class ReleaseVgNet(VgNet):
 
   def warp_image(self, image: Array, example_landmarks: Array, landmarks: Array) -> tuple[Array, Array]:
     """`landmark_warp.warped`."""
-    return warped(image, example_landmarks, landmarks)
+    return warped(image, example_landmarks, landmarks, self.sheets)

@@ -74,6 +74,16 @@ def test_lips_that_meet_leave_no_teeth_between_them():
   assert frame[row - 1 : row + 1, columns].mean() < -0.3  # on the mouth's line there is lip
 
 
+def test_one_sheet_cannot_shut_a_mouth():
+  image, example = _smile()
+  row, columns = round(1.4 * _SIZE / 2), slice(_SIZE // 2 - 5, _SIZE // 2 + 5)
+  frame = np.asarray(landmark_warp.warped(image, example, _mouth(0.0)[None, None], sheets=1)[0])[0, 0]
+  assert frame[row - 1 : row + 1, columns].min() > 0.5  # what lies between the lips stays
+  same, moved = landmark_warp.warped(image, example, example[:, None], sheets=1)
+  np.testing.assert_allclose(same[:, 0], image, atol=1e-5)
+  assert not np.any(moved)
+
+
 def test_teeth_stay_where_they_are_while_the_lower_lip_goes_down():
   image, example = _smile()
   opened = example.copy().reshape(-1, 2)
