@@ -43,7 +43,7 @@ _LEFT_CORNER, _RIGHT_CORNER = 60, 64
 _UPPER_LINE, _LOWER_LINE = np.array([60, 61, 62, 63, 64]), np.array([60, 67, 66, 65, 64])
 
 
-def sheets(source: Array, target: Array, xs: Array, ys: Array, apart: bool = True) -> tuple[Array, Array]:
+def sheets(source: Array, target: Array, xs: Array, ys: Array, *, apart: bool = True) -> tuple[Array, Array]:
   """Where the pixels of a frame come from, by the upper and by the lower sheet.
 
   Each field is a mean of the landmarks' movements, weighed by Gaussians of the distance to the frame's landmarks

@@ -11,7 +11,6 @@ the devices before the last one is fetched.
 import collections
 import contextlib
 import itertools
-import os
 import queue
 import threading
 import time
@@ -91,7 +90,7 @@ class Lanes:
     self._generator, self.front_end = generator, generator.at.front_end
     self._programs = LanePrograms(generator, lanes or default_lanes(), window)
     self.num_lanes, self.window = self._programs.num_lanes, window
-    self.num_threads = self.num_lanes + max(2, min(self.num_lanes, os.cpu_count() or 1))
+    self.num_threads = self.num_lanes + max(2, self.num_lanes)
     self.usage = Usage(self.num_lanes)
     self._changed = threading.Condition()
     self._open: set[_Clip] = set()  # somebody waits for their answers
