@@ -94,7 +94,8 @@ def use_compilation_cache() -> None:
   if not setting('jax_compilation_cache_dir'):
     base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'atvg_jax'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+  # All of them: whether a program is kept must not depend on how busy the machine was when it was compiled.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
 
 def setting(name: str) -> Any:
