@@ -116,8 +116,11 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _say(arguments: argparse.Namespace) -> None:
-  from atvg_jax.generate import text_to_speech, video_maker
+  from atvg_jax.generate import person, text_to_speech, video_maker
 
+  options = _look(arguments)
+  if arguments.image is None:
+    arguments.image, options['loop'] = person.face(arguments.weights, arguments.frame)
   result = text_to_speech.run(
     arguments.text,
     arguments.image,
@@ -125,7 +128,7 @@ def _say(arguments: argparse.Namespace) -> None:
     voice=arguments.voice,
     speed=arguments.speed,
     weights=arguments.weights,
-    **_look(arguments),
+    **options,
   )
   if arguments.out != video_maker.PIPE:
     _report(result)

@@ -66,7 +66,9 @@ def _add_generation(commands: _Commands) -> None:
 
   sub = _add(commands, 'say', 'make a face say a text (needs the extra tts)')
   sub.add_argument('text', help='what to say')
-  sub.add_argument('--image', required=True, metavar='FACE', help='picture of a face, or a video of one')
+  sub.add_argument(
+    '--image', metavar='FACE', help='picture of a face, or a video of one (default: the person of --weights)'
+  )
   sub.add_argument('--out', required=True, metavar='VIDEO', help="the video to write; '-' streams to standard output")
   sub.add_argument(
     '--voice', default='en-gb', help='language of eSpeak NG, and how it is spoken, e.g. de, en-us+f3 (default: en-gb)'

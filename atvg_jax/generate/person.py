@@ -23,8 +23,8 @@ def face(weights: Sequence[str] | None, frame: str) -> tuple[str, bool]:
   folders = [path for path in weights or () if os.path.exists(os.path.join(path, ABOUT))]
   if not folders:
     raise InputError(
-      'there is nobody to speak: give --image FACE, or --manifest FILE for many videos, or --weights DIR of '
-      '`atvg personalise`'
+      'there is nobody to speak: give --image FACE (or, to atvg generate, --manifest FILE for many videos), or '
+      '--weights DIR of `atvg personalise`'
     )
   name = OWN_VIDEO if frame == 'full' else EXAMPLE
   return os.path.join(folders[0], name), name == OWN_VIDEO

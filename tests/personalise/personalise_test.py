@@ -60,8 +60,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 def test_weights_of_nobody_have_no_face_of_their_own(tmp_path, capsys):
   paths = random_nets.save(tmp_path)
   for given in ([], ['--weights', *paths], ['--weights', str(tmp_path)]):
-    assert cli.main(['generate', '--audio', demo.speech(), '--out', str(tmp_path / 'out.mp4'), *given]) == 2
-    assert 'there is nobody to speak' in capsys.readouterr().err
+    for command in (['generate', '--audio', demo.speech()], ['say', 'Good morning.']):
+      assert cli.main([*command, '--out', str(tmp_path / 'out.mp4'), *given]) == 2
+      assert 'there is nobody to speak' in capsys.readouterr().err
   (tmp_path / person.ABOUT).write_text('{}')
   assert person.face([str(tmp_path)], 'crop') == (str(tmp_path / person.EXAMPLE), False)
   assert person.face([str(tmp_path)], 'full') == (str(tmp_path / person.OWN_VIDEO), True)
