@@ -14,7 +14,7 @@ import jax
 from data_pipelines.errors import InputError
 
 MFCC, SPEECH = 'mfcc', 'speech'
-_LIVE_AHEAD = 2  # frames: what short windows look ahead beyond their own length
+_LIVE_AHEAD = 7  # frames: what short windows look ahead beyond their own length
 _PIECES = 8  # in a span, where the sound is there: ten seconds of pieces of 32 frames
 # Imported when it is asked for: generation by one front end does not wait for the other.
 _MODULES = {MFCC: 'atvg_jax.audio.mfcc_frontend', SPEECH: 'atvg_jax.audio.speech_frontend'}

@@ -18,8 +18,9 @@ _AFTER, _BEFORE = 2, 1
 # A pause by the level: how many frames in a row, of how little power against the loudest fifth of a second's.
 _PAUSE, _LOUDEST, _BELOW = 6, 5, 10**-2.8
 # A recording's begin, in frames, where people breathe in with open mouths: the net's answer counts where it is sure of
-# a movement, of about half a standard deviation of the coefficients.
-_BEGIN, _MOVES, _MOVES_SHARPNESS = 25, 0.475, 30.0
+# a movement, of so much of a standard deviation of the coefficients; of more where it is 34 dB below the loudest.
+_BEGIN, _MOVES, _MOVES_SHARPNESS = 25, 0.25, 30.0
+_MOVES_IN_PAUSE, _BELOW_AT_BEGIN = 0.475, 10**-3.4
 _UNROLL = 5  # steps of the loop in one: on CPUs what surrounds a step takes as long as the step
 
 
@@ -129,7 +130,8 @@ def moved(outputs: Mapping[str, Any], samples: Array) -> Array:
   A breath in a pause sounds like the beginning of speech, and before speech mouths open: the expected mouth in a pause
   is half open. The gate decides instead. Where the sound is 28 dB below the loudest for a quarter of a second it has to
   be surer, so that the mouth rests as soon as the voice has died away. The first second after digital silence is exempt
-  where the net is sure of a movement.
+  where the net is sure of a movement: of less where a breath can be heard, so that live, where little of what follows
+  is known, mouths open in time.
 
   Args:
     outputs: of a `SpeechHead`.
@@ -143,20 +145,21 @@ def moved(outputs: Mapping[str, Any], samples: Array) -> Array:
   speaking = nn.max_pool(speaking, (_AFTER + 1 + _BEFORE,), padding=((_AFTER, _BEFORE),))
   power = jnp.mean(samples.reshape(*coefficients.shape[:2], -1) ** 2, axis=-1, keepdims=True)
   surely = nn.sigmoid(_SHARPNESS * (logits - _SURE_IN_PAUSE))
-  speaking = jnp.where(_in_pause(power), jnp.minimum(speaking, surely), speaking)
+  speaking = jnp.where(_in_pause(power, _BELOW), jnp.minimum(speaking, surely), speaking)
   sounding = power > 0
   begins = ~sounding[:, :1] & (jnp.cumsum(jnp.cumsum(sounding, axis=1) > 0, axis=1) <= _BEGIN)
   size = jnp.sqrt(jnp.mean(coefficients**2, axis=-1, keepdims=True))
-  speaking = jnp.maximum(speaking, begins * nn.sigmoid(_MOVES_SHARPNESS * (size - _MOVES)))
+  least = jnp.where(_in_pause(power, _BELOW_AT_BEGIN), _MOVES_IN_PAUSE, _MOVES)
+  speaking = jnp.maximum(speaking, begins * nn.sigmoid(_MOVES_SHARPNESS * (size - least)))
   return coefficients * nn.avg_pool(jnp.pad(speaking, ((0, 0), (1, 1), (0, 0)), mode='edge'), (3,))
 
 
-def _in_pause(power: Array) -> Array:
-  """Frames whose sound is much below the loudest for long, bool [B, T, 1], of their power."""
+def _in_pause(power: Array, below: float) -> Array:
+  """Frames that are for long below a share of the loudest's power, bool [B, T, 1], of frames' power."""
   around, edge = ((0, 0), (_LOUDEST // 2, _LOUDEST // 2), (0, 0)), ((0, 0), (_PAUSE - 1, _PAUSE - 1), (0, 0))
   loudest = jnp.max(nn.avg_pool(jnp.pad(power, around), (_LOUDEST,)), axis=1, keepdims=True)
   # Digital silence is what surrounds a recording: its first and last frames are no pause because of that.
-  loud = ((power >= _BELOW * loudest) | (power == 0)).astype(power.dtype)
+  loud = ((power >= below * loudest) | (power == 0)).astype(power.dtype)
   quiet = -nn.max_pool(
     jnp.pad(loud, edge, constant_values=1), (_PAUSE,)
   )  # [B, T + 5, 1]: 0 for runs without a loud frame, else -1

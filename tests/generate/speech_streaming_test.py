@@ -28,7 +28,7 @@ def test_windows_of_a_stream_are_those_of_a_batch(stream):
   samples = demo_speech()[: 640 * 23 + 100]
   pieces = np.split(samples, [10, 5_000, 5_001, 12_000])
   live = list(streaming.at_inputs(pieces, stream.front_end, 5))
-  assert [piece.shape for piece in live] == [(1, 640 * (38 + n + 7)) for n in (5, 5, 5, 5, 4)]
+  assert [piece.shape for piece in live] == [(1, 640 * (38 + n + 12)) for n in (5, 5, 5, 5, 4)]
   whole = list(streaming.split_sound(np.pad(samples, (0, 540))[None], stream.front_end, 5))
   for one, other in zip(live, whole, strict=True):
     np.testing.assert_array_equal(one, other[:, : one.shape[1]])
@@ -36,7 +36,7 @@ def test_windows_of_a_stream_are_those_of_a_batch(stream):
 
 def test_no_more_is_read_than_a_window_needs(stream):
   def pieces():
-    yield np.zeros(640 * 12, np.float32)
+    yield np.zeros(640 * 17, np.float32)
     raise AssertionError('read on')
 
   next(streaming.at_inputs(pieces(), stream.front_end, 5))
@@ -66,7 +66,7 @@ def test_the_program_of_export_holds_the_encoder(bundle, stream):
 
 def test_short_windows_look_less_far():
   front_end = front_ends.of({'model': {'audio': 'speech'}})
-  assert (front_end.past, front_end.ahead_of(5), front_end.ahead_of(streaming.WINDOW)) == (38, 7, 25)
+  assert (front_end.past, front_end.ahead_of(5), front_end.ahead_of(streaming.WINDOW)) == (38, 12, 25)
   assert dataclasses.replace(front_end, ahead=3).ahead_of(5) == 3
 
 

@@ -71,8 +71,13 @@ def test_the_gate_rests_the_mouth_where_nobody_speaks():
 def test_little_movement_at_the_begin_is_no_breath():
   samples, logits = np.full((1, 40, 640), 0.01, np.float32), np.full((1, 40), -9.0, np.float32)
   samples[:, :10] = 0
-  coefficients = np.full((1, 40, 3), 0.3, np.float32)
-  np.testing.assert_allclose(gated(coefficients, logits, samples), 0, atol=5e-3)
+  np.testing.assert_allclose(gated(np.full((1, 40, 3), 0.1, np.float32), logits, samples), 0, atol=5e-3)
+  coefficients = np.full((1, 40, 3), 0.35, np.float32)
+  kept = gated(coefficients, logits, samples)[0, :, 0]
+  np.testing.assert_allclose(kept[10:34], 0.35, atol=0.03)  # a breath
+  samples[:, 10:25] = 1e-4  # 40 dB below: what is heard there is no breath
+  kept = gated(coefficients, logits, samples)[0, :, 0]
+  assert (kept[11:24] < 0.02).all() and (kept[26:34] > 0.3).all()
 
 
 def test_quiet_frames_rest_unless_it_is_sure_that_somebody_speaks():
