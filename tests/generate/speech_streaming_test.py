@@ -76,3 +76,15 @@ def test_where_nobody_waits_the_net_answers_several_pieces_at_once(stream):
   assert front_ends.of({'model': {'audio': 'mfcc'}}).span(32) == 32
   pieces = list(streaming.cut(iter([np.arange(70).reshape(1, 70), np.ones((1, 3))]), 32))
   assert [piece.shape[1] for piece in pieces] == [32, 32, 6, 3] and pieces[1][0, 0] == 32
+
+
+def test_what_fits_into_half_a_span_takes_half_the_work(stream):
+  """And answers nearly the same: the net hears less silence after the end."""
+  samples, example = demo_speech()[: 640 * 30], np.zeros((1, 6), np.float32)
+  sounds = list(streaming.at_inputs([samples], stream.front_end, 64))
+  before = len(stream.step.loaded)
+  answers = [np.concatenate(list(stream(example, iter(sounds), window)), axis=1) for window in (64, 58)]
+  assert [answer.shape for answer in answers] == [(1, 30, 6)] * 2
+  shapes = [shapes[-2][0] for _, shapes in list(stream.step.loaded)[before:]]  # of the sound, before the empty carry
+  assert sorted(shapes) == [(1, 640 * (38 + window + 25)) for window in (32, 58)]
+  assert np.abs(answers[0] - answers[1]).max() < 0.2 * np.abs(answers[1]).max()
