@@ -8,6 +8,7 @@ One thread seats the clips in free lanes and draws a window of all of them at a 
 the devices before the last one is fetched.
 """
 
+import bisect
 import collections
 import contextlib
 import itertools
@@ -48,6 +49,7 @@ class _Clip:
     self.new, self.maps = new, maps
     self.windows: collections.deque[Window | VideoWindow] = collections.deque()
     self.complete = False  # no more windows come
+    self.turn = 0  # whose turn it is to get a lane: the lowest
     self.answers: queue.SimpleQueue[Piece | BaseException] = queue.SimpleQueue()
 
 
@@ -94,9 +96,10 @@ class Lanes:
     self.usage = Usage(self.num_lanes)
     self._changed = threading.Condition()
     self._open: set[_Clip] = set()  # somebody waits for their answers
-    self._waiting: collections.deque[_Clip] = collections.deque()  # for a lane
+    self._waiting: list[_Clip] = []  # for a lane, by turn
     self._seated: dict[int, _Clip] = {}
-    self._expected = 0  # clips that will be opened soon
+    self._turns = itertools.count()
+    self._expected: set[int] = set()  # turns of clips that will be opened soon
     self._of_thread = threading.local()
     self._waited = 0.0
     self._error: BaseException | None = None
@@ -131,13 +134,16 @@ class Lanes:
     """
     self._of_thread.comes, self._of_thread.since = opens_clip, time.perf_counter()
     with self._changed:
-      self._expected += opens_clip
+      self._of_thread.turn = next(self._turns)
+      if opens_clip:
+        self._expected.add(self._of_thread.turn)
     try:
       yield
     finally:
       self._counted('reading' if self._of_thread.comes else 'writing')
       with self._changed:
         self._arrived()
+        del self._of_thread.turn
 
   def _counted(self, stage: Stage) -> None:
     """What this thread has done since it was last counted was work of that stage."""
@@ -149,7 +155,7 @@ class Lanes:
     """This thread's clip is there, or will not come; under the lock."""
     if getattr(self._of_thread, 'comes', False):
       self._of_thread.comes = False
-      self._expected -= 1
+      self._expected.discard(self._of_thread.turn)
       self._changed.notify_all()
 
   def speak(
@@ -245,8 +251,10 @@ class Lanes:
       clip.windows.append(window)
       clip.complete = last
       if clip not in self._open:
+        turn = getattr(self._of_thread, 'turn', None)
+        clip.turn = next(self._turns) if turn is None else turn
         self._open.add(clip)
-        self._waiting.append(clip)
+        bisect.insort(self._waiting, clip, key=lambda other: other.turn)
         self._arrived()
       self._changed.notify_all()
 
@@ -291,10 +299,10 @@ class Lanes:
       while True:
         if self._error is not None:
           raise self._error
-        self._seat()
-        ready = {lane: clip for lane, clip in self._seated.items() if clip.windows}
-        late = len(ready) < len(self._seated) or (len(ready) < self.num_lanes and self._expected > 0)
         patience = _PATIENCE + _PATIENCE_SHARE * self.usage.drawing - self._waited
+        self._seat(in_turn=patience > 0)
+        ready = {lane: clip for lane, clip in self._seated.items() if clip.windows}
+        late = len(ready) < len(self._seated) or (len(ready) < self.num_lanes and bool(self._expected))
         if ready and (not late or patience <= 0):
           break
         if not wait:
@@ -309,14 +317,20 @@ class Lanes:
           del self._seated[lane]
       return windows
 
-  def _seat(self) -> None:
-    """Gives free lanes to those who wait; under the lock."""
-    for lane in range(self.num_lanes):
-      if not self._waiting:
+  def _seat(self, in_turn: bool) -> None:
+    """Gives free lanes to those who wait, the lowest turn first; under the lock.
+
+    Args:
+      in_turn: keep lanes free for lower turns that are expected: long clips have them, and take longer to open.
+    """
+    free = [lane for lane in range(self.num_lanes) if lane not in self._seated]
+    while free and self._waiting:
+      clip = self._waiting[0]
+      if in_turn and sum(turn < clip.turn for turn in self._expected) >= len(free):
         return
-      if lane not in self._seated:
-        clip = self._seated[lane] = self._waiting.popleft()
-        self._unfilled[lane] = clip.new
+      lane = free.pop(0)
+      self._seated[lane] = self._waiting.pop(0)
+      self._unfilled[lane] = clip.new
 
   def _dispatch(self, ready: Mapping[int, tuple[_Clip, Window | VideoWindow]]) -> list[_Step]:
     """Begins a step for the windows of pictures, and one for those of videos, as far as there are any."""

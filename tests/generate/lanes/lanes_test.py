@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import lanes_worker
@@ -159,6 +160,28 @@ def test_a_clip_whose_sound_is_late_holds_up_the_others_for_a_while_only(generat
     made = dict(spread(draw, range(4), lanes.num_threads, lanes.stop))
   for number in range(1, 4):
     np.testing.assert_array_equal(made[0], made[number])  # its state waited with it
+
+
+def test_lanes_are_taken_in_turn_not_by_who_opens_first(generator):
+  face, (speech,) = lanes_worker.portraits(1)[0], lanes_worker.sounds(1, 0.3, 0.3)
+  begun, drawn = [threading.Event() for _ in range(3)], []
+
+  def draw(number):
+    for earlier in begun[:number]:
+      assert earlier.wait(60)
+    with lanes.at_work():
+      begun[number].set()
+      assert begun[2].wait(60)
+      if number == 0:
+        time.sleep(0.3)  # the others have opened theirs
+      for piece in lanes.speak(face, speech):
+        if number not in drawn:
+          drawn.append(number)
+        del piece
+
+  with Lanes(generator, 1, window=4) as lanes:
+    list(spread(draw, range(3), lanes.num_threads, lanes.stop))
+  assert drawn == [0, 1, 2]
 
 
 def test_what_ends_the_drawing_ends_every_clip(generator, monkeypatch):
