@@ -25,13 +25,24 @@ def face(landmarker):
   return portrait.find_face(video_reader.read_image(demo.portrait()), landmarker)
 
 
-def _masked(landmarker, colour):
+def _masked(landmarker, cloth):
+  """The demo's portrait with a mask of a colour, or of a cloth as large as the picture."""
   picture = video_reader.read_image(demo.portrait())
   points = landmarker.landmarks(picture).points
   image = Image.fromarray(picture)
-  line = [*points[1:16].tolist(), points[28].tolist()]
-  ImageDraw.Draw(image).polygon([tuple(point) for point in line], colour)
+  where = Image.new('L', image.size)
+  ImageDraw.Draw(where).polygon([tuple(point) for point in (*points[1:16].tolist(), points[28].tolist())], 255)
+  image.paste(cloth if isinstance(cloth, Image.Image) else Image.new('RGB', image.size, cloth), mask=where)
   return np.asarray(image.filter(ImageFilter.GaussianBlur(1)))
+
+
+def _cloth(pattern):
+  """Two colours by turns, as large as the demo's portrait."""
+  width, height = Image.open(demo.portrait()).size
+  down, right = np.mgrid[:height, :width] // 11
+  turns = {'stripes': down, 'checks': down + right, 'dots': (down % 2) * (right % 2)}[pattern]
+  colours = np.array([(235, 230, 215), (225, 120, 60) if pattern == 'checks' else (40, 60, 140)], np.uint8)
+  return Image.fromarray(colours[turns % 2])
 
 
 def test_a_face_from_the_front_is_fine(face, landmarker):
@@ -45,6 +56,13 @@ def test_a_mask_is_told(landmarker, colour):
   with pytest.raises(InputError, match='mouth seems to be covered, by a mask or a hand: .* --force'):
     fitness.check(portrait.find_face(masked, landmarker))
   for picture in (masked, _grey(masked), _pale(masked), _painted(masked)):
+    assert lips.covered(picture, landmarker.landmarks(picture).points)
+
+
+@pytest.mark.parametrize('pattern', ['stripes', 'checks', 'dots'])
+def test_a_mask_with_a_pattern_is_told(landmarker, pattern):
+  masked = _masked(landmarker, _cloth(pattern))
+  for picture in (masked, _grey(masked)):
     assert lips.covered(picture, landmarker.landmarks(picture).points)
 
 
