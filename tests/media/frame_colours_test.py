@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from data_pipelines.media import frame_colours, source_video, video_reader, video_writer
+from data_pipelines.media import frame_colours, source_video, tone_mapping, video_reader, video_writer
 
 RGB = (95, 163, 220)
 _WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}  # of red and blue
@@ -46,14 +46,17 @@ def film(path, frame: av.VideoFrame, count: int = 3) -> str:
   return str(path)
 
 
-def coded(transfer: str) -> np.ndarray:
-  """RGB as HDR has it: its white at 203 cd/m², of a screen as in BT.1886."""
-  light = _TO_2020 @ (np.array(RGB) / 255) ** 2.4 * 203
+def coded(transfer: str, rgb: np.ndarray | tuple[int, int, int] = RGB) -> np.ndarray:
+  """Colours [..., 3] as HDR has them: their white at 203 cd/m², of a screen as in BT.1886.
+
+  FFmpeg's zscale (npl=203) gives the same codes, HLG with agamma=0 only: else it takes the 1.2th power of each channel.
+  """
+  light = (np.array(rgb) / 255) ** 2.4 @ _TO_2020.T * 203
   if transfer == 'PQ':
     power = (light / 10_000) ** (2610 / 16384)
     return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
   light = light / 1000
-  scene = light * (np.array([0.2627, 0.6780, 0.0593]) @ light) ** (1 / 1.2 - 1)
+  scene = light * (light @ np.array([0.2627, 0.6780, 0.0593]))[..., None] ** (1 / 1.2 - 1)
   a, b, c = 0.17883277, 0.28466892, 0.55991073
   return np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)
 
@@ -79,6 +82,14 @@ def test_hdr_is_mapped_to_the_colours_of_a_usual_screen(tmp_path, transfer, numb
   assert video.look.hdr == transfer and video.look.colours == (1, 1, 1)
   for picture in (next(video.frames()).picture, video_reader.read_video(path).frames[0]):
     assert np.abs(picture[30, 30].astype(int) - RGB).max() <= 4
+
+
+@pytest.mark.parametrize('transfer', ['PQ', 'HLG'])
+def test_every_colour_below_the_bright_ones_is_kept(transfer):
+  colours = np.random.default_rng(0).integers(16, 205, (1, 4000, 3))
+  mapped = tone_mapping.map_to_screen(np.round(65535 * coded(transfer, colours)).astype(np.uint16), transfer)
+  off = np.abs(mapped.astype(int) - colours)
+  assert off.max() <= 4 and off.mean() < 0.1
 
 
 @pytest.mark.parametrize('transfer, number', [('PQ', 16), ('HLG', 18)])
