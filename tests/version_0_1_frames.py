@@ -46,7 +46,7 @@ def speech(folder: pathlib.Path, seconds: float = _SECONDS) -> str:
 
 
 @contextmanager
-def _written() -> Iterator[list[np.ndarray]]:
+def written() -> Iterator[list[np.ndarray]]:
   """The frames that are handed to `video_writer.VideoWriter` meanwhile, as they are before they are encoded."""
   frames: list[np.ndarray] = []
   append = video_writer.VideoWriter.append
@@ -61,7 +61,7 @@ def _written() -> Iterator[list[np.ndarray]]:
 
 def _made(folder: pathlib.Path, image: str, seconds: float = _SECONDS, **options: Any) -> np.ndarray:
   """uint8 [T, H, W, 3]: all frames of the video that files become, by `generate.generate_video`."""
-  with _written() as frames:
+  with written() as frames:
     generate.generate_video(image, str(folder / 'out.mp4'), audio=speech(folder, seconds), weights=[AT], **options)
   return np.stack(frames)
 

@@ -41,6 +41,12 @@ def test_every_version_of_the_libraries_answers_the_same(way, spoken):
     assert np.abs(values.astype(np.float64) - wanted).max() <= {'frames': 1, 'landmarks': 1e-3}[name]
 
 
+def test_the_demo_shows_what_it_showed():
+  drawn, wanted = packaged_answers.demo_frames(), packaged_answers.load('demo')['frames']
+  assert drawn.shape == wanted.shape == (3, 64, 64, 3)
+  assert np.abs(drawn.astype(int) - wanted).max() <= 1  # a grey level
+
+
 def test_there_is_a_frame_for_every_25th_of_a_second(spoken):
   *_, frames = spoken
   assert frames.shape == (packaged_answers.SECONDS * features.FPS, features.IMAGE_SIZE, features.IMAGE_SIZE, 3)
