@@ -22,6 +22,7 @@ from data_pipelines import features
 from data_pipelines.media import audio_stream
 
 WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
+_LIVE = 8  # frames: who asks for shorter windows waits for each, and gets it before the sound of the next is there
 _SEAM = 2  # frames over which a window of sound is blended with the one before
 
 
@@ -214,7 +215,8 @@ class VgStream:
   ) -> Iterator[Piece]:
     """Yields a batch's frames for every piece of landmarks [B, n, 136].
 
-    The next piece is computed while the caller works on the one it was given: two are in memory at a time.
+    The next piece is computed while the caller works on the one it was given: two are in memory at a time. Not so of
+    short windows, see `_LIVE`.
 
     Args:
       example_image: uint8 [B, H, W, 3].
@@ -223,7 +225,8 @@ class VgStream:
       window: that length, if the last piece may be shorter.
       maps: give the pieces' maps too.
     """
-    for piece, frames, maps_ in lookahead(self._steps(example_image, example_landmarks, landmarks, window, maps)):
+    steps = self._steps(example_image, example_landmarks, landmarks, window, maps)
+    for piece, frames, maps_ in steps if 0 < window < _LIVE else lookahead(steps):
       length = piece.shape[1]
       cut = {name: np.asarray(values)[:, :length] for name, values in maps_.items()}
       yield Piece(piece, np.asarray(frames)[:, :length], cut)

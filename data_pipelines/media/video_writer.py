@@ -19,8 +19,9 @@ from data_pipelines.media.source_video import Look
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 _FORMATS = {'.mkv': 'matroska', '.mov': 'mov'}
 
-# What a stream is cut into, seconds: short enough to see the first frames at once.
-_FRAGMENT = 0.2
+# What a stream is cut into, seconds. A fragment is written when the first frame of the next has come: shorter than the
+# pieces of .2 s that frames come in, so that none waits for the next piece to begin.
+_FRAGMENT = 0.1
 _STREAMING = {
   'mp4': {'movflags': 'delay_moov+default_base_moof', 'frag_duration': str(round(_FRAGMENT * 1e6))},
   'matroska': {'cluster_time_limit': str(round(_FRAGMENT * 1e3)), 'live': '1'},
@@ -143,6 +144,8 @@ class VideoWriter:
       codec_name = 'aac' if form != 'matroska' and not stream else _WITHOUT_PRIMING[form]
       # At this bit rate the fast coder is nearer to the sound than the default one, at two fifths of its time.
       coder = {'aac_coder': 'fast'} if codec_name == 'aac' else {}
+      if stream and codec_name == 'flac':  # in blocks of 16 ms: a picture is not written before the sound beside it
+        coder = {'compression_level': '2'}
       audio = self._container.add_stream(codec_name, rate=features.SAMPLE_RATE, options=coder, layout='mono')
       assert isinstance(audio, av.AudioStream), 'both are codecs of sound'
       if codec_name == 'aac':
