@@ -23,8 +23,8 @@ _EYE_RING = 1.5, 2.4  # the skin around an eye
 _STRUCTURE = 0.42  # of the eyes' contrast: bare mouths show .45 and more, masks with folds and hands .38 and less
 _EYE_CONTRAST = 12.0, 40.0  # of L*: less is not believed, and more is that of sunglasses
 _DETAIL = 4.0  # pixels: what is coarser is shading
-# How much the detail of the skin around the lips varies, against the eyes' contrast, and in colour (a* and b*). Of 4,255
-# bare faces the most are .34 and 7.8; what the skin around the eyes has tells hatched and grainy pictures apart.
+# How much the detail of the skin around the lips varies, against the eyes' contrast, and in colour (a* and b*). Of
+# 4,255 bare faces the most are .34 and 7.8; what the skin around the eyes has tells hatched and grainy pictures apart.
 _BOLD, _BOLDER = 0.42, 1.3
 _COLOURED, _MORE_COLOURED = 9.0, 1.5
 _ROUGH, _ORDER = 0.13, 0.72  # of all bare faces the smallest order was .75
