@@ -1,4 +1,4 @@
-"""One process of a training run with so many devices; `parallel_test` and `multiprocess_test` compare them."""
+"""One process of training runs with so many devices; `parallel_test` and `multiprocess_test` compare them."""
 
 import argparse
 import itertools
@@ -10,8 +10,9 @@ def _arguments() -> argparse.Namespace:
   parser = argparse.ArgumentParser()
   parser.add_argument('task', choices=('at', 'vg'))
   parser.add_argument('devices', type=int, help='of this process')
-  parser.add_argument('out', help='file for the state; the workdir has its name, without the ending')
-  parser.add_argument('--workdir', help='instead of that')
+  parser.add_argument('out', help='file for the state; {mapping} in it becomes the mapping')
+  parser.add_argument('--mappings', default='pmap', help='of steps over the devices, by commas: a run each, in turn')
+  parser.add_argument('--workdir', help="instead of the file's name without its ending; may hold {mapping} too")
   parser.add_argument('--steps', type=int, default=5)
   parser.add_argument('--index', type=int, default=0, help='of this process, in a run of several')
   parser.add_argument('--count', type=int, default=1, help='of the processes')
@@ -37,8 +38,9 @@ def main() -> None:
   import synthetic
 
   from atvg_jax.runtime import parallel
-  from atvg_jax.train import loop
+  from atvg_jax.train import loop, pictures
 
+  pictures.render = lambda sample: np.zeros((8, 8, 3), np.uint8)  # half of a small run's time; pictures_test draws them
   parallel.initialize()
   assert jax.local_device_count() == asked.devices and jax.process_count() == asked.count
   fields = {
@@ -69,18 +71,22 @@ def main() -> None:
     )
   }
   workdir = asked.workdir or os.path.splitext(asked.out)[0]
-  state, summary = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
-  parallel.assert_replicated(state)
-  if not summary['interrupted']:
-    # Again, from the checkpoint of the last step: nothing to do, so this is what was saved.
-    restored, _ = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
-    jax.tree.map(np.testing.assert_array_equal, parallel.to_host(restored), parallel.to_host(state))
-  arrays = {
-    jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parallel.to_host(state))
-  }
-  scores = {name: value for name, value in summary.items() if name.startswith(('eval_', 'train/', 'interrupted'))}
-  with open(asked.out, 'wb') as file:
-    np.savez(file, **arrays, **scores)
+  for mapping in asked.mappings.split(','):
+    os.environ[parallel.MAPPING] = mapping
+    out = asked.out.replace('{mapping}', mapping)
+    workdir = (asked.workdir or os.path.splitext(asked.out)[0]).replace('{mapping}', mapping)
+    state, summary = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
+    parallel.assert_replicated(state)
+    if not summary['interrupted']:
+      # Again, from the checkpoint of the last step: nothing to do, so this is what was saved.
+      restored, _ = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
+      jax.tree.map(np.testing.assert_array_equal, parallel.to_host(restored), parallel.to_host(state))
+    arrays = {
+      jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parallel.to_host(state))
+    }
+    scores = {name: value for name, value in summary.items() if name.startswith(('eval_', 'train/', 'interrupted'))}
+    with open(out, 'wb') as file:
+      np.savez(file, **arrays, **scores)
 
 
 if __name__ == '__main__':

@@ -7,18 +7,12 @@ import sys
 
 import numpy as np
 
-from atvg_jax.runtime import parallel
-
 _TESTS = pathlib.Path(__file__).resolve().parent
 
 
-def start(*arguments: str, mapping: str = 'pmap', program: str = 'parallel_worker.py') -> subprocess.Popen:
-  """Starts tests/parallel_worker.py, or another program, its steps mapped over the devices by `mapping`."""
-  environment = os.environ | {
-    'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]),
-    'XLA_FLAGS': '',
-    parallel.MAPPING: mapping,
-  }
+def start(*arguments: str, program: str = 'parallel_worker.py') -> subprocess.Popen:
+  """Starts tests/parallel_worker.py, or another program."""
+  environment = os.environ | {'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]), 'XLA_FLAGS': ''}
   return subprocess.Popen(
     [sys.executable, str(_TESTS / program), *arguments],
     env=environment,

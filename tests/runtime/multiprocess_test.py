@@ -1,4 +1,4 @@
-"""Two processes train as one does, go on where one stopped and the other way round, and stop together."""
+"""Two processes train as one does, and eight devices as one; they go on where the other stopped, and stop together."""
 
 import pathlib
 import shutil
@@ -9,6 +9,10 @@ import numpy as np
 import parallel_workers
 import pytest
 
+from atvg_jax.runtime import parallel
+
+_MAPPINGS = ('pmap', 'shard_map')
+
 
 def _free_port() -> str:
   with socket.socket() as listener:
@@ -16,21 +20,12 @@ def _free_port() -> str:
     return str(listener.getsockname()[1])
 
 
-def _pair(
-  folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = (), mapping: str = 'pmap'
-) -> list[subprocess.Popen]:
+def _pair(folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()) -> list[subprocess.Popen]:
   """Two processes of four devices each that share `folder`/shared; `last` are further arguments of the second."""
   common = ('--workdir', str(folder / 'shared'), '--count', '2', '--port', _free_port(), *arguments)
   return [
     parallel_workers.start(
-      'at',
-      '4',
-      str(folder / f'{index}.npz'),
-      '--index',
-      str(index),
-      *common,
-      *(last if index else ()),
-      mapping=mapping,
+      'at', '4', str(folder / f'{index}.npz'), '--index', str(index), *common, *(last if index else ())
     )
     for index in (0, 1)
   ]
@@ -38,19 +33,28 @@ def _pair(
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """A folder with one.npz, of one process of eight devices, and pair/{0,1}.npz, of two of four; twin…: by shard_map."""
+  """A folder with {mapping}/one.npz, of one process of eight devices, and {mapping}/pair/{0,1}.npz, of two of four.
+
+  pmap/alone.npz is of one device.
+  """
   folder = tmp_path_factory.mktemp('runs')
-  for name in ('pair', 'twin'):
-    (folder / name).mkdir()
-  parallel_workers.finish(parallel_workers.start('at', '8', str(folder / 'one.npz')), *_pair(folder / 'pair'))
+  for mapping in _MAPPINGS:
+    (folder / mapping / 'pair').mkdir(parents=True)
+  both = ('--mappings', ','.join(_MAPPINGS))
   parallel_workers.finish(
-    parallel_workers.start('at', '8', str(folder / 'twin.npz'), mapping='shard_map'),
-    *_pair(folder / 'twin', mapping='shard_map'),
+    parallel_workers.start('at', '8', str(folder / '{mapping}' / 'one.npz'), *both),
+    *_pair(folder / '{mapping}' / 'pair', *both),
+    parallel_workers.start('at', '1', str(folder / 'pmap' / 'alone.npz')),
   )
   return folder
 
 
+def test_eight_devices_and_one_train_alike(runs):
+  parallel_workers.compare(runs / 'pmap' / 'one.npz', runs / 'pmap' / 'alone.npz')
+
+
 def test_two_processes_and_one_train_alike(runs):
+  runs = runs / 'pmap'
   parallel_workers.compare(runs / 'one.npz', runs / 'pair' / '0.npz')
   parallel_workers.compare(runs / 'pair' / '0.npz', runs / 'pair' / '1.npz', 0.0)
   assert sorted(path.name for path in (runs / 'pair' / 'shared' / 'checkpoints').iterdir()) == ['3', '5']
@@ -58,12 +62,12 @@ def test_two_processes_and_one_train_alike(runs):
 
 
 def test_by_shard_map_they_train_as_by_pmap_to_the_bit(runs):
-  parallel_workers.compare(runs / 'one.npz', runs / 'twin.npz', 0.0)
-  for index in (0, 1):
-    parallel_workers.compare(runs / 'pair' / f'{index}.npz', runs / 'twin' / f'{index}.npz', 0.0)
+  for name in ('one.npz', 'pair/0.npz', 'pair/1.npz'):
+    parallel_workers.compare(*(runs / mapping / name for mapping in _MAPPINGS), 0.0)
 
 
 def test_one_goes_on_where_two_stopped_and_two_where_one_did(runs, tmp_path):
+  runs = runs / 'pmap'
   for source, name in ((runs / 'one', 'shared'), (runs / 'pair' / 'shared', 'two')):
     shutil.copytree(source, tmp_path / name)
     shutil.rmtree(tmp_path / name / 'checkpoints' / '5')
@@ -84,10 +88,11 @@ def test_a_notice_to_one_stops_both_after_the_same_step(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('mapping', ['pmap', 'shard_map'])
-def test_one_that_comes_late_to_its_first_step_is_waited_for(mapping):
+@pytest.mark.parametrize('mapping', _MAPPINGS)
+def test_one_that_comes_late_to_its_first_step_is_waited_for(mapping, monkeypatch):
   port = _free_port()
-  workers = [parallel_workers.start(str(i), port, mapping=mapping, program='late_worker.py') for i in (0, 1)]
+  monkeypatch.setenv(parallel.MAPPING, mapping)
+  workers = [parallel_workers.start(str(i), port, program='late_worker.py') for i in (0, 1)]
   said = [worker.communicate(timeout=600)[0] for worker in workers]
   assert [worker.returncode for worker in workers] == [0, 0], said
   assert [text.split()[-1] for text in said] == ['6.0', '6.0']  # twice each of 1 and 2

@@ -9,17 +9,17 @@ from atvg_jax.runtime import parallel
 from data_pipelines.errors import InputError
 
 
-def test_eight_devices_and_one_train_alike(tmp_path):
+@pytest.mark.slow  # over a minute of compiling; AT-net's is in multiprocess_test
+def test_on_eight_devices_vg_net_trains_as_on_one(tmp_path):
   files = [tmp_path / f'{devices}.npz' for devices in (1, 8)]
   finish(*[start('vg', file.stem, str(file)) for file in files])
   compare(*files, 2e-5)  # sums in another order: 1.04e-5 in JAX 0.12
 
 
-@pytest.mark.slow  # AT-net's is compared in multiprocess_test
+@pytest.mark.slow  # the same
 def test_vg_net_trains_by_shard_map_as_by_pmap_to_the_bit(tmp_path):
-  files = {mapping: tmp_path / f'{mapping}.npz' for mapping in ('pmap', 'shard_map')}
-  finish(*[start('vg', '8', str(file), mapping=mapping) for mapping, file in files.items()])
-  compare(files['pmap'], files['shard_map'], 0.0)
+  finish(start('vg', '8', str(tmp_path / '{mapping}.npz'), '--mappings', 'pmap,shard_map'))
+  compare(tmp_path / 'pmap.npz', tmp_path / 'shard_map.npz', 0.0)
 
 
 @pytest.mark.parametrize('mapping', ['pmap', 'shard_map'])
