@@ -1,19 +1,70 @@
-"""What all tests share: a worker's memory maps stay few."""
+"""What all tests share: programs that are compiled once for all processes, and workers that stay small."""
 
+import ctypes
 import gc
+import os
 import pathlib
+import sys
+import time
 
 import jax
+import psutil
 import pytest
+
+from atvg_jax.runtime import parallel
 
 _MAPS = pathlib.Path('/proc/self/maps')
 _MANY = 20_000  # Linux allows a process 65,530; beyond that compilers and other libraries crash
+_MUCH = 1 << 30  # bytes
+_WEEK = 7 * 24 * 3600  # seconds that a compiled program is kept
+
+
+def pytest_configure(config):
+  """Keeps compiled programs in pytest's cache: for all workers, for the processes that tests start, for the next run.
+
+  JAX finds them by the whole program, the compiler's options and its version, so nothing old is taken for new.
+  """
+  if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # workers have it from who starts them
+    folder = config.cache.mkdir('compiled')
+    for path in folder.iterdir():
+      if path.stat().st_mtime < time.time() - _WEEK:
+        path.unlink(missing_ok=True)
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder)
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+  parallel.use_compilation_cache()
+
+
+class _Worker:
+  """This process, and its memory when it last forgot its programs."""
+
+  def __init__(self):
+    self._process = psutil.Process()
+    self._memory = self._process.memory_info().rss
+
+  def shrink(self, anyway: bool) -> None:
+    """Forgets compiled programs where much memory was taken since the last time."""
+    if anyway or self._process.memory_info().rss > self._memory + _MUCH:
+      jax.clear_caches()
+      gc.collect()
+      if sys.platform == 'linux':
+        ctypes.CDLL(None).malloc_trim(0)
+      self._memory = self._process.memory_info().rss
+
+
+@pytest.fixture(scope='session')
+def worker():
+  return _Worker()
+
+
+@pytest.fixture(autouse=True)
+def little_memory(worker):
+  """Forgets compiled programs once they take much memory, which nothing else gives back: they are read anew."""
+  yield
+  worker.shrink(False)
 
 
 @pytest.fixture(autouse=True, scope='module')
-def few_memory_maps():
-  """Forgets compiled programs between files once there are many: each takes maps, which nothing else gives back."""
+def few_memory_maps(worker):
+  """The same between files once there are many memory maps."""
   yield
-  if _MAPS.exists() and _MAPS.read_bytes().count(b'\n') > _MANY:
-    jax.clear_caches()
-    gc.collect()
+  worker.shrink(_MAPS.exists() and _MAPS.read_bytes().count(b'\n') > _MANY)

@@ -40,15 +40,17 @@ def sounds(count: int, shortest: float, longest: float) -> list[np.ndarray]:
 
 
 class Counter:
-  """Programs that were compiled, not those read from the cache."""
+  """Programs that were made, and those of them that were compiled and not read from the cache."""
 
   def __init__(self):
-    self.compiled = 0
+    self.programs = self.compiled = 0
     jax.monitoring.register_event_duration_secs_listener(self._compiled)
     jax.monitoring.register_event_listener(self._cached)
 
   def _compiled(self, event: str, _: float, **__: object) -> None:
-    self.compiled += event == '/jax/core/compile/backend_compile_duration'
+    made = event == '/jax/core/compile/backend_compile_duration'
+    self.programs += made
+    self.compiled += made
 
   def _cached(self, event: str, **_: object) -> None:
     self.compiled -= event == '/jax/compilation_cache/cache_hits'
@@ -98,13 +100,13 @@ def main() -> None:
 
     together = {numbers[place]: frames for place, frames in spread(work, numbers, lanes.num_threads, lanes.stop)}
     shares = lanes.usage.summary()
-  compiled = counter.compiled
+  counts = {'programs': counter.programs, 'compiled': counter.compiled}
   worst, frames = 0, sum(len(made) for made in together.values())
   for number in range(0, asked.clips, asked.check):
     alone = clip(generator, number)
     assert alone.shape == together[number].shape and alone.std() > 10
     worst = max(worst, int(np.abs(alone.astype(int) - together[number]).max()))
-  print(json.dumps({'worst': worst, 'compiled': compiled, 'frames': frames, **shares._asdict()}))
+  print(json.dumps({'worst': worst, **counts, 'frames': frames, **shares._asdict()}))
 
 
 if __name__ == '__main__':

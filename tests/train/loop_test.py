@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -26,10 +27,15 @@ def _assert_same(left, right):
   jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
+def _config():
+  """VG-net against a discriminator; one for all runs that may have the same, whose step is compiled once."""
+  return synthetic.config('vg_grid', data__window=3, ema_decay=0.9, best_metric='-eval_fake/pixel_l1')
+
+
 @pytest.fixture(scope='module')
 def whole_run(tmp_path_factory):
-  """A VG run against a discriminator that nothing disturbs: (config, workdir, state, summary)."""
-  config = synthetic.config('vg_grid', data__window=3, ema_decay=0.9, best_metric='-eval_fake/pixel_l1')
+  """A run that nothing disturbs: (config, workdir, state, summary)."""
+  config = _config()
   workdir = tmp_path_factory.mktemp('whole')
   return config, workdir, *loop.train(config, str(workdir), **synthetic.arguments(config))
 
@@ -85,7 +91,7 @@ def test_a_run_without_anything_held_out_is_refused_before_its_first_step(tmp_pa
 
 
 def test_what_fails_in_an_evaluation_costs_no_step(tmp_path):
-  config = synthetic.config('vg_grid')
+  config = _config()
   arguments = synthetic.arguments(config)
 
   def failing():
@@ -151,7 +157,7 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(whole_run, tmp_path):
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # of Orbax' reading threads
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_path, caplog):
   config, whole_workdir, whole_state, _ = whole_run
-  loop.train(config, str(tmp_path), **synthetic.arguments(config))
+  shutil.copytree(whole_workdir, tmp_path, dirs_exist_ok=True)
   newest = tmp_path / 'checkpoints' / '8'
   for folder, _, names in os.walk(newest):
     for name in names:

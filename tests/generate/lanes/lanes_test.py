@@ -32,17 +32,18 @@ def generator():
   return Generator(random_nets.bundle('at'), random_nets.bundle('vg'))
 
 
-def _run(tmp_path, **options):
+def _run(cache=None, **options):
+  """What lanes_worker.py says; compiled programs are kept in `cache`, or where all tests keep theirs."""
   flags = [f'--{name}={value}' for name, value in options.items()]
-  environment = os.environ | {'JAX_COMPILATION_CACHE_DIR': str(tmp_path / 'cache')}
+  environment = os.environ | ({} if cache is None else {'JAX_COMPILATION_CACHE_DIR': str(cache)})
   run = subprocess.run([sys.executable, _WORKER, *flags], capture_output=True, text=True, check=False, env=environment)
   assert run.returncode == 0, run.stderr
   return json.loads(run.stdout.splitlines()[-1])
 
 
-def test_on_several_devices_lanes_draw_what_one_clip_alone_is(tmp_path):
-  figures = _run(tmp_path, devices=4, lanes=2, clips=20, order=1, check=1)
-  assert figures['worst'] <= 1 and figures['compiled'] <= 6
+def test_on_several_devices_lanes_draw_what_one_clip_alone_is():
+  figures = _run(devices=4, lanes=2, clips=20, order=1, check=1)
+  assert figures['worst'] <= 1 and figures['programs'] <= 6
 
 
 @pytest.mark.slow
@@ -50,18 +51,18 @@ def test_on_several_devices_lanes_draw_what_one_clip_alone_is(tmp_path):
 @pytest.mark.parametrize('devices, lanes', [(1, 3), (8, 4)])
 def test_sixty_clips_keep_the_lanes_full_with_few_compilations(tmp_path, devices, lanes, order):
   options = {'devices': devices, 'lanes': lanes, 'check': 1} | ({} if order is None else {'order': order})
-  figures = _run(tmp_path, **options)
+  figures = _run(tmp_path / 'cache', **options)
   assert figures['worst'] <= 1 and figures['compiled'] <= 6
   if order is None:
     assert figures['occupancy'] >= 0.92
-  assert _run(tmp_path, **options | {'check': 60})['compiled'] == 0
+  assert _run(tmp_path / 'cache', **options | {'check': 60})['compiled'] == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('at', ['speech', 'mfcc'])
-def test_the_packaged_nets_draw_the_same_in_lanes(tmp_path, at):
+def test_the_packaged_nets_draw_the_same_in_lanes(at):
   heard = os.path.join(os.path.dirname(weights.packaged_weights('at')), weights.NAMED[at])
-  figures = _run(tmp_path, devices=2, lanes=2, clips=6, check=1, at=heard, vg=weights.packaged_weights('vg'), window=8)
+  figures = _run(devices=2, lanes=2, clips=6, check=1, at=heard, vg=weights.packaged_weights('vg'), window=8)
   assert figures['worst'] <= 1
 
 
