@@ -1,7 +1,13 @@
-"""One training step of the published game, D then G, with the recipe's weights and inputs and dropout off."""
+"""One training step of the published game, D then G, with the recipe's weights and inputs and dropout off.
+
+  PYTHONPATH=.:tests python -m golden_step
+
+writes what rounding does to its gradients to tests/golden/reference_2019_step_rounding.json.
+"""
 
 import dataclasses
 import functools
+import json
 from typing import Any, NamedTuple
 
 import golden_recipe as golden
@@ -20,6 +26,10 @@ from atvg_jax.train import losses
 _LAYERS = LayerOptions(winograd=False)
 _G = VgNet(recurrence='batch', dropout_rate=0.0, layers=_LAYERS)
 _D = RegressionDiscriminator(layers=_LAYERS)
+
+
+_NOISE = 1e-6  # of the weights: what sums of thousands of float32 products differ by between libraries
+_ROUNDING = f'reference_{golden.SEED}_step_rounding.json'
 
 
 class Step(NamedTuple):
@@ -70,6 +80,26 @@ class Game:
       for key, norm in _gradient_norms(net, grads[name]).items()
     }
     return Step(terms, norms, batch_stats)
+
+
+def errors(norms: dict[str, float], published: dict[str, float]) -> dict[str, float]:
+  """Relative differences by name; differences of less than 1e-6 count as none: noise around a true zero."""
+  assert norms.keys() == published.keys()
+  return {
+    name: 0.0 if abs(norms[name] - norm) <= 1e-6 else abs(norms[name] - norm) / norm for name, norm in published.items()
+  }
+
+
+def rounding(game: Game, step: Step) -> dict[str, float]:
+  """By how much gradient norms change, relatively, with weights that differ by rounding: the larger of two tries."""
+  tries = [errors(game(_NOISE, seed).grad_norms, step.grad_norms) for seed in (1, 2)]
+  return {name: float(max(one[name] for one in tries)) for name in step.grad_norms}
+
+
+def kept_rounding() -> dict[str, float] | None:
+  """What `rounding` was found to be for this seed, or None where nobody wrote it down."""
+  path = golden.path(_ROUNDING)
+  return json.loads(path.read_text()) if path.exists() else None
 
 
 def _step(g_net, d_net, g, d, image, example_landmarks, video, landmarks):
@@ -149,3 +179,10 @@ def _float32_norm(x):
   squares = np.square(np.ravel(x))
   squares = np.pad(squares, (0, -squares.size % 8)).reshape(-1, 8)
   return np.sqrt(np.sum(squares, axis=0, dtype=np.float32).sum())  # row after row
+
+
+if __name__ == '__main__':
+  played = Game()
+  found = rounding(played, played())
+  short = {name: float(f'{value:.3g}') for name, value in found.items()}
+  golden.path(_ROUNDING).write_text(json.dumps(short, indent=0) + '\n')
