@@ -94,6 +94,7 @@ def _generation(task: str) -> ConfigDict:
   else:
     generation.darken = 0.0  # mouths that open where the example image shows them shut, see models/postprocessing.py
     generation.sharpen = 0.0  # strength of an unsharp mask where frames were drawn or warped
+    generation.seam = 0.0  # light on the line between lips that meet
   return generation
 
 

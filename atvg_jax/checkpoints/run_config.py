@@ -18,7 +18,10 @@ CONFIG_FILE, SUMMARY_FILE = 'config.json', 'summary.json'
 _FIXED = ('task', 'model', 'discriminator', 'landmarks')
 
 # By task: `generation` of configs that are older than that block and say nothing of it.
-_GENERATION: dict[str, dict[str, float]] = {'at': {'exaggeration': 1.0}, 'vg': {'darken': 0.0, 'sharpen': 0.0}}
+_GENERATION: dict[str, dict[str, float]] = {
+  'at': {'exaggeration': 1.0},
+  'vg': {'darken': 0.0, 'sharpen': 0.0, 'seam': 0.0},
+}
 
 
 def plain(config: Any) -> dict[str, Any]:

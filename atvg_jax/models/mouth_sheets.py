@@ -33,6 +33,8 @@ _MARGIN = 1.0 * _PIXEL
 _LIP = 0.25 * _PIXEL  # so much of the picture's mouth beside its lips may be lip
 _DRAWN_OUT = 3 * _PIXEL  # so far teeth are drawn out under an upper lip that rises above them
 _SHADOW = 0.5 * _PIXEL  # of the lips: halves the light between lips that are so far apart
+_NEAR = 1.5 * _PIXEL  # lips that are less far apart begin to meet
+_LINE = 1.0 * _PIXEL  # standard deviation, across, of the line that lips make which meet
 
 _UPPER_LIP, _LOWER_LIP = (*range(49, 54), 61, 62, 63), (*range(55, 60), 65, 66, 67)
 # What speech moves, and the nose's tip, which holds the cheeks.
@@ -178,6 +180,27 @@ def hole(landmarks: Array, size: int) -> Array:
   centres = jnp.asarray(pixel_centres(size))
   top, bottom = lines(points, centres)
   return _cover(top[..., None, :], bottom[..., None, :], centres)[..., None]
+
+
+def meeting(landmarks: Array, size: int) -> Array:
+  """The line of lips that meet as a mask, the softer the less they do; no gradient flows back.
+
+  Args:
+    landmarks: [..., 136].
+    size: side of the mask.
+
+  Returns:
+    [..., size, size, 1]: 1 on the line between the inner lips in columns where they touch, 0 where they are 1.5 pixels
+    of 128 apart or more, beside the mouth, and a few pixels from the line.
+  """
+  points = lax.stop_gradient(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
+  centres = jnp.asarray(pixel_centres(size))
+  top, bottom = lines(points, centres)  # [..., W]
+  left, right = (points[..., corner, 0, None] for corner in (_LEFT_CORNER, _RIGHT_CORNER))
+  met = jnp.clip(1 - (bottom - top) / _NEAR, 0, 1)
+  met *= jnp.clip(0.5 + jnp.minimum(centres - left, right - centres) / (2 * _PIXEL), 0, 1)
+  away = (centres[:, None] - (top + bottom)[..., None, :] / 2) / _LINE
+  return (met[..., None, :] * jnp.exp(-0.5 * jnp.square(away)))[..., None]
 
 
 def _cover(top: Array, bottom: Array, ys: Array) -> Array:

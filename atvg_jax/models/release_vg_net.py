@@ -18,7 +18,7 @@ class ReleaseVgNet(VgNet):
     skip: add the encoder's half-size features as more channels at half size.
     warp: warp the example image to each frame's landmarks (see `landmark_warp`), compose the motion map over that, and
       add it as more channels: a face's own skin and lips, for faces never seen too. The outputs then have
-      'displacement', float32 [B, T, H, W, 1]: by how many pixels.
+      'background', the warped image, and 'displacement', float32 [B, T, H, W, 1]: by how many pixels.
     sheets: of that warp: 2 that part at the mouth, or 1.
   """
 

@@ -350,7 +350,9 @@ class VgNet(nn.Module):
       'landmark_attention': mask.astype(jnp.float32),
       'carry': prepared['carry'],
     }
-    return outputs if displacement is None else {**outputs, 'displacement': displacement}
+    if displacement is None:
+      return outputs
+    return {**outputs, 'displacement': displacement, 'background': background}
 
   def before_dropout(
     self, example_image: Array, example_landmarks: Array, landmarks: Array, *, train: bool

@@ -23,12 +23,12 @@ def test_a_config_of_version_0_1_is_read_in_todays_form():
     assert run_config.upgrade(config) == today[kind]
     assert config['model'] == before  # which is left as it was
     assert run_config.upgrade(today[kind]) == today[kind]
-  assert today['vg']['generation'] == {'darken': 0.55, 'sharpen': 0.45}
+  assert today['vg']['generation'] == {'darken': 0.55, 'sharpen': 0.45, 'seam': 0.0}
 
 
 def test_what_an_old_config_says_nothing_of_has_its_default():
   config = run_config.upgrade({'task': 'vg', 'model': {}, 'dtype': 'float32'})
-  assert config['generation'] == {'darken': 0.0, 'sharpen': 0.0}
+  assert config['generation'] == {'darken': 0.0, 'sharpen': 0.0, 'seam': 0.0}
   assert models.make_net(config) == models.make_net({'task': 'vg', 'model': {}, 'dtype': 'float32'})
   with pytest.raises(InputError, match='recurrent_dilation'):
     models.make_net(run_config.upgrade({**config, 'model': {'recurrent_dilation': 1}}))
@@ -37,9 +37,9 @@ def test_what_an_old_config_says_nothing_of_has_its_default():
 def test_a_run_goes_on_with_other_finishing_but_no_other_net(tmp_path):
   config = synthetic.config('release_vg')
   run_config.init_workdir(config, str(tmp_path))
-  config.generation.update(darken=0.1, sharpen=0.2)
+  config.generation.update(darken=0.1, sharpen=0.2, seam=0.3)
   run_config.init_workdir(config, str(tmp_path))
-  assert run_config.load(str(tmp_path))['generation'] == {'darken': 0.1, 'sharpen': 0.2}
+  assert run_config.load(str(tmp_path))['generation'] == {'darken': 0.1, 'sharpen': 0.2, 'seam': 0.3}
   config.model.residual_blocks += 1
   with pytest.raises(InputError, match=r'another model\.residual_blocks'):
     run_config.init_workdir(config, str(tmp_path))

@@ -1,10 +1,10 @@
-"""What is done to finished frames: the unsharp mask against SciPy's Gaussian, and darkened mouths."""
+"""What is done to finished frames: the unsharp mask against SciPy's Gaussian, darkened mouths and lit seams."""
 
 import jax
 import numpy as np
 from scipy import ndimage
 
-from atvg_jax.models import postprocessing
+from atvg_jax.models import mouth_sheets, postprocessing
 from atvg_jax.models.composition import compose
 
 
@@ -68,3 +68,38 @@ def test_a_shade_takes_brightness_away():
   plain = jax.device_get(compose(heads, image)['video'])
   dark = jax.device_get(postprocessing.darkened(plain, shade))
   np.testing.assert_allclose((dark + 1) / (plain + 1), np.broadcast_to(1 - shade, dark.shape), atol=1e-4)
+
+
+def _lips(gap):
+  """[1, 1, 136]: the inner lips of a mouth 0.6 wide, so far apart in half crops."""
+  points = np.zeros((1, 1, 68, 2), np.float32)
+  points[..., 60:65, 0] = np.linspace(-0.3, 0.3, 5)
+  points[..., 65:68, 0] = 0.15, 0.0, -0.15
+  points[..., 60:68, 1] = 0.4
+  points[..., 61:64, 1] -= gap / 2
+  points[..., 65:68, 1] += gap / 2
+  return points.reshape(1, 1, 136)
+
+
+def test_the_line_of_lips_that_meet_is_not_sharpened_and_as_light_as_what_was_warped():
+  rng = np.random.default_rng(0)
+  heads = rng.normal(size=(1, 1, 128, 128, 4)).astype(np.float32)
+  image = rng.uniform(-1, 1, (1, 1, 128, 128, 3)).astype(np.float32)
+  outputs = compose(heads, image) | {'background': image}
+
+  def finished(landmarks, **amounts):
+    return np.asarray(postprocessing.finish(outputs, landmarks[:, 0], landmarks, **amounts)['video'])
+
+  shut, opened, plain = _lips(0.0), _lips(0.2), np.asarray(outputs['video'])
+  line = np.asarray(mouth_sheets.meeting(shut, 128))
+  share = finished(shut, seam=0.2) - plain
+  brighter = image.mean(-1, keepdims=True) > plain.mean(-1, keepdims=True)
+  assert line.max() > 0.8 and (share > -1e-6).all() and not share[np.broadcast_to(~brighter, share.shape)].any()
+  much = np.broadcast_to((image + 1).mean(-1, keepdims=True) > 1.3 * (plain + 1).mean(-1, keepdims=True), share.shape)
+  np.testing.assert_allclose(share[much], np.minimum(0.2 * line * (plain + 1), 1 - plain)[much], atol=1e-5)
+  mask = np.minimum(1, 5 * np.asarray(outputs['attention']))
+  sharp = np.asarray(postprocessing.sharpened(plain, 0.4 * mask * (1 - line)))
+  lit = np.asarray(postprocessing.lit(sharp, image, 0.2, line))
+  np.testing.assert_allclose(finished(shut, seam=0.2, sharpen=0.4), lit, atol=1e-5)
+  middle = np.s_[..., 60:68, :]  # towards the corners lips are near each other in any mouth
+  np.testing.assert_array_equal(finished(opened, seam=0.2, sharpen=0.4)[middle], finished(opened, sharpen=0.4)[middle])

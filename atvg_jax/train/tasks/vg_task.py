@@ -40,8 +40,9 @@ def make(config: Any, basis: Any = None) -> Task:
   del basis
   axis_name = AXIS if config.sync_batch_norm else None
   net = models.make_net(config, axis_name=axis_name, remat=config.remat)
-  if config.generation.darken and net.condition != features.LANDMARKS:
-    raise InputError('generation.darken: a net that takes sound in the place of landmarks has none')
+  for name in ('darken', 'seam'):
+    if config.generation[name] and net.condition != features.LANDMARKS:
+      raise InputError(f'generation.{name}: a net that takes sound in the place of landmarks has none')
   d_net = None if config.discriminator is None else _make_discriminator(config, axis_name)
   task = VgTask(config, net, d_net, optimizers.make(config.optimizer, config.num_steps))
   return Task(task.init, task.train_step, task.eval_step, task.sample_step)
