@@ -21,6 +21,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.contrast = 0.5
   config.loss.inside = 1.5
   config.generation.darken = 0.4
+  config.generation.seam = 0.2
   config.init_from = 'runs/release_vg_again'
   config.optimizer.learning_rate = 4e-4
   config.num_steps = 2600
