@@ -112,6 +112,7 @@ def write_lrw_ar(root: pathlib.Path, clips: int = 4, num_frames: int = 24) -> pa
   for i in range(clips):
     name, speaker = f'{i:05d}', ('c01', 'c18', 'c02')[i % 3]
     skin = {'c01': (215, 165, 140), 'c18': (190, 140, 110), 'c02': (230, 185, 165)}[speaker]
+    skin = tuple(value - i // 3 for value in skin)  # no frame of another clip of the same speaker is the same
     write(root / 'video' / f'{name}.mp4', frames(num_frames + i, skin=skin))
     rows.append(f'{name},{speaker}')
     if i:

@@ -8,9 +8,10 @@ A cloth with a pattern is light and dark by turns too. It is so beside the lips 
 are, or in strong colours, or without the order that a mouth has: light and dark alike all along its line.
 """
 
+import functools
+
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from data_pipelines import features
 from data_pipelines.faces import face_alignment
@@ -71,7 +72,8 @@ def _patterned(colours: np.ndarray, points: np.ndarray, skin: np.ndarray, contra
     skin: bool [128, 128], around the lips.
     contrast: of the eyes.
   """
-  detail = colours - ndimage.gaussian_filter(colours, (_DETAIL, _DETAIL, 0))
+  rows, columns = (_blur(size) for size in colours.shape[:2])
+  detail = colours - np.einsum('ph,hwc,qw->pqc', rows, colours, columns, optimize=True)
 
   def variation(where: np.ndarray) -> tuple[float, float]:
     if not where.any():
@@ -95,12 +97,34 @@ def _order(lightness: np.ndarray, points: np.ndarray) -> float:
   places = np.stack([np.interp(_ALONG, along, line[:, axis]) for axis in (0, 1)], axis=-1)
   step = (points[54] - points[48])[::-1] * (-1, 1) / max(np.linalg.norm(points[54] - points[48]), 1e-6)
   x, y = np.moveaxis(places[:, None] + step * _ACROSS[:, None], -1, 0)
-  profiles = ndimage.map_coordinates(lightness, [y, x], order=1, mode='nearest')
+  profiles = _bilinear(lightness, x, y)
 
   def standard(values: np.ndarray) -> np.ndarray:
     return (values - values.mean(axis=-1, keepdims=True)) / (values.std(axis=-1, keepdims=True) + 1e-3)
 
   return float(np.median((standard(profiles) * standard(profiles.mean(axis=0))).mean(axis=-1)))
+
+
+@functools.cache
+def _blur(size: int) -> np.ndarray:
+  """[size, size]: a Gaussian of deviation `_DETAIL` around every place; what is beyond an edge is its mirror image.
+
+  This and `_bilinear` are all that SciPy's ndimage would be imported for in every run that finds a face.
+  """
+  radius = round(4 * _DETAIL)
+  kernel = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / _DETAIL))
+  mirrored = np.pad(np.eye(size), ((radius, radius), (0, 0)), mode='symmetric')
+  return sum(weight * mirrored[start : start + size] for start, weight in enumerate(kernel / kernel.sum()))
+
+
+def _bilinear(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """An image [H, W] at places x and y in pixels, or at the nearest within it."""
+  x, y = (np.clip(place, 0, size - 1) for place, size in ((x, image.shape[1]), (y, image.shape[0])))
+  left, top = np.minimum(x.astype(int), image.shape[1] - 2), np.minimum(y.astype(int), image.shape[0] - 2)
+  right, bottom = x - left, y - top
+  above = image[top, left] * (1 - right) + image[top, left + 1] * right
+  below = image[top + 1, left] * (1 - right) + image[top + 1, left + 1] * right
+  return above * (1 - bottom) + below * bottom
 
 
 def _eye_contrast(lightness: np.ndarray, points: np.ndarray) -> float:

@@ -24,6 +24,7 @@ def run(out):
     time.sleep(60)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have those in the background ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
 demo.run = run
 sys.exit(cli.main(['demo', '--out', sys.argv[1]]))
 """
