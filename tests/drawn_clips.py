@@ -99,7 +99,8 @@ def write(
 def write_grid(root: pathlib.Path, clips: int = 3, num_frames: int = 20) -> pathlib.Path:
   """GRID in its own layout: one speaker, `s1/video/*.mpg` and `s1/align/*.align`."""
   for i in range(clips):
-    write(root / 's1' / 'video' / f'bbaf{i}n.mpg', num_frames=num_frames + i)
+    look = frames(num_frames + i, skin=(211 - i, 162, 138))  # no frame of another clip is the same
+    write(root / 's1' / 'video' / f'bbaf{i}n.mpg', look)
     alignment = root / 's1' / 'align' / f'bbaf{i}n.align'
     alignment.parent.mkdir(exist_ok=True)
     alignment.write_text('0 5000 sil\n5000 10000 bin\n10000 15000 blue\n15000 20000 sil\n')
@@ -112,7 +113,7 @@ def write_lrw_ar(root: pathlib.Path, clips: int = 4, num_frames: int = 24) -> pa
   for i in range(clips):
     name, speaker = f'{i:05d}', ('c01', 'c18', 'c02')[i % 3]
     skin = {'c01': (215, 165, 140), 'c18': (190, 140, 110), 'c02': (230, 185, 165)}[speaker]
-    skin = tuple(value - i // 3 for value in skin)  # no frame of another clip of the same speaker is the same
+    skin = tuple(value - i // 3 for value in skin)  # likewise
     write(root / 'video' / f'{name}.mp4', frames(num_frames + i, skin=skin))
     rows.append(f'{name},{speaker}')
     if i:
