@@ -67,8 +67,16 @@ def _sharing(arguments: argparse.Namespace) -> dict[str, Any]:
   return {name: getattr(arguments, name) for name in ('shard', 'distributed', 'lanes', 'beam_runner', 'beam_options')}
 
 
+def _choose_face(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
+  """Where no --image is given, the person of --weights speaks, in a video that repeats if it is one."""
+  from atvg_jax.generate import person
+
+  if arguments.image is None:
+    arguments.image, options['loop'] = person.face(arguments.weights, arguments.frame)
+
+
 def _generate(arguments: argparse.Namespace) -> None:
-  from atvg_jax.generate import many_videos, person, video_maker
+  from atvg_jax.generate import many_videos, video_maker
 
   options = _look(arguments)
   if arguments.manifest is not None:
@@ -79,8 +87,7 @@ def _generate(arguments: argparse.Namespace) -> None:
       **_sharing(arguments),
     )
     return
-  if arguments.image is None:
-    arguments.image, options['loop'] = person.face(arguments.weights, arguments.frame)
+  _choose_face(arguments, options)
   if arguments.audio is None and arguments.driving is None:
     raise InputError('there is nothing to say: give --audio SPEECH, or --driving VIDEO to follow a video')
   folders = [path for path in (arguments.image, arguments.audio) if path is not None and os.path.isdir(path)]
@@ -116,11 +123,10 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _say(arguments: argparse.Namespace) -> None:
-  from atvg_jax.generate import person, text_to_speech, video_maker
+  from atvg_jax.generate import text_to_speech, video_maker
 
   options = _look(arguments)
-  if arguments.image is None:
-    arguments.image, options['loop'] = person.face(arguments.weights, arguments.frame)
+  _choose_face(arguments, options)
   result = text_to_speech.run(
     arguments.text,
     arguments.image,
