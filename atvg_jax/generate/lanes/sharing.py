@@ -8,6 +8,8 @@ import av
 
 from atvg_jax.generate.video_maker import Job
 from data_pipelines import work_shards
+from data_pipelines.errors import InputError
+from data_pipelines.media import audio
 
 _THREADS = 16  # what is waited for is the disk
 
@@ -23,9 +25,9 @@ def _length(job: Job | None) -> float:
   if not path:
     return 0.0
   try:
-    with av.open(path, metadata_errors='ignore') as container:
+    with audio.open_media(path) as container:
       return max(0.0, (container.duration or 0) / av.time_base)
-  except (av.FFmpegError, OSError, ValueError):  # said when it is made
+  except InputError:  # said when it is made
     return 0.0
 
 
