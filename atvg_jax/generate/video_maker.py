@@ -307,10 +307,10 @@ def _sound(job: Job) -> tuple[Iterator[np.ndarray] | None, int | None]:
     return audio_stream.pipe_pieces(sys.stdin.buffer, job.raw), None
   if job.audio is not None:
     # Once through the file before anything is drawn: is it whole, does anybody speak, how long?
-    measure = audio_stream.measure(job.audio)
+    sound = audio_stream.measured(job.audio)
     if job.driving is None:
-      check_loudness(measure.peak, job.audio)
-    return audio_stream.read_pieces(job.audio), -(-measure.num_samples // features.SAMPLES_PER_FRAME)
+      check_loudness(sound.peak, job.audio)
+    return sound.pieces, -(-sound.num_samples // features.SAMPLES_PER_FRAME)
   assert job.driving is not None, 'checked'
   with audio_io.open_media(job.driving) as container:
     if not container.streams.video:

@@ -62,22 +62,33 @@ def is_cover(stream: Any) -> bool:
   return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def video_start(path: str | os.PathLike) -> float | None:
-  """The time stamp of a file's first picture, in seconds; None where it has no video."""
-  with open_media(path) as container:
-    videos = [stream for stream in container.streams.video if not is_cover(stream)]
+def video_start(container: av.container.InputContainer, path: str | os.PathLike) -> float | None:
+  """The time stamp of a file's first picture, in seconds; None where it has no video.
+
+  Args:
+    container: the open file, which stays where it is.
+    path: its name: pictures are looked for in the file opened once more.
+  """
+  if not _videos(container):
+    return None
+  with open_media(path) as again:
+    videos = _videos(again)
     if not videos or videos[0].codec_context is None:
       return None
-    frames = decode(container, videos[:1], lambda error: None)
+    frames = decode(again, videos[:1], lambda error: None)
     return next((frame.time for frame in itertools.islice(frames, _FIRST_FRAMES) if frame.time is not None), None)
 
 
 def announced_start(container: av.container.InputContainer) -> float | None:
   """`video_start` by the file's head alone, for what can be read once only."""
-  videos = [stream for stream in container.streams.video if not is_cover(stream)]
+  videos = _videos(container)
   if not videos or videos[0].start_time is None or videos[0].time_base is None:
     return None
   return float(videos[0].start_time * videos[0].time_base)
+
+
+def _videos(container: av.container.InputContainer) -> list[Any]:
+  return [stream for stream in container.streams.video if not is_cover(stream)]
 
 
 def decode(
@@ -205,11 +216,11 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
   Raises:
     InputError: the file is missing, empty, a directory, not media, or holds no sound.
   """
-  collector = SoundCollector(video_start(path))
   damage: list[Exception] = []
   with open_media(path) as container:
     if not container.streams.audio:
       raise InputError(f'{path} has no sound in it: give a file with an audio track.')
+    collector = SoundCollector(video_start(container, path))
     for frame in decode(container, [container.streams.audio[0]], damage.append):
       collector.add(frame)
   samples = collector.samples()

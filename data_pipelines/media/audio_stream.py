@@ -25,13 +25,21 @@ _MOST_KEPT = 2 << 30  # bytes of a pipe whose index is at its end
 # In the first bytes of MP4 and its kin, and of CAF: their index may be behind the sound, and a pipe cannot go back.
 _WITH_AN_INDEX = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'caff')
 _STANDARD_INPUT = 'standard input'
+_SHORT = 60 * features.SAMPLE_RATE  # samples, 4 MB: so much sound is kept rather than read twice
 
 
-class Measure(NamedTuple):
-  """What a first look at a file's sound shows."""
+class Measured(NamedTuple):
+  """A file's sound, and what a first look at it shows.
 
-  num_samples: int  # at 16 kHz
-  peak: float  # the loudest sample, in [0, 1]
+  Attributes:
+    pieces: the sound, as `read_pieces` gives it.
+    num_samples: its length.
+    peak: the loudest sample, in [0, 1].
+  """
+
+  pieces: Iterator[np.ndarray]
+  num_samples: int
+  peak: float
 
 
 def read_pieces(path: str | os.PathLike, from_picture: bool = False) -> Iterator[np.ndarray]:
@@ -48,16 +56,23 @@ def read_pieces(path: str | os.PathLike, from_picture: bool = False) -> Iterator
     if not container.streams.audio:
       raise InputError(f'{path} has no sound in it: give a file with an audio track.')
     frames = audio.decode(container, [container.streams.audio[0]], lambda error: None)
-    yield from _decoded(frames, path, audio.SoundCollector(audio.video_start(path), from_picture))
+    yield from _decoded(frames, path, audio.SoundCollector(audio.video_start(container, path), from_picture))
 
 
-def measure(path: str | os.PathLike) -> Measure:
-  """How much sound a file has, and how loud it is; reads it once."""
+def measured(path: str | os.PathLike) -> Measured:
+  """The sound of a file with its length and peak: reads all of it, and again while pieces are taken if it is long.
+
+  Raises:
+    InputError: as `read_pieces`.
+  """
+  kept: list[np.ndarray] = []
   count, peak = 0, 0.0
   for piece in read_pieces(path):
     count += len(piece)
     peak = max(peak, float(piece.max(initial=0)), -float(piece.min(initial=0)))
-  return Measure(count, peak)
+    if count <= _SHORT:
+      kept.append(piece)
+  return Measured(iter(kept) if count <= _SHORT else read_pieces(path), count, peak)
 
 
 def pipe_pieces(file: BinaryIO, raw: bool = False) -> Iterator[np.ndarray]:

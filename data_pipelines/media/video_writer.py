@@ -142,8 +142,9 @@ class VideoWriter:
     self._audio: av.AudioStream | None = None
     if self._sound is not None:
       codec_name = 'aac' if form != 'matroska' and not stream else _WITHOUT_PRIMING[form]
-      # At this bit rate the fast coder is nearer to the sound than the default one, at two fifths of its time.
-      coder = {'aac_coder': 'fast'} if codec_name == 'aac' else {}
+      # At this bit rate the fast coder without what saves bits is nearer to the sound than the default one, at a third
+      # of its time.
+      coder = {'aac_coder': 'fast', 'aac_tns': '0', 'aac_pns': '0'} if codec_name == 'aac' else {}
       if stream and codec_name == 'flac':  # in blocks of 16 ms: a picture is not written before the sound beside it
         coder = {'compression_level': '2'}
       audio = self._container.add_stream(codec_name, rate=features.SAMPLE_RATE, options=coder, layout='mono')

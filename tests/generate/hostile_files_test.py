@@ -160,7 +160,7 @@ def test_sound_that_is_odd_or_none(tmp_path, content, reason):
     samples = audio.read_audio(path)
     assert np.isfinite(samples).all() and np.abs(samples).max(initial=0) <= 1
     return
-  for read in (audio.read_audio, audio_stream.measure):
+  for read in (audio.read_audio, audio_stream.measured):
     with pytest.raises(InputError, match=reason):
       read(path)
 

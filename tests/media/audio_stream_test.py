@@ -65,8 +65,29 @@ def test_a_file_in_pieces_is_the_file(tmp_path, rate):
   whole = audio.read_audio(path)
   assert len(pieces) > 3
   np.testing.assert_array_equal(np.concatenate(pieces), whole)
-  measure = audio_stream.measure(path)
-  assert measure.num_samples == len(whole) and measure.peak == np.abs(whole).max()
+  measured = audio_stream.measured(path)
+  assert measured.num_samples == len(whole) and measured.peak == np.abs(whole).max()
+  np.testing.assert_array_equal(np.concatenate(list(measured.pieces)), whole)
+
+
+def test_long_sound_is_read_again_and_not_kept(tmp_path, monkeypatch):
+  path = tmp_path / 'a.wav'
+  path.write_bytes(_wav(_noise(61 * 16_000)))
+  measured = audio_stream.measured(path)
+  assert measured.num_samples == 61 * 16_000
+  opened = []
+  monkeypatch.setattr(
+    audio_stream.audio, 'open_media', lambda name, real=audio.open_media: opened.append(name) or real(name)
+  )
+  assert sum(map(len, measured.pieces)) == measured.num_samples and opened == [path]
+
+
+def test_short_sound_without_pictures_is_opened_once(tmp_path, monkeypatch):
+  path = tmp_path / 'a.wav'
+  path.write_bytes(_wav(_noise(16_000)))
+  opened = []
+  monkeypatch.setattr(audio, 'open_media', lambda name, real=audio.open_media: opened.append(name) or real(name))
+  assert sum(map(len, audio_stream.measured(path).pieces)) == 16_000 and opened == [path]
 
 
 @pytest.mark.parametrize('raw', [True, False])
@@ -167,7 +188,7 @@ def test_the_sound_of_a_video_keeps_its_place_beside_the_pictures(tmp_path, suff
   # MPEG-TS has no way to say that AAC's first 64 ms are to be skipped: alone, the sound begins with them.
   for samples in [from_picture] + [audio.read_audio(path)] * (suffix != '.ts'):
     assert np.flatnonzero(np.abs(samples) > 0.3)[0] / 16_000 == pytest.approx(sound_start + 0.25, abs=0.004)
-  assert audio_stream.measure(path).num_samples == len(audio.read_audio(path))
+  assert audio_stream.measured(path).num_samples == len(audio.read_audio(path))
 
 
 def test_pictures_that_begin_late_cut_the_sound_only_where_it_is_to_begin_with_them(tmp_path):
@@ -193,4 +214,5 @@ def test_a_cover_beside_the_sound_is_no_picture_of_a_video(tmp_path):
     picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format='rgb24')
     container.mux(cover.encode(picture))
     container.mux(cover.encode())
-  assert audio.video_start(tmp_path / 'a.mp4') is None
+  with audio.open_media(tmp_path / 'a.mp4') as container:
+    assert audio.video_start(container, tmp_path / 'a.mp4') is None
