@@ -17,13 +17,19 @@ _MAPS = pathlib.Path('/proc/self/maps')
 _MANY = 20_000  # Linux allows a process 65,530; beyond that compilers and other libraries crash
 _MUCH = 1 << 30  # bytes
 _WEEK = 7 * 24 * 3600  # seconds that a compiled program is kept
+_QUICK = 'JAX_DISABLE_MOST_OPTIMIZATIONS'  # JAX's own name of the option
 
 
 def pytest_configure(config):
   """Keeps compiled programs in pytest's cache: for all workers, for the processes that tests start, for the next run.
 
   JAX finds them by the whole program, the compiler's options and its version, so nothing old is taken for new.
+
+  Compiling takes most of the suite's time, and half of that goes into optimisations that programs of a few steps do not
+  pay back: they are left out, unless the environment's variable asks for them.
   """
+  os.environ.setdefault(_QUICK, '1')  # processes that tests start have it from here
+  jax.config.update(_QUICK.lower(), os.environ[_QUICK] == '1')
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # workers have it from who starts them
     folder = config.cache.mkdir('compiled')
     for path in folder.iterdir():
@@ -32,6 +38,15 @@ def pytest_configure(config):
     os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder)
     jax.config.update('jax_compilation_cache_dir', str(folder))
   parallel.use_compilation_cache()
+
+
+@pytest.fixture(scope='module')
+def optimised():
+  """For modules whose programs run for longer than they are compiled: they are compiled as users have them."""
+  quick = jax.config.read(_QUICK.lower())
+  jax.config.update(_QUICK.lower(), False)
+  yield
+  jax.config.update(_QUICK.lower(), quick)
 
 
 class _Worker:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import version_0_1_frames as recipe
 
+pytestmark = pytest.mark.usefixtures('optimised')
+
 
 @pytest.fixture(scope='module')
 def wanted():

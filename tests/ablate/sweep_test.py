@@ -66,12 +66,12 @@ def test_every_row_trains(row):
   assert all(np.isfinite(float(value)) for value in metrics.values())
 
 
-def test_every_row_s_step_can_be_traced():
-  for row in _ROWS:
-    config = synthetic.config('ablations', f'{row},smoke', data__window=3)
-    task = make_task(config, synthetic.basis(config.landmarks.num_components))
-    state = jax.eval_shape(task.init, rng.stream_key(0, 'init'))
-    assert parallel.operations(task.train_step, state, feed.batch_shapes(config)) > 0, row
+@pytest.mark.parametrize('row', _ROWS)
+def test_every_row_s_step_can_be_traced(row):
+  config = synthetic.config('ablations', f'{row},smoke', data__window=3)
+  task = make_task(config, synthetic.basis(config.landmarks.num_components))
+  state = jax.eval_shape(task.init, rng.stream_key(0, 'init'))
+  assert parallel.operations(task.train_step, state, feed.batch_shapes(config)) > 0
 
 
 @pytest.mark.parametrize('row', ['direct', 'frame_discriminator'])

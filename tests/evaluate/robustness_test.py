@@ -15,6 +15,8 @@ from data_pipelines import features, input_pipeline
 from data_pipelines.errors import InputError
 from data_pipelines.media import audio
 
+pytestmark = pytest.mark.usefixtures('optimised')
+
 
 @pytest.fixture(scope='module')
 def batch():

@@ -3,6 +3,7 @@
 import os
 
 import full_disks
+import jax
 import numpy as np
 import pytest
 import random_nets
@@ -32,13 +33,14 @@ def test_maps_mix_into_the_frames(generator):
   example = generator.normalisation.conditions(portrait.landmarks).example_landmarks.reshape(1, -1)
   with_maps = list(generator.draw(portrait, landmarks, 4, maps=True))
   assert [len(piece.frames) for piece in with_maps] == [4, 3]
+  move, shut = jax.jit(warped), jax.jit(unknown_mouth, static_argnums=2)
   for piece, plain, points in zip(with_maps, (piece.frames for piece in drawn), landmarks, strict=True):
     np.testing.assert_array_equal(piece.landmarks, points)
     assert np.abs(piece.frames.astype(int) - plain).max() <= 1  # a grey level
     attention = piece.maps['attention'] / 255.0
     assert attention.shape == plain.shape and np.ptp(attention) > 0.1 and (attention[..., :1] == attention).all()
     image, points = portrait.crop[None].astype(np.float32), points[None]
-    base, shade = warped(image, example, points)[0][0], unknown_mouth(example, points, features.IMAGE_SIZE)[0]
+    base, shade = move(image, example, points)[0][0], shut(example, points, features.IMAGE_SIZE)[0]
     mixed = attention * piece.maps['motion'] + (1 - attention) * base
     mixed = mixed * (1 - generator.bundles['vg'].config['generation']['darken'] * shade)
     assert np.abs(mixed - plain).max() < 3  # all three are rounded
