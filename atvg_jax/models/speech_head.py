@@ -20,7 +20,7 @@ _PAUSE, _LOUDEST, _BELOW = 6, 5, 10**-2.8
 # A recording's begin, in frames, where people breathe in with open mouths: the net's answer counts where it is sure of
 # a movement, of so much of a standard deviation of the coefficients; of more where it is 34 dB below the loudest.
 _BEGIN, _MOVES, _MOVES_SHARPNESS = 25, 0.25, 30.0
-_MOVES_IN_PAUSE, _BELOW_AT_BEGIN = 0.475, 10**-3.4
+_MOVES_IN_PAUSE, _BELOW_AT_BEGIN = 0.57, 10**-3.4
 _UNROLL = 5  # steps of the loop in one: on CPUs what surrounds a step takes as long as the step
 
 

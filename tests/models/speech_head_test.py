@@ -78,6 +78,9 @@ def test_little_movement_at_the_begin_is_no_breath():
   samples[:, 10:25] = 1e-4  # 40 dB below: what is heard there is no breath
   kept = gated(coefficients, logits, samples)[0, :, 0]
   assert (kept[11:24] < 0.02).all() and (kept[26:34] > 0.3).all()
+  for size, moves in ((0.45, False), (0.8, True)):
+    kept = gated(np.full((1, 40, 3), size, np.float32), logits, samples)[0, 11:24, 0]
+    assert (kept > 0.75).all() if moves else (kept < 0.05).all()
 
 
 def test_quiet_frames_rest_unless_it_is_sure_that_somebody_speaks():
