@@ -34,7 +34,7 @@ _LIP = 0.25 * _PIXEL  # so much of the picture's mouth beside its lips may be li
 _DRAWN_OUT = 3 * _PIXEL  # so far teeth are drawn out under an upper lip that rises above them
 _SHADOW = 0.5 * _PIXEL  # of the lips: halves the light between lips that are so far apart
 _NEAR = 1.5 * _PIXEL  # lips that are less far apart begin to meet
-_LINE = 1.0 * _PIXEL  # standard deviation, across, of the line that lips make which meet
+_LINE = 2.0 * _PIXEL  # standard deviation, across, of the line that lips make which meet
 
 _UPPER_LIP, _LOWER_LIP = (*range(49, 54), 61, 62, 63), (*range(55, 60), 65, 66, 67)
 # What speech moves, and the nose's tip, which holds the cheeks.

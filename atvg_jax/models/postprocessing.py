@@ -43,9 +43,9 @@ def finish(
       lips there.
     sharpen: strength of an unsharp mask. It fades where the attention is below a fifth and the warp moved pixels by
       less than a fifth of one: what is learnt from pixels is softer than they were, and so is what was resampled.
-    seam: the line between lips that meet (`mouth_sheets.meeting`) is not sharpened if this is above 0, and gets up to
-      this share of its brightness more as far as the warped image is brighter there, see `lit`. A net that has learnt
-      from pixels draws that line too wide and an unsharp mask too dark: lips that touch would look apart.
+    seam: the line between lips that meet (`mouth_sheets.meeting`) is not sharpened if this is above 0, and its middle
+      gets up to this share of its brightness more as far as the warped image is brighter there, see `lit`. A net that
+      has learnt from pixels draws that line too wide and an unsharp mask too dark: lips that touch would look apart.
 
   Returns:
     The outputs with another 'video', float32 [B, T, H, W, 3] in [-1, 1].
@@ -58,7 +58,8 @@ def finish(
     drawn = jnp.maximum(outputs['attention'], outputs.get('displacement', 0.0))
     video = sharpened(video, sharpen * jnp.minimum(1, ATTENTION_GAIN * drawn) * (1 - line))
   if seam and 'background' in outputs:
-    video = lit(video, outputs['background'], seam, line)
+    # A Gaussian's square is one of 1/√2 of its deviation: light on 1.4 pixels of the 2 that are not sharpened.
+    video = lit(video, outputs['background'], seam, jnp.square(line))
   return {**outputs, 'video': video}
 
 

@@ -96,10 +96,10 @@ def test_the_line_of_lips_that_meet_is_not_sharpened_and_as_light_as_what_was_wa
   brighter = image.mean(-1, keepdims=True) > plain.mean(-1, keepdims=True)
   assert line.max() > 0.8 and (share > -1e-6).all() and not share[np.broadcast_to(~brighter, share.shape)].any()
   much = np.broadcast_to((image + 1).mean(-1, keepdims=True) > 1.3 * (plain + 1).mean(-1, keepdims=True), share.shape)
-  np.testing.assert_allclose(share[much], np.minimum(0.2 * line * (plain + 1), 1 - plain)[much], atol=1e-5)
+  np.testing.assert_allclose(share[much], np.minimum(0.2 * line**2 * (plain + 1), 1 - plain)[much], atol=1e-5)
   mask = np.minimum(1, 5 * np.asarray(outputs['attention']))
   sharp = np.asarray(postprocessing.sharpened(plain, 0.4 * mask * (1 - line)))
-  lit = np.asarray(postprocessing.lit(sharp, image, 0.2, line))
+  lit = np.asarray(postprocessing.lit(sharp, image, 0.2, line**2))
   np.testing.assert_allclose(finished(shut, seam=0.2, sharpen=0.4), lit, atol=1e-5)
   middle = np.s_[..., 60:68, :]  # towards the corners lips are near each other in any mouth
   np.testing.assert_array_equal(finished(opened, seam=0.2, sharpen=0.4)[middle], finished(opened, sharpen=0.4)[middle])
