@@ -132,13 +132,13 @@ def test_lips_meet_on_their_line_the_more_the_nearer_they_are():
   row, column = 89, 64  # a tenth of a pixel from the line
   overlapping, touching, half, apart, wide = masks
   np.testing.assert_allclose(
-    touching[row - 2 : row + 3, column], np.exp(-0.5 * np.square(np.arange(-2, 3) - 0.1)), atol=1e-3
+    touching[row - 4 : row + 5, column], np.exp(-0.5 * np.square((np.arange(-4, 5) - 0.1) / 2)), atol=1e-3
   )
   np.testing.assert_allclose(overlapping, touching, atol=1e-5)
   np.testing.assert_allclose(half[row, column], touching[row, column] / 2, atol=0.02)
   # Gaps are those of the middle: towards the corners lips that are apart there do meet.
   assert not apart[:, 60:68].any() and not wide[:, 50:78].any()
-  assert touching[row - 4 : row + 5].sum() > 0.99 * touching.sum()
+  assert touching[row - 8 : row + 9].sum() > 0.99 * touching.sum()
   assert not touching[:, :43].any() and not touching[:, 85:].any()
   gradient = jax.grad(lambda points: mouth_sheets.meeting(points, 32).sum())(jnp.asarray(_mouth(0.0)))
   assert not gradient.any()
