@@ -93,9 +93,34 @@ def unknown_mouth(example_landmarks: Array, landmarks: Array, size: int) -> Arra
 
 
 def _sample(images: Array, x: Array, y: Array) -> Array:
-  """Images [B, H, W, C] at places [B, ...] in pixels, or at the nearest within → [B, ..., C]; bilinear."""
+  """Images [B, H, W, C] at places [B, T, ...] in pixels, or at the nearest within → [B, T, ..., C]; bilinear.
+
+  TPUs have no caches that gathers could use, and read their operands over and over; they have matrix units to spare.
+  """
   height, width = images.shape[1:3]
-  return jax.vmap(_bilinear)(images, jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1))
+  x, y = jnp.broadcast_arrays(jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1))
+  return lax.platform_dependent(images, x, y, tpu=_by_products, default=jax.vmap(_bilinear))
+
+
+def _by_products(images: Array, x: Array, y: Array) -> Array:
+  """`_sample` within the images by products of matrices, in bfloat16: right to a quarter of 255 grey levels.
+
+  Every place takes a weighted sum of all rows, which is a matrix product, and of its result one of all columns; the
+  weights are bilinear interpolation's, of which two each are not 0.
+  """
+  batch, height, width, channels = images.shape
+  rows = jnp.moveaxis(images, -1, 2).reshape(batch, height, channels * width).astype(jnp.bfloat16)
+
+  def frame(places: tuple[Array, Array]) -> Array:
+    of_x, of_y = (
+      jnp.maximum(1 - jnp.abs(at[..., None] - jnp.arange(size)), 0) for at, size in zip(places, (width, height))
+    )
+    between = jnp.einsum('bnh,bhk->bnk', of_y.astype(jnp.bfloat16), rows).reshape(batch, -1, channels, width)
+    return jnp.sum(between.astype(jnp.float32) * of_x[:, :, None], axis=-1)
+
+  # A frame of all clips at a time: what is between the products takes a hundred times a frame's memory.
+  flat = (jnp.moveaxis(at.reshape(*at.shape[:2], -1), 1, 0) for at in (x, y))
+  return jnp.moveaxis(lax.map(frame, tuple(flat)), 0, 1).reshape(*x.shape, channels)
 
 
 def _bilinear(image: Array, x: Array, y: Array) -> Array:

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax.extend import core as jax_core
 
 
-def count(function: Callable[..., Any], *arguments: Any, axis_sizes: tuple[tuple[str, int], ...] = ()) -> float:
+def count(
+  function: Callable[..., Any], *arguments: Any, axis_sizes: tuple[tuple[str, int], ...] = (), platform: str = ''
+) -> float:
   """Multiplications and additions of the matrix products and convolutions that one call runs.
 
   Counted on the jaxpr, so that a scan's body counts as often as it runs (XLA's own cost analysis counts it once).
@@ -20,11 +22,13 @@ def count(function: Callable[..., Any], *arguments: Any, axis_sizes: tuple[tuple
     function: traceable.
     arguments: arrays or `jax.ShapeDtypeStruct`s.
     axis_sizes: (name, size) of the mapped axes that the function uses; the count is one device's.
+    platform: such as 'tpu': where the function has forms for platforms (`lax.platform_dependent`), that one counts;
+      else, and where there is none, the form for all others does.
   """
-  return _count(jax.make_jaxpr(function, axis_env=list(axis_sizes))(*arguments).jaxpr)
+  return _count(jax.make_jaxpr(function, axis_env=list(axis_sizes))(*arguments).jaxpr, platform)
 
 
-def _count(jaxpr: Any) -> float:
+def _count(jaxpr: Any, platform: str) -> float:
   total = 0.0
   for equation in jaxpr.eqns:
     primitive, params = equation.primitive.name, equation.params
@@ -35,11 +39,19 @@ def _count(jaxpr: Any) -> float:
     elif primitive == 'conv_general_dilated':
       total += _convolution(equation)
     elif primitive == 'cond':
-      total += max(_count(branch.jaxpr) for branch in params['branches'])
+      counts = [_count(branch.jaxpr, platform) for branch in params['branches']]
+      total += max(counts) if params.get('branches_platforms') is None else counts[_form(params, platform)]
     else:
-      inner = sum(_count(sub) for sub in jax_core.jaxprs_in_params(params))
+      inner = sum(_count(sub, platform) for sub in jax_core.jaxprs_in_params(params))
       total += inner * (params['length'] if primitive == 'scan' else 1)
   return total
+
+
+def _form(params: dict[str, Any], platform: str) -> int:
+  """Which branch of a condition on platforms is run; None is that of all others."""
+  forms = list(params['branches_platforms'])
+  named = (number for number, names in enumerate(forms) if names and platform in names)
+  return next(named, forms.index(None) if None in forms else 0)
 
 
 def _convolution(equation: Any) -> float:

@@ -125,7 +125,7 @@ class Slice:
     task = make_task(config, _any_basis(config))
     state = jax.eval_shape(task.init, rng.stream_key(config.seed, 'init'))
     batch = feed.batch_shapes(config, clips)
-    operations = flops.count(task.train_step, state, batch, axis_sizes=((AXIS, len(self.devices)),))
+    operations = flops.count(task.train_step, state, batch, axis_sizes=((AXIS, len(self.devices)),), platform='tpu')
     sharded = {name: jax.ShapeDtypeStruct((len(self.devices), *spec.shape), spec.dtype) for name, spec in batch.items()}
     return self.compiled(parallel.pmap_train_step(task.train_step, self.devices), (state, sharded), clips, operations)
 

@@ -28,6 +28,20 @@ def test_a_face_that_does_not_move_is_the_image():
   assert not np.any(moved)
 
 
+def test_products_of_matrices_sample_as_gathers_do():
+  rng = np.random.default_rng(0)
+  levels = rng.integers(0, 256, (2, 12, 20, 3))
+  images = (levels / 127.5 - 1).astype(np.float32)
+  x, y = (rng.uniform(0, size - 1, (2, 3, 5, 7)).astype(np.float32) for size in (20, 12))
+  x[:, 0], y[:, 0] = np.rint(x[:, 0]), np.rint(y[:, 0])
+  found = np.asarray(landmark_warp._by_products(images, x, y))
+  np.testing.assert_allclose(found, landmark_warp._sample(images, x, y), atol=0.5 / 127.5)
+  pixels = np.stack(
+    [image[rows, columns] for image, rows, columns in zip(levels, y[:, 0].astype(int), x[:, 0].astype(int))]
+  )
+  np.testing.assert_allclose((found[:, 0] + 1) * 127.5, pixels, atol=0.25)
+
+
 def test_what_is_far_from_mouth_jaw_and_nose_stays():
   image, example, landmarks = _scene()
   points = landmarks.reshape(2, 3, features.NUM_LANDMARKS, 2)

@@ -36,6 +36,14 @@ def test_a_scans_body_counts_as_often_as_it_runs_and_a_branch_once():
   assert flops.count(run, jax.ShapeDtypeStruct((4, 4), jnp.float32)) == (10 + 2) * 2 * 4**3
 
 
+def test_of_forms_for_platforms_that_of_the_platform_counts():
+  def run(x):
+    return lax.platform_dependent(x, tpu=lambda x: x @ x, cpu=lambda x: x @ x @ x @ x, default=lambda x: x @ x @ x)
+
+  for platform, products in {'tpu': 1, 'cpu': 3, 'cuda': 2, '': 2}.items():
+    assert flops.count(run, jax.ShapeDtypeStruct((4, 4), jnp.float32), platform=platform) == products * 2 * 4**3
+
+
 def test_a_mapped_axis_counts_one_device():
   assert (
     flops.count(

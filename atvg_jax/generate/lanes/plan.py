@@ -75,7 +75,7 @@ def compile_programs(topology: str, nets: Nets, lanes: int) -> plan.Program | No
   functions = LaneFunctions(generator, streaming.WINDOW)
   programs = []
   for function, arguments, donate in _arguments(functions, lanes):
-    operations = flops.count(function, *arguments)
+    operations = flops.count(function, *arguments, platform='tpu')
     several = [jax.tree.map(lambda array: _times(array, len(where.devices)), tree) for tree in arguments[1:]]
     spread = parallel.on_lanes(function, len(several), donate=donate, devices=where.devices)
     program = where.compiled(spread, (arguments[0], *several), lanes, operations)
