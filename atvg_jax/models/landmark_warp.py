@@ -62,7 +62,7 @@ def warped(image: Array, example_landmarks: Array, landmarks: Array, sheets: int
   mouth = frames[:, :, *box] * (1 - share) + taken(other, x[columns], y[rows]) * share
   opening = mouth_sheets.opening(source, target, xs[columns], ys[rows])
   hole, known, light = (array[..., None] for array in (opening.hole, opening.known, opening.light))
-  shown = _sample(image, jnp.broadcast_to(x[columns], opening.rows.shape), (opening.rows + 1) * (height / 2) - 0.5)
+  shown = _sample(image, x[columns], (opening.rows + 1) * (height / 2) - 0.5)
   teeth = (shown + 1) * light - 1
   lips = (source[..., features.MOUTH, :] + 1) * np.array([width / 2, height / 2]) - 0.5
   lips = _sample(image, lips[..., 0], lips[..., 1])  # [B, 1, 20, C]

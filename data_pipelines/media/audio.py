@@ -69,13 +69,11 @@ def video_start(container: av.container.InputContainer, path: str | os.PathLike)
     container: the open file, which stays where it is.
     path: its name: pictures are looked for in the file opened once more.
   """
-  if not _videos(container):
+  videos = _videos(container)
+  if not videos or videos[0].codec_context is None:
     return None
   with open_media(path) as again:
-    videos = _videos(again)
-    if not videos or videos[0].codec_context is None:
-      return None
-    frames = decode(again, videos[:1], lambda error: None)
+    frames = decode(again, _videos(again)[:1], lambda error: None)
     return next((frame.time for frame in itertools.islice(frames, _FIRST_FRAMES) if frame.time is not None), None)
 
 

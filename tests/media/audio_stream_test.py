@@ -70,23 +70,26 @@ def test_a_file_in_pieces_is_the_file(tmp_path, rate):
   np.testing.assert_array_equal(np.concatenate(list(measured.pieces)), whole)
 
 
-def test_long_sound_is_read_again_and_not_kept(tmp_path, monkeypatch):
+@pytest.fixture
+def opened(monkeypatch):
+  """The names of the files that are opened from here on."""
+  names, real = [], audio.open_media
+  monkeypatch.setattr(audio, 'open_media', lambda name: names.append(name) or real(name))
+  return names
+
+
+def test_long_sound_is_read_again_and_not_kept(tmp_path, opened):
   path = tmp_path / 'a.wav'
   path.write_bytes(_wav(_noise(61 * 16_000)))
   measured = audio_stream.measured(path)
   assert measured.num_samples == 61 * 16_000
-  opened = []
-  monkeypatch.setattr(
-    audio_stream.audio, 'open_media', lambda name, real=audio.open_media: opened.append(name) or real(name)
-  )
+  opened.clear()
   assert sum(map(len, measured.pieces)) == measured.num_samples and opened == [path]
 
 
-def test_short_sound_without_pictures_is_opened_once(tmp_path, monkeypatch):
+def test_short_sound_without_pictures_is_opened_once(tmp_path, opened):
   path = tmp_path / 'a.wav'
   path.write_bytes(_wav(_noise(16_000)))
-  opened = []
-  monkeypatch.setattr(audio, 'open_media', lambda name, real=audio.open_media: opened.append(name) or real(name))
   assert sum(map(len, audio_stream.measured(path).pieces)) == 16_000 and opened == [path]
 
 
