@@ -15,7 +15,7 @@ from data_pipelines.errors import InputError
 
 MFCC, SPEECH = 'mfcc', 'speech'
 _LIVE_AHEAD = 7  # frames: what short windows look ahead beyond their own length
-_PIECES = 8  # in a span, where the sound is there: ten seconds of pieces of 32 frames
+_SPAN = 250  # frames: ten seconds
 # Imported when it is asked for: generation by one front end does not wait for the other.
 _MODULES = {MFCC: 'atvg_jax.audio.mfcc_frontend', SPEECH: 'atvg_jax.audio.speech_frontend'}
 
@@ -49,11 +49,13 @@ class FrontEnd:
     return min(self.ahead, window + _LIVE_AHEAD)
 
   def span(self, window: int) -> int:
-    """Frames that the net answers at once for pieces of `window` frames: some pieces, where nobody waits for one.
+    """Frames that the net answers at once for who draws `window` at a time: ten seconds, where nobody waits for them.
 
     Windows that overlap compute what is past and ahead of them anew; of long ones that is little.
     """
-    return window * _PIECES if self.takes_sound and window > self.ahead else window
+    if not self.takes_sound or window < self.ahead:
+      return window
+    return max(window, _SPAN)
 
 
 def of(config: Any) -> FrontEnd:

@@ -46,7 +46,7 @@ def run(argv: list[str]) -> None:
   parser.add_argument('--lanes', type=int, help='clips that a device draws at a time')
   parser.add_argument('--devices', type=int, help='simulated ones')
   parser.add_argument('--dtype', choices=('float32', 'bfloat16'), help='that VG-net computes in')
-  parser.add_argument('--windows', type=int, default=12, help='that the nets alone draw, before and after')
+  parser.add_argument('--windows', type=int, default=100, help='that the nets alone draw, before and after')
   arguments = parser.parse_args(argv)
   shortest, longest = min(arguments.seconds), max(arguments.seconds)
   if min(arguments.clips, arguments.windows) < 1 or shortest <= 0 or len(arguments.seconds) > 2:
@@ -81,7 +81,7 @@ def make_items(folder: str, clips: int, seconds: tuple[float, float], frame: str
 
 def measure(maker: VideoMaker, items: list[Item], out: str, lanes: int | None, windows: int) -> dict[str, float]:
   """Draws without files, makes the items, and draws again; name with unit → number."""
-  programs = LanePrograms(maker.generator, lanes or default_lanes(), streaming.WINDOW)
+  programs = LanePrograms(maker.generator, lanes or default_lanes(), streaming.default_window())
   rates = [draw_rate(programs, windows)]
   warm = f'{out}-warm'  # what is made first compiles what there is to compile
   for folder in (out, warm):

@@ -21,9 +21,15 @@ from atvg_jax.runtime import program_cache
 from data_pipelines import features
 from data_pipelines.media import audio_stream
 
-WINDOW = 32  # frames: long enough to keep the cores busy, short enough to show progress
+WINDOW = 25  # frames: long enough to keep processors busy, and of whole seconds none is left over
+ACCELERATORS_WINDOW = 32  # for TPUs fill up to a multiple of 8
 _LIVE = 8  # frames: who asks for shorter windows waits for each, and gets it before the sound of the next is there
 _SEAM = 2  # frames over which a window of sound is blended with the one before
+
+
+def default_window() -> int:
+  """Frames that are drawn at a time on this process's devices, where nobody waits for them."""
+  return WINDOW if jax.default_backend() == 'cpu' else ACCELERATORS_WINDOW
 
 
 class AtStream:
@@ -83,10 +89,11 @@ class AtStream:
       yield answer[:, :length]
 
   def _enough_for(self, sound: np.ndarray, window: int) -> int:
-    """The window, or half of it where a piece fits into that: clips are often shorter than the spans of long ones."""
-    half, ahead = window // 2, self.front_end.ahead_of(window)
+    """The window, or the half or quarter of it that a piece fits into: clips are often shorter than long spans."""
+    ahead = self.front_end.ahead_of(window)
     length = sound.shape[1] // features.SAMPLES_PER_FRAME - self.front_end.past - ahead
-    return half if 0 < length <= half and self.front_end.ahead_of(half) == ahead else window
+    parts = (part for part in (window // 4, window // 2) if self.front_end.ahead_of(part) == ahead)
+    return next((part for part in parts if 0 < length <= part), window)
 
   def carry_shape(self, batch_size: int) -> tuple[int, ...]:
     """Of the net's recurrent state; clips are its third axis."""
@@ -266,10 +273,15 @@ def split(values: np.ndarray, window: int = WINDOW) -> Iterator[np.ndarray]:
 
 
 def cut(pieces: Iterable[np.ndarray], window: int) -> Iterator[np.ndarray]:
-  """Pieces [B, n, ...] as pieces [B, <= W, ...]: those of n = some W are cut."""
+  """Pieces [B, n, ...] that follow each other, as pieces [B, W, ...] and a last one that may be shorter."""
+  rest = None
   for piece in pieces:
-    for start in range(0, piece.shape[1], window):
-      yield piece[:, start : start + window]
+    rest = piece if rest is None else np.concatenate([rest, piece], axis=1)
+    while rest.shape[1] >= window:
+      yield rest[:, :window]
+      rest = rest[:, window:]
+  if rest is not None and rest.shape[1]:
+    yield rest
 
 
 def filled_up(values: np.ndarray, window: int) -> np.ndarray:

@@ -176,7 +176,7 @@ class VideoMaker:
     portrait, picture = self.face(job.image, job.face, job.force)
     sound, num_frames = _sound(job)
     live = job.stream or PIPE in (job.audio, job.out)
-    window = LIVE_WINDOW if live else streaming.WINDOW
+    window = LIVE_WINDOW if live else streaming.default_window()
     if live:
       self._warm_up(portrait, window)
     if job.driving is None:

@@ -5,6 +5,7 @@ Lane `device * lanes_per_device + place` is on that local device. A window is dr
 clip is over gets the next one in place, while the others go on.
 """
 
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -58,6 +59,50 @@ class Drawn(NamedTuple):
     return jax.tree.map(np.asarray, self)
 
 
+class _Compiled:
+  """The programs themselves, and the nets' arrays on the devices: all that does not depend on the lanes.
+
+  Attributes:
+    functions: one device's part.
+    num_devices: local devices.
+    at_variables, prepared: what `predict` and the others take first.
+    refill, predict, draw, draw_maps, encode_frames, redraw: programs for all local devices, see `LaneFunctions`.
+  """
+
+  def __init__(self, nets: Nets, window: int):
+    self.functions = functions = LaneFunctions(nets, window)
+    self.num_devices = jax.local_device_count()
+    self.refill = self._program(functions.refill, num_lanes=3, donate=(0, 1))
+    self.predict = self._program(functions.predict, num_lanes=6, donate=(0,))
+    self.draw = self._program(functions.draw, num_lanes=4, donate=(0,))
+    self.draw_maps = self._program(functions.draw_maps, num_lanes=4, donate=(0,))
+    self.encode_frames = self._program(functions.encode_frames, num_lanes=2)
+    self.redraw = self._program(functions.redraw, num_lanes=4, donate=(0,))
+    self.at_variables, self.prepared = map(
+      parallel.replicate if self.num_devices > 1 else jax.device_put, (functions.variables, nets.vg.prepared)
+    )
+
+  def _program(self, function: Callable[..., Any], *, num_lanes: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
+    """A function of parameters and trees of lanes, of which those at `donate` are replaced."""
+    donated = [1 + place for place in donate]
+    if self.num_devices > 1:
+      return parallel.on_lanes(function, num_lanes, donated)
+    return program_cache.Program(function, *self.functions.about, donate=donated)
+
+
+# Reading the programs takes half a second, which a process's second manifest need not wait for.
+_COMPILED: weakref.WeakKeyDictionary[Nets, dict[int, _Compiled]] = weakref.WeakKeyDictionary()
+
+
+def _compiled(nets: Nets, window: int) -> _Compiled:
+  """The programs for these nets, which are kept as long as the nets are."""
+  by_window = _COMPILED.setdefault(nets, {})
+  found = by_window.get(window)
+  if found is None or (found.functions.at, found.functions.vg) != (nets.at, nets.vg):  # a net may be replaced
+    found = by_window[window] = _Compiled(nets, window)
+  return found
+
+
 class LanePrograms:
   """The programs, and the lanes' state on the devices; for one thread.
 
@@ -77,24 +122,15 @@ class LanePrograms:
       window: frames at a time.
       size: side of the pictures.
     """
-    self._functions = functions = LaneFunctions(nets, window)
-    self.num_devices = jax.local_device_count()
+    self._compiled = compiled = _compiled(nets, window)
+    self.num_devices = compiled.num_devices
     self._per_device = 1 if nets.vg.couples_clips else lanes_per_device
     self.num_lanes = self.num_devices * self._per_device
     self.window, self._size = window, size
     self.num_coefficients = len(nets.basis.components)
-    self._refill_program = self._program(functions.refill, num_lanes=3, donate=(0, 1))
-    self._predict_program = self._program(functions.predict, num_lanes=6, donate=(0,))
-    self._draw_program = self._program(functions.draw, num_lanes=4, donate=(0,))
-    self._draw_maps_program = self._program(functions.draw_maps, num_lanes=4, donate=(0,))
-    self._encode_frames_program = self._program(functions.encode_frames, num_lanes=2)
-    self._redraw_program = self._program(functions.redraw, num_lanes=4, donate=(0,))
-    several = self.num_devices > 1
-    self._at_variables, self._prepared = map(
-      parallel.replicate if several else jax.device_put, (functions.variables, nets.vg.prepared)
-    )
-    empty = jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), functions.shapes(self.num_lanes, size))
-    self._states, self._examples = parallel.cut_lanes(empty) if several else jax.device_put(empty)
+    shapes = compiled.functions.shapes(self.num_lanes, size)
+    empty = jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), shapes)
+    self._states, self._examples = parallel.cut_lanes(empty) if self.num_devices > 1 else jax.device_put(empty)
 
   def warm_up(self) -> None:
     """Compiles what draws sound, by a window of empty lanes: while the first clips are read it costs no time."""
@@ -102,8 +138,8 @@ class LanePrograms:
     points, coefficients = (np.zeros(count, np.float32) for count in (features.LANDMARK_SIZE, self.num_coefficients))
     self.refill({0: NewClip(np.zeros((size, size, 3), np.uint8), points, coefficients, points)})
     window = Window(None, np.zeros((self.window, features.LANDMARK_SIZE), np.float32), self.window)
-    if not self._functions.at.front_end.takes_sound:
-      window = Window(np.zeros((1, *self._functions.input_shape()), np.float32), None, self.window)
+    if not self._compiled.functions.at.front_end.takes_sound:
+      window = Window(np.zeros((1, *self._compiled.functions.input_shape()), np.float32), None, self.window)
     self.draw({0: window}, maps=False).fetched()
 
   def refill(self, clips: Mapping[int, NewClip]) -> None:
@@ -121,8 +157,8 @@ class LanePrograms:
       ]
       new = {name: np.stack([getattr(row, name) for row in rows]) for name in NewClip._fields}
       new['place'] = np.array(places, np.int32)
-      self._states, self._examples = self._refill_program(
-        self._prepared, self._states, self._examples, self._on_devices(new)
+      self._states, self._examples = self._compiled.refill(
+        self._compiled.prepared, self._states, self._examples, self._on_devices(new)
       )
 
   def draw(self, windows: Mapping[int, Window], maps: bool) -> Drawn:
@@ -149,11 +185,11 @@ class LanePrograms:
     states, shared = self._states, self._examples['shared']
     if inputs is not None:
       example = {name: self._examples[name] for name in ('coefficients', 'rest')}
-      landmarks, states['at'] = self._predict_program(
-        self._at_variables, states['at'], example, inputs, given, driven, active
+      landmarks, states['at'] = self._compiled.predict(
+        self._compiled.at_variables, states['at'], example, inputs, given, driven, active
       )
-    program = self._draw_maps_program if maps else self._draw_program
-    frames, drawn_maps, states['vg'] = program(self._prepared, states['vg'], shared, landmarks, active)
+    program = self._compiled.draw_maps if maps else self._compiled.draw
+    frames, drawn_maps, states['vg'] = program(self._compiled.prepared, states['vg'], shared, landmarks, active)
     return Drawn(landmarks, frames, drawn_maps).on_its_way()
 
   def redraw(self, windows: Mapping[int, VideoWindow]) -> Drawn:
@@ -168,21 +204,15 @@ class LanePrograms:
       images[lane], seen[lane], landmarks[lane] = window
     active, images, seen, landmarks = self._on_devices((self._active(windows), images, seen, landmarks))
     # Two programs, as in `VgStream.redraw`.
-    shared = self._encode_frames_program(self._prepared, images, seen)
-    frames, self._states['vg'] = self._redraw_program(self._prepared, self._states['vg'], shared, landmarks, active)
+    programs, state = self._compiled, self._states['vg']
+    shared = programs.encode_frames(programs.prepared, images, seen)
+    frames, self._states['vg'] = programs.redraw(programs.prepared, state, shared, landmarks, active)
     return Drawn(landmarks, frames, {}).on_its_way()
 
   def _active(self, lanes: Collection[int]) -> np.ndarray:
     active = np.zeros(self.num_lanes, bool)
     active[list(lanes)] = True
     return active
-
-  def _program(self, function: Callable[..., Any], *, num_lanes: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
-    """A function of parameters and trees of lanes, of which those at `donate` are replaced, for all local devices."""
-    donated = [1 + place for place in donate]
-    if self.num_devices > 1:
-      return parallel.on_lanes(function, num_lanes, donated)
-    return program_cache.Program(function, *self._functions.about, donate=donated)
 
   def _on_devices(self, tree: Any) -> Any:
     return parallel.cut_lanes(tree) if self.num_devices > 1 else tree

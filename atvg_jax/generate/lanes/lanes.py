@@ -1,6 +1,6 @@
 """Lanes for clips: who wants a clip drawn opens one in a thread of its own, and all of them are drawn together.
 
-  with Lanes(generator) as lanes:  # a thread and compiled programs, both gone afterwards
+  with Lanes(generator) as lanes:  # a thread and the clips' states on the devices, both gone afterwards
     for piece in lanes.speak(portrait, samples):  # in as many threads as there are lanes, and some more
       ...
 
@@ -76,13 +76,13 @@ class Lanes:
     window: frames that are drawn at a time.
   """
 
-  def __init__(self, generator: Nets, lanes: int | None = None, window: int = streaming.WINDOW):
+  def __init__(self, generator: Nets, lanes: int | None = None, window: int | None = None):
     """Makes lanes.
 
     Args:
       generator: the nets.
       lanes: a device; None is `default_lanes`.
-      window: frames at a time.
+      window: frames at a time; None is `streaming.default_window`.
 
     Raises:
       InputError: there can be no such number of lanes.
@@ -90,8 +90,9 @@ class Lanes:
     if lanes is not None and lanes < 1:
       raise InputError(f'--lanes={lanes}: give 1 or more')
     self._generator, self.front_end = generator, generator.at.front_end
-    self._programs = LanePrograms(generator, lanes or default_lanes(), window)
-    self.num_lanes, self.window = self._programs.num_lanes, window
+    self.window = window or streaming.default_window()
+    self._programs = LanePrograms(generator, lanes or default_lanes(), self.window)
+    self.num_lanes = self._programs.num_lanes
     self.num_threads = self.num_lanes + max(2, self.num_lanes)
     self.usage = Usage(self.num_lanes)
     self._changed = threading.Condition()

@@ -72,7 +72,7 @@ def compile_programs(topology: str, nets: Nets, lanes: int) -> plan.Program | No
   at, vg = weights.load_nets(nets.weights)
   generator = Generator(at, published_size(vg) if nets.published else vg)
   generator.vg = streaming.VgStream(generator.bundles['vg'], nets.dtype, backend='tpu')
-  functions = LaneFunctions(generator, streaming.WINDOW)
+  functions = LaneFunctions(generator, streaming.ACCELERATORS_WINDOW)
   programs = []
   for function, arguments, donate in _arguments(functions, lanes):
     operations = flops.count(function, *arguments, platform='tpu')
@@ -175,14 +175,14 @@ def report(where: plan.Slice, nets: Nets, program: plan.Program, twice: plan.Pro
     most = f'about {plan.largest_batch(program, twice, where.chip.memory)}, by a straight line'
   rows = [
     ('nets', nets.name),
-    ('lanes', f'{program.clips} a device, windows of {streaming.WINDOW} frames'),
+    ('lanes', f'{program.clips} a device, windows of {streaming.ACCELERATORS_WINDOW} frames'),
     ('memory', f'{program.memory / _GIB:.2f} GiB of {where.chip.memory / _GIB:.2f} GiB a device'),
     ('operations', f'{program.operations / 1e12:.2f} TFLOP a device: {times["compute"] * 1e3:.2f} ms at peak'),
     ('memory traffic', f'{program.accessed / 1e9:.2f} GB a device: {times["memory"] * 1e3:.2f} ms'),
     (
       'roofline',
       f'{step * 1e3:.2f} ms a window, bound by {binds}: at most '
-      f'{program.clips * streaming.WINDOW / step:,.0f} frames/s a device',
+      f'{program.clips * streaming.ACCELERATORS_WINDOW / step:,.0f} frames/s a device',
     ),
     ('most lanes', f'{most} a device'),
     ('compiled in', f'{program.seconds:.0f} s'),

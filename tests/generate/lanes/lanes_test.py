@@ -21,6 +21,7 @@ from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.lanes.item_threads import spread
 from atvg_jax.generate.lanes.lanes import Lanes
 from atvg_jax.generate.pieces import VideoWindow
+from atvg_jax.runtime import program_cache
 from data_pipelines.errors import InputError
 from data_pipelines.media import video_reader
 
@@ -118,13 +119,20 @@ def test_videos_and_pictures_share_the_lanes(generator):
     assert np.abs(together[number].astype(int) - alone).max() <= 1 < alone.std()
 
 
-def test_lanes_that_are_closed_leave_no_thread_and_no_programs(generator):
-  with Lanes(generator, 2, window=4) as lanes:
-    list(lanes.redraw(_video_windows(0)))
-  programs = weakref.ref(lanes._programs)
+def test_closed_lanes_leave_no_thread_and_what_is_compiled_stays_as_long_as_the_nets(monkeypatch):
+  nets = Generator(random_nets.bundle('at'), random_nets.bundle('vg'))
+  with Lanes(nets, 2, window=4) as lanes:
+    first = np.concatenate(list(lanes.redraw(_video_windows(0))))
+  programs, compiled = weakref.ref(lanes._programs), weakref.ref(lanes._programs._compiled)
   del lanes
   gc.collect()
   assert programs() is None and 'lanes' not in {thread.name for thread in threading.enumerate()}
+  monkeypatch.delattr(program_cache.Program, '_load')  # the next lanes need none
+  with Lanes(nets, 2, window=4) as lanes:
+    np.testing.assert_array_equal(np.concatenate(list(lanes.redraw(_video_windows(0)))), first)
+  del lanes, nets
+  gc.collect()
+  assert compiled() is None
 
 
 def test_a_clip_that_is_left_gives_its_lane_to_the_next(generator):
