@@ -18,6 +18,8 @@ _MANY = 20_000  # Linux allows a process 65,530; beyond that compilers and other
 _MUCH = 1 << 30  # bytes
 _WEEK = 7 * 24 * 3600  # seconds that a compiled program is kept
 _QUICK = 'JAX_DISABLE_MOST_OPTIMIZATIONS'  # JAX's own name of the option
+# The emitters that came with fusions take twice as long to compile; JAX 0.11 and later have no others.
+_QUICK_FLAGS = '--xla_cpu_use_fusion_emitters=false' if jax.__version_info__ < (0, 11) else ''
 
 
 def pytest_configure(config):
@@ -30,6 +32,8 @@ def pytest_configure(config):
   """
   os.environ.setdefault(_QUICK, '1')  # processes that tests start have it from here
   jax.config.update(_QUICK.lower(), os.environ[_QUICK] == '1')
+  if os.environ[_QUICK] == '1' and _QUICK_FLAGS not in os.environ.get('XLA_FLAGS', ''):
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_QUICK_FLAGS}'
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # workers have it from who starts them
     folder = config.cache.mkdir('compiled')
     for path in folder.iterdir():

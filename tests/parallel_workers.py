@@ -12,7 +12,7 @@ _TESTS = pathlib.Path(__file__).resolve().parent
 
 def start(*arguments: str, program: str = 'parallel_worker.py') -> subprocess.Popen:
   """Starts tests/parallel_worker.py, or another program."""
-  environment = os.environ | {'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)]), 'XLA_FLAGS': ''}
+  environment = os.environ | {'PYTHONPATH': os.pathsep.join([str(_TESTS.parent), str(_TESTS)])}
   return subprocess.Popen(
     [sys.executable, str(_TESTS / program), *arguments],
     env=environment,

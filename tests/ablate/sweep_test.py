@@ -150,6 +150,7 @@ def _argv(workdir, *more, data=None):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')  # of ml_collections
 @pytest.mark.filterwarnings('ignore::ResourceWarning')
 def test_rows_end_one_by_one_and_a_kill_loses_none(tmp_path, monkeypatch, capsys):

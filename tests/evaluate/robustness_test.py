@@ -93,6 +93,7 @@ _FEW = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   monkeypatch.setattr(robustness, 'load_nets', lambda weights: (random_nets.bundle('at'), random_nets.bundle('vg')))
   monkeypatch.setattr(robustness, 'EXPERIMENTS', _FEW)

@@ -31,43 +31,48 @@ def _pair(folder: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()) -> 
   ]
 
 
-@pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-  """A folder with {mapping}/one.npz, of one process of eight devices, and {mapping}/pair/{0,1}.npz, of two of four.
+def _one(folder: pathlib.Path, mapping: str = 'pmap') -> subprocess.Popen:
+  """One process of eight devices, which ends in `folder`/one.npz."""
+  return parallel_workers.start('at', '8', str(folder / 'one.npz'), '--mappings', mapping)
 
-  pmap/alone.npz is of one device.
-  """
-  folder = tmp_path_factory.mktemp('runs')
-  for mapping in _MAPPINGS:
-    (folder / mapping / 'pair').mkdir(parents=True)
-  both = ('--mappings', ','.join(_MAPPINGS))
-  parallel_workers.finish(
-    parallel_workers.start('at', '8', str(folder / '{mapping}' / 'one.npz'), *both),
-    *_pair(folder / '{mapping}' / 'pair', *both),
-    parallel_workers.start('at', '1', str(folder / 'pmap' / 'alone.npz')),
-  )
+
+@pytest.fixture(scope='module')
+def one(tmp_path_factory):
+  """A folder with one.npz, of one process of eight devices."""
+  folder = tmp_path_factory.mktemp('one')
+  parallel_workers.finish(_one(folder))
   return folder
 
 
-def test_eight_devices_and_one_train_alike(runs):
-  parallel_workers.compare(runs / 'pmap' / 'one.npz', runs / 'pmap' / 'alone.npz')
+@pytest.fixture(scope='module')
+def runs(one):
+  """The same with pair/{0,1}.npz, of two processes of four devices."""
+  (one / 'pair').mkdir()
+  parallel_workers.finish(*_pair(one / 'pair'))
+  return one
+
+
+def test_eight_devices_and_one_train_alike(one, tmp_path):
+  parallel_workers.finish(parallel_workers.start('at', '1', str(tmp_path / 'alone.npz')))
+  parallel_workers.compare(one / 'one.npz', tmp_path / 'alone.npz')
 
 
 def test_two_processes_and_one_train_alike(runs):
-  runs = runs / 'pmap'
   parallel_workers.compare(runs / 'one.npz', runs / 'pair' / '0.npz')
   parallel_workers.compare(runs / 'pair' / '0.npz', runs / 'pair' / '1.npz', 0.0)
   assert sorted(path.name for path in (runs / 'pair' / 'shared' / 'checkpoints').iterdir()) == ['3', '5']
   assert [path.name for path in (runs / 'pair' / 'shared' / 'best').iterdir()] == ['5']
 
 
-def test_by_shard_map_they_train_as_by_pmap_to_the_bit(runs):
+@pytest.mark.slow
+def test_by_shard_map_they_train_as_by_pmap_to_the_bit(runs, tmp_path):
+  (tmp_path / 'pair').mkdir()
+  parallel_workers.finish(_one(tmp_path, 'shard_map'), *_pair(tmp_path / 'pair', '--mappings', 'shard_map'))
   for name in ('one.npz', 'pair/0.npz', 'pair/1.npz'):
-    parallel_workers.compare(*(runs / mapping / name for mapping in _MAPPINGS), 0.0)
+    parallel_workers.compare(tmp_path / name, runs / name, 0.0)
 
 
 def test_one_goes_on_where_two_stopped_and_two_where_one_did(runs, tmp_path):
-  runs = runs / 'pmap'
   for source, name in ((runs / 'one', 'shared'), (runs / 'pair' / 'shared', 'two')):
     shutil.copytree(source, tmp_path / name)
     shutil.rmtree(tmp_path / name / 'checkpoints' / '5')
