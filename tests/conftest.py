@@ -20,6 +20,18 @@ _WEEK = 7 * 24 * 3600  # seconds that a compiled program is kept
 _QUICK = 'JAX_DISABLE_MOST_OPTIMIZATIONS'  # JAX's own name of the option
 # The emitters that came with fusions take twice as long to compile; JAX 0.11 and later have no others.
 _QUICK_FLAGS = '--xla_cpu_use_fusion_emitters=false' if jax.__version_info__ < (0, 11) else ''
+_LONG_FILES = {
+  'fast_vg_test.py',
+  'lanes_test.py',
+  'loop_test.py',
+  'multiprocess_test.py',
+  'nets_test.py',
+  'sweep_test.py',
+  'train_step_test.py',
+  'unusual_inputs_test.py',
+  'version_0_1_frames_test.py',
+  'version_0_1_workdirs_test.py',
+}
 
 
 def pytest_configure(config):
@@ -42,6 +54,11 @@ def pytest_configure(config):
     os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder)
     jax.config.update('jax_compilation_cache_dir', str(folder))
   parallel.use_compilation_cache()
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the files that take longest first: a worker that began one last would end long after the others."""
+  items.sort(key=lambda item: item.path.name not in _LONG_FILES)
 
 
 @pytest.fixture(scope='module')

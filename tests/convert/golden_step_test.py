@@ -10,6 +10,10 @@ import pytest
 _UNLUCKY = 8.0  # how much farther than two disturbed runs of ours another library's run may lie
 
 
+# A published step takes half a minute of two cores; in float64 minutes, and 12 GB.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope='module')
 def game():
   return golden_step.Game()
@@ -58,7 +62,6 @@ def test_running_statistics(step):
     np.testing.assert_allclose(statistics[ours], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.slow  # minutes, and 12 GB
 def test_gradient_norms_in_float64(monkeypatch):
   """Every loss and gradient norm is PyTorch's, where there is no rounding to speak of."""
   torch_nets = pytest.importorskip('torch_nets')
