@@ -23,8 +23,14 @@ _SPEAKING_POINTS = {
   'mouth_jaw': [*range(2, 15), *range(48, 68)],
 }
 
+_SPEAKING = np.isin(np.arange(features.LANDMARK_SIZE) // 2, _SPEAKING_POINTS['mouth_jaw']).astype(np.float32)
+
 # Half crops: half a pixel, a mouth of a smaller gap is seen as closed; two, one of a larger is seen as open.
 _TOUCHING, _OPEN = (pixels / (features.IMAGE_SIZE / 2) for pixels in (0.5, 2.0))
+
+# How much of a person's rest shape is taken from all of that person's video where one picture is at hand, and how far
+# the points of mouth and jaw may be moved for it: pictures differ by expression, and the detector strays in each.
+_PERSON_SHARE, _STRAY = 0.4, 2 / (features.IMAGE_SIZE / 2)
 
 BASIS_FILE = 'landmark_basis.npz'  # in a workdir, and beside the records
 
@@ -41,6 +47,7 @@ class LandmarkBasis(NamedTuple):
     explained: [K] share of the (speaking points') movement that each component explains.
     from_example: [1 + K, K]: from 1 and the coefficients of one picture's landmarks, taken from `mean`, to the expected
       coefficients from that face's own rest; [0, K] where that was not fitted. See `rest_from_example`.
+    person_share: how far from one picture's rest shape to `mean` the person's lies; 0 where `mean` is of many people.
   """
 
   mean: Any
@@ -50,6 +57,7 @@ class LandmarkBasis(NamedTuple):
   rest_gap: Any
   explained: Any
   from_example: Any = np.zeros((0, 1), np.float32)
+  person_share: Any = np.zeros((), np.float32)
 
 
 def mouth_gap(landmarks):
@@ -154,7 +162,9 @@ def of_person(basis: LandmarkBasis, statistics: Mapping[str, np.ndarray]) -> Lan
   """
   rest = np.asarray(statistics['rest_sum'], np.float64) / float(statistics['rest_count'])
   from_example = _from_example(statistics, basis.components / basis.scale, closed=True)
-  return basis._replace(mean=rest.astype(np.float32), from_example=from_example)
+  return basis._replace(
+    mean=rest.astype(np.float32), from_example=from_example, person_share=np.asarray(_PERSON_SHARE, np.float32)
+  )
 
 
 def deviations(basis: LandmarkBasis) -> np.ndarray:
@@ -176,8 +186,16 @@ def rest_from_example(landmarks, basis: LandmarkBasis):
   """The rest shape of a face of which one picture is known: [..., 136] → [..., 136].
 
   With `basis.from_example`, what a mouth seen open is expected to do in that picture is taken back, and its lips are
-  set to `basis.rest_gap`; one seen shut is at rest. Without, see `closed`.
+  set to `basis.rest_gap`; one seen shut is at rest. Without, see `closed`. With a basis of that person (`of_person`)
+  mouth and jaw are moved towards the person's own.
   """
+  rest = _rest_in_picture(landmarks, basis)
+  away = (closed(basis.mean, basis) - rest).clip(-_STRAY, _STRAY)
+  return rest + basis.person_share * _SPEAKING * away
+
+
+def _rest_in_picture(landmarks, basis: LandmarkBasis):
+  """By what the picture shows alone."""
   known = basis.from_example
   if not len(known):
     return closed(landmarks, basis)

@@ -89,6 +89,7 @@ def test_the_rest_is_that_of_the_person(bundle, clips):
   ]
   basis = lm.of_person(bundle.basis, landmark_statistics.accumulate(persons))
   np.testing.assert_allclose(basis.mean, np.mean(rests, axis=0), atol=1e-5)
+  assert basis.person_share > 0 == bundle.basis.person_share
   open_frames = [
     (landmarks[t], rest) for landmarks, rest in persons for t in range(40) if lm.mouth_gap(landmarks[t]) > 2.5 / 64
   ]
@@ -98,6 +99,17 @@ def test_the_rest_is_that_of_the_person(bundle, clips):
     for known in (bundle.basis, basis)
   )
   assert of_person < 0.3 * of_anybody
+
+
+def test_one_picture_s_rest_is_moved_towards_the_person_s_at_the_mouth_and_not_far(bundle):
+  rest = np.asarray(lm.closed(bundle.basis.mean, bundle.basis), np.float32)
+  known = bundle.basis._replace(mean=rest, person_share=np.float32(0.4))
+  strayed = rest.copy()
+  strayed[2 * 54], strayed[2 * 8 + 1], strayed[2 * 30] = strayed[2 * 54] + 0.01, strayed[17] + 0.5, strayed[60] + 0.01
+  moved = lm.rest_from_example(strayed, known) - lm.rest_from_example(strayed, bundle.basis)
+  assert moved[2 * 54] == pytest.approx(-0.4 * 0.01, abs=1e-6)  # a corner of the mouth
+  assert moved[2 * 8 + 1] == pytest.approx(-0.4 * 2 / 64, abs=1e-6)  # the chin: by what two pixels are
+  assert not moved[: 2 * 2].any() and not moved[2 * 15 : 2 * 48].any()  # ears, brows, nose and eyes stay
 
 
 @pytest.mark.parametrize('late', [-6, 0, 5])
