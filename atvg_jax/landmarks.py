@@ -18,12 +18,11 @@ from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
 
 # Speech moves the mouth and the jaw; the ends of the jaw line, at the ears, follow the head only.
-_SPEAKING_POINTS = {
-  'all': range(features.NUM_LANDMARKS),
-  'mouth_jaw': [*range(2, 15), *range(48, 68)],
+# [136] each: 1 for the coordinates of points that move, 0 for the others.
+_SPEAKING = {
+  name: np.isin(np.arange(features.LANDMARK_SIZE) // 2, points).astype(np.float32)
+  for name, points in (('all', range(features.NUM_LANDMARKS)), ('mouth_jaw', [*range(2, 15), *range(48, 68)]))
 }
-
-_SPEAKING = np.isin(np.arange(features.LANDMARK_SIZE) // 2, _SPEAKING_POINTS['mouth_jaw']).astype(np.float32)
 
 # Half crops: half a pixel, a mouth of a smaller gap is seen as closed; two, one of a larger is seen as open.
 _TOUCHING, _OPEN = (pixels / (features.IMAGE_SIZE / 2) for pixels in (0.5, 2.0))
@@ -104,16 +103,12 @@ def fit(
   Raises:
     InputError: if there are fewer frames than components or `points` is unknown.
   """
-  if points not in _SPEAKING_POINTS:
-    raise InputError(f'landmark points {points!r} are unknown: use one of {sorted(_SPEAKING_POINTS)}')
+  if points not in _SPEAKING:
+    raise InputError(f'landmark points {points!r} are unknown: use one of {sorted(_SPEAKING)}')
   count, rest_count = float(statistics['count']), float(statistics['rest_count'])
   if count <= num_components or rest_count < 1:
     raise InputError(f'{int(count)} frames are too few to fit {num_components} landmark components: convert more clips')
-  identity = np.eye(features.LANDMARK_SIZE)
-  keep = np.zeros(features.LANDMARK_SIZE)
-  for point in _SPEAKING_POINTS[points]:
-    keep[2 * point : 2 * point + 2] = 1
-  projection = identity * keep
+  projection = np.eye(features.LANDMARK_SIZE) * _SPEAKING[points]
   mean = np.asarray(statistics['rest_sum'], np.float64) / rest_count
   if symmetric:
     projection = (projection + mirror(projection)) / 2
@@ -191,7 +186,7 @@ def rest_from_example(landmarks, basis: LandmarkBasis):
   """
   rest = _rest_in_picture(landmarks, basis)
   away = (closed(basis.mean, basis) - rest).clip(-_STRAY, _STRAY)
-  return rest + basis.person_share * _SPEAKING * away
+  return rest + basis.person_share * _SPEAKING['mouth_jaw'] * away
 
 
 def _rest_in_picture(landmarks, basis: LandmarkBasis):
