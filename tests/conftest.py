@@ -20,18 +20,6 @@ _WEEK = 7 * 24 * 3600  # seconds that a compiled program is kept
 _QUICK = 'JAX_DISABLE_MOST_OPTIMIZATIONS'  # JAX's own name of the option
 # The emitters that came with fusions take twice as long to compile; JAX 0.11 and later have no others.
 _QUICK_FLAGS = '--xla_cpu_use_fusion_emitters=false' if jax.__version_info__ < (0, 11) else ''
-_LONG_FILES = {
-  'fast_vg_test.py',
-  'lanes_test.py',
-  'loop_test.py',
-  'multiprocess_test.py',
-  'nets_test.py',
-  'sweep_test.py',
-  'train_step_test.py',
-  'unusual_inputs_test.py',
-  'version_0_1_frames_test.py',
-  'version_0_1_workdirs_test.py',
-}
 
 
 def pytest_configure(config):
@@ -56,14 +44,9 @@ def pytest_configure(config):
   parallel.use_compilation_cache()
 
 
-def pytest_collection_modifyitems(items):
-  """Puts the files that take longest first: a worker that began one last would end long after the others."""
-  items.sort(key=lambda item: item.path.name not in _LONG_FILES)
-
-
 @pytest.fixture(scope='module')
 def optimised():
-  """For modules whose programs run for longer than they are compiled: they are compiled as users have them."""
+  """For modules whose programs run for longer than they are compiled: they are compiled with all optimisations."""
   quick = jax.config.read(_QUICK.lower())
   jax.config.update(_QUICK.lower(), False)
   yield
