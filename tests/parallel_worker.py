@@ -12,7 +12,7 @@ def _arguments() -> argparse.Namespace:
   parser.add_argument('devices', type=int, help='of this process')
   parser.add_argument('out', help='file for the state; {mapping} in it becomes the mapping')
   parser.add_argument('--mappings', default='pmap', help='of steps over the devices, by commas: a run each, in turn')
-  parser.add_argument('--workdir', help="instead of the file's name without its ending; may hold {mapping} too")
+  parser.add_argument('--workdir', help="instead of the file's name without its ending")
   parser.add_argument('--steps', type=int, default=5)
   parser.add_argument('--index', type=int, default=0, help='of this process, in a run of several')
   parser.add_argument('--count', type=int, default=1, help='of the processes')
@@ -70,11 +70,10 @@ def main() -> None:
       {name: array[mine] for name, array in batch.items()} for batch in synthetic.batches(config, 1000, end=1001)
     )
   }
-  workdir = asked.workdir or os.path.splitext(asked.out)[0]
   for mapping in asked.mappings.split(','):
     os.environ[parallel.MAPPING] = mapping
     out = asked.out.replace('{mapping}', mapping)
-    workdir = (asked.workdir or os.path.splitext(asked.out)[0]).replace('{mapping}', mapping)
+    workdir = asked.workdir or os.path.splitext(out)[0]
     state, summary = loop.train(config, workdir, batches=batches, eval_sets=held_out, basis=synthetic.basis())
     parallel.assert_replicated(state)
     if not summary['interrupted']:
