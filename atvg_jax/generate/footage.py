@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from atvg_jax import landmarks as lm
 from atvg_jax.generate import who_speaks
 from atvg_jax.generate.generator import Generator
 from data_pipelines.conversion import face_stretches, shots
@@ -59,7 +60,7 @@ class _Seen(NamedTuple):
 
   ticks: np.ndarray
   durations: np.ndarray
-  cuts: np.ndarray  # bool [T]: whether a shot begins with the frame
+  cuts: np.ndarray  # bool [T]: whether a shot, or after a jump within one another take of it, begins with the frame
   tracks: Sequence[face_tracks.FaceTrack]
 
 
@@ -101,7 +102,7 @@ def follow(
   stretches = []
   for track, of_track, reason in zip(seen.tracks, chosen, reasons, strict=True):
     drawn = of_track & track.seen & ((reason == '') | force)
-    stretches += _stretches(track, drawn, seen.cuts, rate)
+    stretches += _stretches(track, drawn, seen.cuts, rate, generator.basis)
   notes = _notes(path, seen, chosen, reasons, stretches)
   if not stretches:
     raise InputError(notes[0] if notes else f'{path}: the face that was chosen is not to be seen.')
@@ -132,14 +133,19 @@ def _first_pass(video: SourceVideo, landmarker: face_landmarker.FaceLandmarker, 
   tracks = face_tracks.follow(landmarker, marked(), float(video.look.rate), lips.covered)
   if len(ticks) < 2:
     raise InputError(f'{video.path} holds a single picture, where a video is needed.')
-  return _Seen(np.array(ticks), np.append(np.diff(ticks), last_duration), np.array(cuts), tracks)
+  jumps = {track.start for track in tracks} & {track.end for track in tracks}
+  begins = np.array(cuts) | np.isin(np.arange(len(cuts)), sorted(jumps))
+  return _Seen(np.array(ticks), np.append(np.diff(ticks), last_duration), begins, tracks)
 
 
-def _stretches(track: face_tracks.FaceTrack, drawn: np.ndarray, cuts: np.ndarray, rate: float) -> list[Stretch]:
+def _stretches(
+  track: face_tracks.FaceTrack, drawn: np.ndarray, cuts: np.ndarray, rate: float, basis: lm.LandmarkBasis
+) -> list[Stretch]:
   """The runs of frames that are to be drawn."""
   matrices = face_alignment.align_track(track.landmarks, rate)
   landmarks = face_alignment.normalise(face_alignment.apply(matrices, track.landmarks))
-  rest = face_alignment.rest_landmarks(landmarks)
+  # Who speaks through all of a short shot is never seen with the mouth shut.
+  rest = lm.closed(face_alignment.rest_landmarks(landmarks), basis)
   bounds = np.flatnonzero(np.diff(np.concatenate([[0], drawn, [0]]))).tolist()
   stretches = []
   for low, high in zip(bounds[::2], bounds[1::2], strict=True):

@@ -106,7 +106,9 @@ class OwnFaceNormalisation(Normalisation):
     It is projected on the landmark basis (mouth and jaw, alike on both sides), so that a turning head does not
     distort this face.
     """
-    rest, driving_rest = self.conditions(face).rest, face_alignment.rest_landmarks(driving)
+    # A face that speaks all the time is never seen with the mouth shut.
+    driving_rest = lm.closed(face_alignment.rest_landmarks(driving), self._basis)
+    rest = self.conditions(face).rest
     coefficients = lm.to_coefficients(driving, driving_rest, self._basis)
     proportion = np.clip(mouth_width(rest) / max(mouth_width(driving_rest), 1e-3), *_PROPORTIONS)
     return lm.from_coefficients(proportion * coefficients, rest, self._basis).astype(np.float32)

@@ -28,8 +28,10 @@ _PIXEL = 2 / features.IMAGE_SIZE  # of the crop of 128, in half crops
 _BANDWIDTH = 4 * _PIXEL
 _RIDGE = 1e-2  # weight of no displacement: far from all landmarks pixels stay where they are
 _CORNER = 2 * _PIXEL  # over so much on both sides of a mouth's corner the two fields become one
-# Inner lips' landmarks lie up to so far on the teeth: lips that come nearer each other are taken from farther out.
-_MARGIN = 1.0 * _PIXEL
+# Inner lips' landmarks may lie on the teeth: lips that come nearer each other are taken from so far out. VG-net, which
+# draws over the crop, was trained with the first; nothing draws over a picture, where some teeth are found farther out.
+_MARGIN, WIDE_MARGIN = 1.0 * _PIXEL, 2.0 * _PIXEL
+_MARGIN_SHARE = 0.35  # of the lips' thickness, at most
 _LIP = 0.25 * _PIXEL  # so much of the picture's mouth beside its lips may be lip
 _DRAWN_OUT = 3 * _PIXEL  # so far teeth are drawn out under an upper lip that rises above them
 _SHADOW = 0.5 * _PIXEL  # of the lips: halves the light between lips that are so far apart
@@ -45,7 +47,9 @@ _LEFT_CORNER, _RIGHT_CORNER = 60, 64
 _UPPER_LINE, _LOWER_LINE = np.array([60, 61, 62, 63, 64]), np.array([60, 67, 66, 65, 64])
 
 
-def sheets(source: Array, target: Array, xs: Array, ys: Array, *, apart: bool = True) -> tuple[Array, Array]:
+def sheets(
+  source: Array, target: Array, xs: Array, ys: Array, *, apart: bool = True, margin: float = _MARGIN
+) -> tuple[Array, Array]:
   """Where the pixels of a frame come from, by the upper and by the lower sheet.
 
   Each field is a mean of the landmarks' movements, weighed by Gaussians of the distance to the frame's landmarks
@@ -57,13 +61,14 @@ def sheets(source: Array, target: Array, xs: Array, ys: Array, *, apart: bool = 
     xs: [W], the columns' places.
     ys: [H], the rows'.
     apart: False makes both one smooth field of all landmarks, which cannot shut a mouth: what ablations compare with.
+    margin: how far out, in half crops, lips that come nearer each other are taken from at most.
 
   Returns:
     Two arrays [..., 3, H, W], of which `offset` makes what has to be added to a pixel's place: to choose between the
     sheets first takes one division for both.
   """
   points = target[..., _POINTS, :]
-  move = _beyond_teeth(source, target)[..., _POINTS, :] - points
+  move = _beyond_teeth(source, target, margin)[..., _POINTS, :] - points
   left, right = (target[..., corner, 0, None] for corner in (_LEFT_CORNER, _RIGHT_CORNER))
 
   def beside(x: Array) -> Array:
@@ -210,12 +215,15 @@ def _cover(top: Array, bottom: Array, ys: Array) -> Array:
   return jnp.clip(height / pixel, 0, 1)
 
 
-def _beyond_teeth(source: Array, target: Array) -> Array:
+def _beyond_teeth(source: Array, target: Array, most: float) -> Array:
   """The picture's landmarks, the inner lips' moved into the lips where the mouth shuts."""
   gaps, wanted = (features.inner_lip_gaps(points) for points in (source, target))
-  margin = jnp.clip((gaps - wanted) / 2, 0, _MARGIN)  # [..., 3]
+  margin = jnp.clip((gaps - wanted) / 2, 0, most)  # [..., 3]
   down = jnp.zeros(target.shape[:-1])
-  down = down.at[..., np.array([61, 62, 63])].set(-margin).at[..., np.array([67, 66, 65])].set(margin)
+  for inner, outer, sign in (([61, 62, 63], [50, 51, 52], -1), ([67, 66, 65], [58, 57, 56], 1)):
+    thickness = sign * (source[..., np.array(outer), 1] - source[..., np.array(inner), 1])
+    inside = jnp.minimum(margin, jnp.maximum(_MARGIN_SHARE * thickness, _MARGIN))
+    down = down.at[..., np.array(inner)].set(sign * inside)
   return source + jnp.stack([jnp.zeros_like(down), down], axis=-1)
 
 

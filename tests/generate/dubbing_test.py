@@ -10,10 +10,12 @@ import stamped_videos
 from PIL import Image, ImageDraw, ImageFilter
 
 from atvg_jax import cli
+from atvg_jax import landmarks as lm
 from atvg_jax.generate import demo, dubbing, footage, video_maker, who_speaks
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.lanes.lanes import Lanes
 from data_pipelines import features
+from data_pipelines.conversion import shots
 from data_pipelines.errors import InputError
 from data_pipelines.faces import face_choice, face_landmarker
 from data_pipelines.media import audio, source_video, video_reader, video_writer
@@ -146,6 +148,28 @@ def test_within_a_shot_a_mouth_becomes_another_little_by_little(generator, tmp_p
   first = seen.stretches[0]
   assert first.start == 0 and first.end == 12
   np.testing.assert_allclose(first.strength, [1] * 9 + [0.75, 0.5, 0.25])
+
+
+def test_another_take_within_a_shot_has_its_new_mouth_at_once(generator, tmp_path):
+  background = np.random.default_rng(0).integers(0, 256, (24, 80, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+
+  def picture(face):
+    return np.concatenate([face, background], axis=1)
+
+  takes = drawn_clips.frames(12) + drawn_clips.frames(12, skin=(185, 140, 120))
+  drawn_clips.write(tmp_path / 'a.mp4', [picture(face) for face in takes])
+  assert not any(new for _, new in list(shots.mark(map(picture, takes)))[1:]), 'the picture is much the same'
+  seen = follow(generator, str(tmp_path / 'a.mp4'))
+  assert [(stretch.start, stretch.end) for stretch in seen.stretches] == [(0, 12), (12, 24)]
+  assert all((stretch.strength == 1).all() for stretch in seen.stretches)
+
+
+def test_who_never_shuts_the_mouth_in_the_film_rests_with_it_shut(generator, tmp_path):
+  drawn_clips.write(tmp_path / 'a.mp4', [drawn_clips.face(0.03)] * 10)
+  (stretch,) = follow(generator, str(tmp_path / 'a.mp4')).stretches
+  rest_gap = float(generator.basis.rest_gap)
+  assert lm.mouth_gap(stretch.landmarks).min() > rest_gap + 4 / 64
+  assert lm.mouth_gap(stretch.rest) == pytest.approx(rest_gap, abs=1e-3)
 
 
 @pytest.mark.parametrize('which, column', [('left', 0), ('right', 1), ('1', 0), ('2', 1), ('290,100', 1)])

@@ -82,6 +82,13 @@ def test_a_driving_face_moves_this_one_by_its_own_deviation(generator, portrait)
   assert np.abs(moved[:, 2 * 27 : 2 * 48] - rest[2 * 27 : 2 * 48]).max() < 1e-3
 
 
+def test_a_driving_face_that_is_never_seen_shut_moves_this_one_from_shut(generator, portrait):
+  conditions = generator.normalisation.conditions(portrait.landmarks)
+  opened = lm.closed(portrait.landmarks, generator.basis) + 0.1 * generator.basis.opening
+  moved = generator.normalisation.transfer(portrait.landmarks, np.tile(opened, (5, 1)).astype(np.float32))
+  assert lm.mouth_gap(moved - conditions.rest) == pytest.approx(np.full(5, 0.1), rel=0.2)
+
+
 def test_weights_in_either_order_and_bad_ones(nets, tmp_path):
   assert [bundle.kind for bundle in load_nets(nets[::-1])] == ['at', 'vg']
   assert [bundle.kind for bundle in load_nets([os.path.dirname(nets[0])])] == ['at', 'vg']

@@ -126,7 +126,7 @@ def _draw(patch: _Patch, frame: Array, landmarks: Array, target: Array, cell: in
   nodes = (jnp.arange(0, side + 1, cell) * patch.pixel for side in (width, height))
   upper, lower = (
     interpolation.spread(mouth_sheets.offset(sheet), cell)
-    for sheet in mouth_sheets.sheets(patch.source, target, *nodes)
+    for sheet in mouth_sheets.sheets(patch.source, target, *nodes, margin=mouth_sheets.WIDE_MARGIN)
   )
   above = mouth_sheets.above(target, xs, ys)
 
