@@ -23,42 +23,56 @@ _ONLY_AT_NET = {'audio_features', 'audio_head_features', 'landmark_features', 'r
 
 
 def sweep(add) -> None:
-  """Calls `add(row, title, task, fields)` for every row, in the table's order; `fields` are set in the full model."""
+  """Calls `add(row, title, task, fields, against)` for every row, in the table's order.
+
+  `fields` are set in the full model. `against`, which may be left out, is the row that it differs from in one thing.
+  """
   add(
     'direct',
     'direct: sound → video',
     'vg',
     {**_NO_DISCRIMINATOR, 'model.name': 'sound_vg', 'model.landmark_maps': False},
+    against='dynamic_loss',
   )
   add('baseline', 'baseline: frame-wise, plain L1', 'vg', {**_NO_ATTENTION, 'model.recurrence': 'none'})
-  add('mmcrnn', '+ MMCRNN', 'vg', _NO_ATTENTION)
-  add('attention', '+ attention', 'vg', _PLAIN_L1)
-  add('dynamic_loss', '+ dynamic pixel-wise loss', 'vg', _NO_DISCRIMINATOR)
+  add('mmcrnn', '+ MMCRNN', 'vg', _NO_ATTENTION, against='baseline')
+  add('attention', '+ attention', 'vg', _PLAIN_L1, against='mmcrnn')
+  add('dynamic_loss', '+ dynamic pixel-wise loss', 'vg', _NO_DISCRIMINATOR, against='attention')
   add(
     'frame_discriminator',
     '+ frame-wise discriminator',
     'vg',
     {'discriminator.sequence': False, 'discriminator.regression': False},
+    against='dynamic_loss',
   )
-  add('sequence_discriminator', '+ sequence discriminator', 'vg', {'discriminator.regression': False})
-  add(_FULL, '+ regression: the full model', 'vg', {})
-  add('recurrence_batch', 'full, recurrence over the batch', 'vg', {'model.recurrence': 'batch'})
-  add('simultaneous', 'full, simultaneous updates', 'vg', {'simultaneous': True})
-  add('one_sheet', 'full over the warped example, one sheet', 'vg', {'model.warp': True, 'model.sheets': 1})
-  add('two_sheets', 'full over the warped example, two sheets', 'vg', {'model.warp': True, 'model.sheets': 2})
+  add(
+    'sequence_discriminator',
+    '+ sequence discriminator',
+    'vg',
+    {'discriminator.regression': False},
+    against='frame_discriminator',
+  )
+  add(_FULL, '+ regression: the full model', 'vg', {}, against='sequence_discriminator')
+  add('recurrence_batch', 'full, recurrence over the batch', 'vg', {'model.recurrence': 'batch'}, against=_FULL)
+  add('simultaneous', 'full, simultaneous updates', 'vg', {'simultaneous': True}, against=_FULL)
+  one, two = ({'model.warp': True, 'model.sheets': sheets} for sheets in (1, 2))
+  add('one_sheet', 'full over the warped example, one sheet', 'vg', one, against=_FULL)
+  add('two_sheets', 'full over the warped example, two sheets', 'vg', two, against='one_sheet')
   add('at_single', 'AT-single: frame-wise', 'at', {'model.name': 'at_single'})
-  add('at_net', 'AT-net', 'at', {})
+  add('at_net', 'AT-net', 'at', {}, against='at_single')
   for front_end in ('mfcc', 'speech'):
     add(
       f'head_{front_end}',
       f'recurrent head on {front_end}',
       'at',
       {'model.name': 'speech_head', 'model.audio': front_end},
+      against='head_mfcc' if front_end == 'speech' else '',
     )
-  add('components_2', 'AT-net, 2 PCA components', 'at', _components(2))
-  add('components_12', 'AT-net, 12 PCA components', 'at', _components(12))
-  add('asymmetric', 'AT-net, sides apart', 'at', {'landmarks.symmetric': False})
-  add('all_points', 'AT-net, all 68 points', 'at', {'landmarks.points': 'all', 'landmarks.symmetric': False})
+  add('components_2', 'AT-net, 2 PCA components', 'at', _components(2), against='at_net')
+  add('components_12', 'AT-net, 12 PCA components', 'at', _components(12), against='at_net')
+  add('asymmetric', 'AT-net, sides apart', 'at', {'landmarks.symmetric': False}, against='at_net')
+  all_points = {'landmarks.points': 'all', 'landmarks.symmetric': False}
+  add('all_points', 'AT-net, all 68 points', 'at', all_points, against='asymmetric')
 
 
 def _components(number: int) -> dict:
@@ -68,7 +82,7 @@ def _components(number: int) -> dict:
 def get_config(arg: str = '') -> ConfigDict:
   """The config of a row; `arg` is 'ROW', 'ROW,smoke' or 'ROW,published', by default the full model."""
   rows = {}
-  sweep(lambda row, title, task, fields: rows.update({row: (task, fields)}))
+  sweep(lambda row, title, task, fields, against='': rows.update({row: (task, fields)}))
   row, _, size = arg.partition(',')
   if row in ('smoke', 'published'):
     row, size = _FULL, row

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from atvg_jax import models
 from atvg_jax.checkpoints import run_config, weights
-from atvg_jax.evaluate import clip_scores
+from atvg_jax.evaluate import clip_scores, score_tables
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.lanes import whole_clips
 from atvg_jax.generate.lanes.item_threads import spread
@@ -41,7 +41,7 @@ class Scored(NamedTuple):
   """The scores of the held-out clips."""
 
   scores: dict[str, dict[str, float]]  # data set → column of `clip_scores.COLUMNS` → mean over its clips
-  clips: dict[str, int]  # data set → their number
+  by_clip: dict[str, dict[str, dict[str, float]]]  # data set → name of the clip → column → its score
   strip: np.ndarray  # uint8 [128, n 128, 3]: some moments of some of them, side by side
 
 
@@ -105,7 +105,7 @@ def score(config: Any, predict: Predictor, clips: int) -> Scored:
   Raises:
     InputError: a split is empty, or not to be read.
   """
-  scores, counts, tiles = {}, {}, []
+  scores, by_clip, tiles = {}, {}, []
   for directory in config.data.dirs:
     name = os.path.basename(os.path.normpath(directory))
     chosen = _chosen(directory, config.evaluation.split, None if config.task == 'at' else clips)
@@ -113,22 +113,22 @@ def score(config: Any, predict: Predictor, clips: int) -> Scored:
     of_clip = functools.partial(_score_clip, config, predict, shown)
     threads = os.cpu_count() or 1
     scored = dict(spread(of_clip, _clips(config, directory, set(chosen)), threads, abort=lambda: None))
-    rows = [scored[number][0] for number in sorted(scored)]
-    tiles += [tile for number in sorted(scored) for tile in scored[number][1]]
-    scores[name], counts[name] = _means(rows), len(rows)
-  return Scored(scores, counts, np.concatenate(tiles, axis=1))
+    by_clip[name] = {scored[number][0]: scored[number][1] for number in sorted(scored)}
+    tiles += [tile for number in sorted(scored) for tile in scored[number][2]]
+    scores[name] = _means(list(by_clip[name].values()))
+  return Scored(scores, by_clip, np.concatenate(tiles, axis=1))
 
 
 def _score_clip(
   config: Any, predict: Predictor, shown: Collection[str], named: tuple[str, dict[str, np.ndarray], int]
-) -> tuple[dict[str, float], list[np.ndarray]]:
-  """The scores of one of `_clips`, and the pictures of it if it is among those that are shown."""
+) -> tuple[str, dict[str, float], list[np.ndarray]]:
+  """Name and scores of one of `_clips`, and the pictures of it if it is among those that are shown."""
   clip_id, clip, length = named
   ours, true = predict(clip)[0, :length], clip[features.LANDMARKS][0, :length]
   moments = _moments(true) if clip_id in shown else []
   if config.task == 'at':
-    return clip_scores.landmark_scores(ours, true), [_landmarks_tile(ours[t], true[t]) for t in moments]
-  return _video_scores(ours, clip, length), [ours[t] for t in moments]
+    return clip_id, clip_scores.landmark_scores(ours, true), [_landmarks_tile(ours[t], true[t]) for t in moments]
+  return clip_id, _video_scores(ours, clip, length), [ours[t] for t in moments]
 
 
 def _video_scores(ours: np.ndarray, clip: Mapping[str, np.ndarray], length: int) -> dict[str, float]:
@@ -202,10 +202,9 @@ def save(folder: str, result: Mapping[str, Any], scored: Scored) -> dict[str, An
   os.makedirs(folder, exist_ok=True)
   with atomic_write(os.path.join(folder, STRIP_FILE), 'wb') as file:
     Image.fromarray(scored.strip).save(file, format='PNG')
-  whole = {**result, 'clips': scored.clips, 'scores': scored.scores}
-  with atomic_write(os.path.join(folder, RESULT_FILE)) as file:
-    json.dump(whole, file, indent=2)
-    file.write('\n')
+  counts = {name: len(clips) for name, clips in scored.by_clip.items()}
+  whole = {**result, 'clips': counts, 'scores': scored.scores, 'by_clip': scored.by_clip}
+  score_tables.write(os.path.join(folder, RESULT_FILE), score_tables.table_json(whole))
   return whole
 
 

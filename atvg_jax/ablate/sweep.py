@@ -40,6 +40,7 @@ class Row(NamedTuple):
   name: str
   title: str
   task: str
+  against: str = ''  # the row that it is compared with, clip by clip
 
 
 class Run(NamedTuple):
@@ -114,7 +115,7 @@ def _rows(config_file: str) -> list[Row]:
       'configs/ablations.py or a file like it'
     )
   rows: list[Row] = []
-  sweep(lambda name, title, task, fields: rows.append(Row(name, title, task)))
+  sweep(lambda name, title, task, fields, against='': rows.append(Row(name, title, task, against)))
   return rows
 
 
@@ -310,7 +311,8 @@ def _seeds_in(folder: str) -> list[int]:
 def _table(rows: Sequence[Row], workdir: str) -> str:
   if not os.path.isdir(workdir):
     raise InputError(f'--workdir={workdir} does not exist: there is no table yet')
-  return sweep_report.write(workdir, results(rows, workdir))
+  against = {row.name: row.against for row in rows if row.against}
+  return sweep_report.write(workdir, results(rows, workdir), against)
 
 
 def _list_text(rows: Sequence[Row], workdir: str) -> str:

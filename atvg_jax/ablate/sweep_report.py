@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from atvg_jax.ablate.row_scores import STRIP_FILE
-from atvg_jax.evaluate import clip_scores
+from atvg_jax.evaluate import clip_scores, score_tables
 from atvg_jax.train import metric_writers
 from data_pipelines import features
 from data_pipelines.atomic_files import atomic_write
@@ -22,6 +21,11 @@ _HEADINGS = {'vg': 'landmarks → video, true landmarks', 'at': 'sound → landm
 SHOWN = {
   'vg': (*clip_scores.LIKENESS, 'lmd', 'opening_r', 'opening_range', 'closure', 'cpbd', 'jitter'),
   'at': ('lmd', 'opening_r', 'opening_range', 'lag', 'velocity_error', 'jitter'),
+}
+# Columns of the differences.
+_COMPARED = {
+  'vg': ('psnr_mouth', 'ssim_mouth', 'ssim_lips', 'lmd', 'opening_r', 'opening_range', 'closure'),
+  'at': ('lmd', 'opening_r', 'opening_range', 'velocity_error'),
 }
 # Held-out numbers of the training that are drawn over its steps: task → (name, heading).
 _CURVES = {
@@ -74,8 +78,61 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
   }
 
 
-def markdown(results: Sequence[Result]) -> str:
-  """A table for each task and data set."""
+def differences(results: Sequence[Result], against: Mapping[str, str]) -> list[dict[str, Any]]:
+  """Each row's differences from another: of the same clips, and by the seeds that both were trained with.
+
+  Args:
+    results: of the rows; those of which no clips' scores were kept are left out.
+    against: row → the row that it is compared with.
+
+  Returns:
+    Dicts of 'row', 'against', their titles 'title' and 'against_title', 'task', 'seeds' and 'data':
+    {data set: {column: as `score_tables.with_interval`}}, over the clips in which both have the number by every seed.
+  """
+  known = {(result['row'], result['seed']): result for result in results if result.get('by_clip')}
+  titles = {result['row']: result['title'] for result in results}
+  found = []
+  for row in titles:
+    other = against.get(row)
+    seeds = [seed for name, seed in known if name == row and (other, seed) in known]
+    if other is None or not seeds:
+      continue
+    pairs = [(known[row, seed]['by_clip'], known[other, seed]['by_clip']) for seed in seeds]
+    data = {
+      data_set: _paired([(ours[data_set], theirs.get(data_set, {})) for ours, theirs in pairs if data_set in ours])
+      for data_set in pairs[0][0]
+    }
+    first = known[row, seeds[0]]
+    found.append(
+      {
+        'row': row,
+        'against': other,
+        'title': first['title'],
+        'against_title': titles[other],
+        'task': first['task'],
+        'seeds': seeds,
+        'data': data,
+      }
+    )
+  return found
+
+
+def _paired(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+  """Column → the mean difference of two rows' scores of clips, one pair of them a seed."""
+  clips = sorted(set.intersection(*(set(scores) for pair in pairs for scores in pair)))
+  columns = clip_scores.columns([scores for pair in pairs for scores in pair[0].values()])
+  found = {}
+  for column in columns:
+    ours, theirs = (
+      np.array([[pair[side][clip].get(column) for clip in clips] for pair in pairs], np.float64) for side in (0, 1)
+    )
+    values = ours - theirs
+    found[column] = score_tables.with_interval(values[:, np.isfinite(values).all(axis=0)])
+  return found
+
+
+def markdown(results: Sequence[Result], against: Mapping[str, str] | None = None) -> str:
+  """A table for each task and data set, and one of the differences between neighbouring rows."""
   rows, parts = summary(results), []
   for task, heading in _HEADINGS.items():
     ours = [row for row in rows if row['task'] == task]
@@ -97,7 +154,35 @@ def markdown(results: Sequence[Result]) -> str:
       parts.append('\n')
   if not parts:
     return 'no row is finished yet\n'
-  return ''.join(parts) + 'Means ± standard deviations over seeds.\n'
+  return ''.join(parts) + 'Means ± standard deviations over seeds.\n' + _differences_text(results, against or {})
+
+
+def _differences_text(results: Sequence[Result], against: Mapping[str, str]) -> str:
+  found = differences(results, against)
+  parts = []
+  for task, data_set in dict.fromkeys((each['task'], name) for each in found for name in each['data']):
+    ours = [each for each in found if each['task'] == task and data_set in each['data']]
+    columns = {
+      name: clip_scores.COLUMNS[name]
+      for name in _COMPARED[task]
+      if any(name in each['data'][data_set] for each in ours)
+    }
+    headings = ' | '.join(score_tables.heading(column) for column in columns.values())
+    parts += [
+      f'\n**{data_set}, {_HEADINGS[task]}: differences between rows**\n\n',
+      f'| | seeds | {headings} |\n|{"---|" * (len(columns) + 2)}\n',
+    ]
+    for each in ours:
+      scores = each['data'][data_set]
+      cells = [
+        score_tables.difference_text(scores[name], column.form).strip() if name in scores else '—'
+        for name, column in columns.items()
+      ]
+      title = f'{each["title"]} − {each["against_title"].removeprefix("+ ")}'
+      parts.append(f'| {title} | {len(each["seeds"])} | {" | ".join(cells)} |\n')
+  if parts:
+    parts.append('\nOf the same clips, with 95 % intervals over clips and seeds; *: the interval leaves out 0.\n')
+  return ''.join(parts)
 
 
 def _cell(value: Mapping[str, Any] | None, form: str) -> str:
@@ -125,14 +210,16 @@ def table_csv(results: Sequence[Result]) -> str:
   return text.getvalue()
 
 
-def write(workdir: str, results: Sequence[Result]) -> str:
+def write(workdir: str, results: Sequence[Result], against: Mapping[str, str]) -> str:
   """Writes table.md, .json and .csv, curves.png and contact_sheet.png; returns the Markdown.
 
+  `against` is row → the row that it is compared with, clip by clip.
   Each file appears whole or not at all, also where several hosts write the same.
   """
-  text = markdown(results)
+  text = markdown(results, against)
+  whole = {'rows': summary(results), 'differences': differences(results, against)}
   _put(workdir, f'{TABLE}.md', text.encode())
-  _put(workdir, f'{TABLE}.json', (json.dumps({'rows': summary(results)}, indent=2) + '\n').encode())
+  _put(workdir, f'{TABLE}.json', score_tables.table_json(whole).encode())
   _put(workdir, f'{TABLE}.csv', table_csv(results).encode())
   if any(result['seed'] is not None for result in results):
     _put(workdir, CURVES_FILE, curves(results))

@@ -68,7 +68,7 @@ def summary(clips: Sequence[Clip], compared: Sequence[str] = ()) -> dict[str, An
     'speakers': {name: _group(clips, 'speaker', name) for name in speakers},
     'mouths': {name: _group(clips, 'mouth', name) for name in clip_scores.MOUTHS if name in shown},
     'rows': {
-      row: {column: _with_interval(values) for column, values in columns.items()}
+      row: {column: with_interval(values) for column, values in columns.items()}
       for row, columns in _table(clips).items()
     },
     'from': compared[0] if len(compared) > 1 else None,
@@ -82,7 +82,7 @@ def _differences(clips: Sequence[Clip], first: str, row: str) -> dict[str, dict[
   differences = {}
   for column in clip_scores.columns([scores for pair in pairs for scores in pair]):
     values = np.array([ours.get(column, np.nan) - theirs.get(column, np.nan) for theirs, ours in pairs], np.float64)
-    differences[column] = _with_interval(values[np.isfinite(values)])
+    differences[column] = with_interval(values[np.isfinite(values)])
   return differences
 
 
@@ -107,13 +107,24 @@ def _mean(values: np.ndarray) -> float | None:
   return float(values.mean()) if values.size else None
 
 
-def _with_interval(values: np.ndarray) -> dict[str, Any]:
+def with_interval(values: np.ndarray) -> dict[str, Any]:
+  """The mean of numbers of clips [n], or of trainings and clips [S, n], with its interval as `summary` gives them.
+
+  Of several trainings, they and the clips are resampled, each by themselves.
+  """
   low = high = None
-  if values.size >= MIN_CLIPS:
+  clips = values.shape[-1]
+  if clips >= MIN_CLIPS:
     # The same clips are drawn for every column and row of a table.
-    draws = np.random.default_rng(0).integers(values.size, size=(_RESAMPLES, values.size))
-    low, high = map(float, np.percentile(values[draws].mean(axis=1), _INTERVAL))
-  return {'mean': _mean(values), 'low': low, 'high': high, 'clips': int(values.size)}
+    random = np.random.default_rng(0)
+    draws = random.integers(clips, size=(_RESAMPLES, clips))
+    if values.ndim == 1:
+      means = values[draws].mean(axis=1)
+    else:
+      seeds = random.integers(len(values), size=(_RESAMPLES, len(values)))
+      means = values[seeds[:, :, None], draws[:, None]].mean(axis=(1, 2))
+    low, high = map(float, np.percentile(means, _INTERVAL))
+  return {'mean': _mean(values), 'low': low, 'high': high, 'clips': clips}
 
 
 def markdown(title: str, summary: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from data_pipelines import features, work_shards
 from data_pipelines.errors import InputError
 
 _ROWS = {}
-ablations.sweep(lambda row, title, task, fields: _ROWS.update({row: (title, task, fields)}))
+ablations.sweep(lambda row, title, task, fields, against='': _ROWS.update({row: (title, task, fields)}))
 
 
 def _state(config):
@@ -240,6 +240,32 @@ def test_the_table_is_of_means_and_spreads(tmp_path):
   assert lines[3][-1] == ''
 
 
+def test_neighbours_are_compared_on_the_same_clips_and_seeds():
+  random = np.random.default_rng(0)
+  clips = [f'clip{number}' for number in range(30)]
+  # Clips differ by far more than the rows do: only pairs show it. The other column's differences have both signs.
+  level = dict(zip(clips, random.normal(25, 5, len(clips))))
+
+  def result(row, seed, gain, names):
+    of_clip = {
+      name: {'psnr_mouth': level[name] + gain, 'opening_r': gain * (-1) ** number} for number, name in enumerate(names)
+    }
+    return {'row': row, 'title': f'+ {row}', 'task': 'vg', 'seed': seed, 'by_clip': {'grid': of_clip}}
+
+  results = [result('baseline', seed, 0.0, clips) for seed in (1, 2, 3)]
+  results += [result('mmcrnn', 1, 0.4, clips), result('mmcrnn', 2, 0.6, clips[:20])]
+  results.append({'row': 'attention', 'title': '', 'task': 'vg', 'seed': 1})  # no clips' scores were kept
+  against = {'mmcrnn': 'baseline', 'attention': 'mmcrnn', 'full': 'attention'}
+  (pair,) = sweep_report.differences(results, against)
+  assert (pair['row'], pair['against'], pair['seeds']) == ('mmcrnn', 'baseline', [1, 2])
+  better, same = (pair['data']['grid'][name] for name in ('psnr_mouth', 'opening_r'))
+  assert better['clips'] == 20 and better['mean'] == pytest.approx(0.5)
+  assert 0.39 < better['low'] < 0.45 and 0.55 < better['high'] < 0.61  # as far as the seeds differ
+  assert same['low'] < 0 < same['high']
+  text = sweep_report._differences_text(results, against)
+  assert '| + mmcrnn − baseline | 2 | +0.50 (+0.40 to +0.60)* |' in text
+
+
 def test_a_perfect_video_and_a_still_one_have_their_scores():
   config = ablations.get_config('full,smoke')
   config.data.dirs = (str(drawn_clips.converted('lrw_ar')),)
@@ -251,7 +277,7 @@ def test_a_perfect_video_and_a_still_one_have_their_scores():
   assert real['psnr'] == 100 and real['lmd'] < 3 and real['opening_r'] > 0.9
   assert still['psnr'] < 60 and still['opening_range'] < 0.1 and still['jitter'] < real['jitter'] + 1e-6
   scored = row_scores.score(config, answers['real'][1], 1)
-  assert scored.strip.shape == (128, 3 * 128, 3) and scored.clips == {'lrw_ar': 1}
+  assert scored.strip.shape == (128, 3 * 128, 3) and [len(clips) for clips in scored.by_clip.values()] == [1]
   # The mouth is shut in the first moment and open in the last.
   assert np.abs(scored.strip[:, :128].astype(int) - scored.strip[:, 256:]).max() > 50
 
