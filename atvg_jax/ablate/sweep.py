@@ -229,6 +229,7 @@ def _train_and_score(each: Run, config: Any, options: flags.FlagValues) -> dict[
   paces = list(sweep_report.curve(each.folder, 'time/steps_per_second').values())
   with row_scores.net_predictor(config, state, basis) as predict:
     scored = row_scores.score(config, predict, options.clips)
+  _score_references(config, options)  # before the row: one that is finished is not looked at again
   result = row_scores.save(
     each.folder,
     {
@@ -242,7 +243,6 @@ def _train_and_score(each: Run, config: Any, options: flags.FlagValues) -> dict[
     },
     scored,
   )
-  _score_references(config, options)
   del state
   gc.collect()
   jax.clear_caches()  # of programs that no other row runs
