@@ -222,6 +222,7 @@ def _robustness(arguments: argparse.Namespace) -> None:
     weights=arguments.weights,
     batch_size=arguments.batch_size,
     max_clips=arguments.max_clips,
+    experiments=arguments.experiments,
   )
   print(text, end='')
 

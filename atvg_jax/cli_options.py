@@ -219,6 +219,12 @@ def _add_evaluation(commands: _Commands) -> None:
     metavar='DIR',
     help='folder for robustness.json, .md, .csv, the curves, and finished points to go on from',
   )
+  sub.add_argument(
+    '--experiments',
+    nargs='+',
+    metavar='NAME',
+    help="only these, e.g. babble 'turned head' (default: all); angles, speakers and data sets are always compared",
+  )
 
 
 def _add_weights_files(commands: _Commands) -> None:

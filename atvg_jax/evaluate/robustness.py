@@ -11,6 +11,8 @@ Experiments, each on every clip of a split; levels of one experiment use the sam
 * sampling rate, mp3: the sound through another rate and back (Hz), or through MP3 (kbit/s).
 * crop shift: the example picture, its landmarks and the true frames moved by so many pixels, as if the face had been
   cut out there; each clip in one of four directions.
+* turned head: example picture and true frames as from the side, each clip to the left or to the right, from the sound;
+  'turned head landmarks' is the same, driven by the true landmarks.
 
 Without any of it are 'landmark noise 0' (VG-net driven by the true landmarks) and 'sound'; 'baseline' and 'real' are as
 in `evaluate`. Finished videos are kept in `points/`, so that a run that was stopped goes on where it was.
@@ -28,8 +30,8 @@ import numpy as np
 from tqdm import tqdm
 
 from atvg_jax.checkpoints.weights import load_nets
-from atvg_jax.evaluate import clip_scores, evaluate, robustness_report, sound_changes
-from atvg_jax.evaluate.robustness_points import BASELINE, EXPERIMENTS, REAL, SOUND, Point, Store
+from atvg_jax.evaluate import clip_scores, evaluate, head_turn, robustness_report, sound_changes
+from atvg_jax.evaluate.robustness_points import BASELINE, EXPERIMENTS, REAL, SOUND, TRUE_LANDMARKS, TURNS, Point, Store
 from atvg_jax.generate.generator import Generator
 from atvg_jax.generate.lanes import whole_clips
 from atvg_jax.train import feed
@@ -65,6 +67,7 @@ class _Inputs(NamedTuple):
   image_landmarks: np.ndarray  # [B, 136]
   video: np.ndarray  # uint8 [B, T, H, W, 3]
   landmarks: np.ndarray  # [B, T, 136]
+  lost: frozenset[int] = frozenset()  # clips in which no face is found, so that no video can be made
 
 
 def run(
@@ -75,8 +78,9 @@ def run(
   weights: Sequence[str] | None = None,
   batch_size: int = 4,
   max_clips: int | None = None,
+  experiments: Sequence[str] | None = None,
 ) -> str:
-  """Runs all experiments on the split of each folder, and writes tables and curves.
+  """Runs experiments on the split of each folder, and writes tables and curves.
 
   Args:
     dirs: folders that `atvg prepare` wrote; their last names, which differ, name them in the tables.
@@ -85,24 +89,29 @@ def run(
     weights: see `checkpoints.weights.load_nets`.
     batch_size: clips at a time.
     max_clips: only the first so many of each folder.
+    experiments: names of EXPERIMENTS; None for all.
 
   Returns:
     The tables, as Markdown.
 
   Raises:
-    InputError: a folder is no converted data set, two have one name, `out` cannot be written, or holds points of other
-      weights or other data.
+    InputError: there is no such experiment, a folder is no converted data set, two have one name, `out` cannot be
+      written, or holds points of other weights or other data.
   """
   if max_clips is not None and max_clips < 1:
     raise InputError(f'--max-clips={max_clips}: give 1 or more')
+  for name in experiments or ():
+    if name not in EXPERIMENTS:
+      raise InputError(f'--experiments: there is no {name!r}, choose of {", ".join(map(repr, EXPERIMENTS))}')
+  chosen = {name: points for name, points in EXPERIMENTS.items() if name in (experiments or EXPERIMENTS)}
   names = [os.path.basename(os.path.normpath(directory)) for directory in dirs]
   if len(set(names)) < len(names):
     raise InputError(f'two of {", ".join(dirs)} have one name, by which the tables name them: rename one')
   with evaluate.Evaluation(Generator(*load_nets(weights)), batch_size=batch_size) as evaluation:
     data_sets = _open(dirs, names, split, out, _fingerprint(evaluation.generator), max_clips)
     babble = all(data_set.voices_from for data_set in data_sets)
-    levels = [point for name, points in EXPERIMENTS.items() for point in points if name != 'babble' or babble]
-    points = [BASELINE, REAL, SOUND, *levels]
+    levels = [point for name, points in chosen.items() for point in points if name != 'babble' or babble]
+    points = list(dict.fromkeys([BASELINE, REAL, SOUND, TRUE_LANDMARKS, *levels]))
     total = sum(data_set.num_clips for data_set in data_sets) * len(points)
     with tqdm(total=total, unit='video', dynamic_ncols=True) as progress:
       tables = {
@@ -114,7 +123,7 @@ def run(
     'weights': list(map(os.fspath, weights or ('packaged',))),
     'data': list(map(os.fspath, dirs)),
   }
-  return robustness_report.write(out, settings, tables, EXPERIMENTS)
+  return robustness_report.write(out, settings, tables, chosen)
 
 
 def _open(
@@ -198,8 +207,8 @@ def score_point(evaluation: evaluate.Evaluation, batch: Batch, point: Point) -> 
   Returns:
     What `Store.add` takes, of every clip whose mask is not zero; at the point REAL with 'facts' as `_facts` has them.
   """
-  inputs = _inputs(batch, point)
   lengths = batch[features.FRAME_MASK].sum(axis=1).astype(int)
+  inputs = _turned(evaluation, batch, point, lengths) if point.experiment in TURNS else _inputs(batch, point)
   video = _video(evaluation, batch, inputs, point, lengths)
   landmarks = [clip[:length] for clip, length in zip(inputs.landmarks, lengths, strict=True)]
   scored = inputs.image[:, None] if point == BASELINE else video
@@ -217,6 +226,8 @@ def score_point(evaluation: evaluate.Evaluation, batch: Batch, point: Point) -> 
       {name: values[clip, :length] for name, values in by_frame.items()},
       found=found,
     )
+    if clip in inputs.lost:  # as where the drawn frames show no face
+      scores = dict.fromkeys(scores, float('nan')) | clip_scores.landmark_scores(None, true)
     facts = _facts(batch[features.REST_LANDMARKS][clip], track) if point == REAL else {}
     return {'clip_id': batch[features.CLIP_ID][clip].decode(), 'point': point.name, 'scores': scores, 'facts': facts}
 
@@ -226,7 +237,10 @@ def score_point(evaluation: evaluate.Evaluation, batch: Batch, point: Point) -> 
 def _inputs(batch: Batch, point: Point) -> _Inputs:
   """The batch, moved where the crop is."""
   plain = _Inputs(
-    *(batch[key] for key in (features.EXAMPLE_IMAGE, features.EXAMPLE_LANDMARKS, features.VIDEO, features.LANDMARKS))
+    batch[features.EXAMPLE_IMAGE],
+    batch[features.EXAMPLE_LANDMARKS],
+    batch[features.VIDEO],
+    batch[features.LANDMARKS],
   )
   if point.experiment != 'crop shift':
     return plain
@@ -237,6 +251,28 @@ def _inputs(batch: Batch, point: Point) -> _Inputs:
     return np.stack([_moved(clip, int(point.amount), *way) for clip, way in zip(frames, directions, strict=True)])
 
   return _Inputs(move(plain.image), plain.image_landmarks + shift, move(plain.video), plain.landmarks + shift[:, None])
+
+
+def _turned(evaluation: evaluate.Evaluation, batch: Batch, point: Point, lengths: np.ndarray) -> _Inputs:
+  """The batch, its heads turned."""
+  plain = _inputs(batch, SOUND)
+  turned = _Inputs(plain.image.copy(), plain.image_landmarks.copy(), plain.video.copy(), plain.landmarks.copy())
+
+  def turn(clip: int) -> bool:
+    length, landmarker = lengths[clip], clip_scores.landmarker()
+    degrees = point.amount * (1 - 2 * (zlib.crc32(batch[features.CLIP_ID][clip]) % 2))
+    try:
+      (image,), (points,) = head_turn.turn_crops(landmarker, plain.image[clip : clip + 1], degrees)
+      frames, landmarks = head_turn.turn_crops(landmarker, plain.video[clip, :length], degrees)
+    except InputError:
+      return False
+    turned.image[clip], turned.image_landmarks[clip] = image, points
+    turned.video[clip, :length], turned.landmarks[clip, :length] = frames, landmarks
+    return True
+
+  clips = np.flatnonzero(batch[features.MASK]).tolist()
+  found = evaluation.threads.map(turn, clips)
+  return turned._replace(lost=frozenset(clip for clip, seen in zip(clips, found, strict=True) if not seen))
 
 
 def _moved(frames: np.ndarray, pixels: int, right: int, down: int) -> np.ndarray:
@@ -258,13 +294,13 @@ def _video(
     return np.broadcast_to(inputs.image[:, None], inputs.video.shape)
   generator, lanes = evaluation.generator, evaluation.lanes
   conditions = generator.normalisation.conditions(inputs.image_landmarks)
-  if point.experiment == 'landmark noise':
+  if point.experiment in ('landmark noise', 'turned head landmarks'):
     driving = generator.normalisation.normalise(inputs.landmarks)
-    shape = driving.shape[1:]
-    noise = np.stack([sound_changes.rng(name, point).normal(size=shape) for name in batch[features.CLIP_ID]])
-    return whole_clips.from_landmarks(
-      lanes, inputs.image, conditions, (driving + point.amount * noise).astype(np.float32)
-    )
+    if point.experiment == 'landmark noise':
+      shape = driving.shape[1:]
+      noise = np.stack([sound_changes.rng(name, point).normal(size=shape) for name in batch[features.CLIP_ID]])
+      driving = (driving + point.amount * noise).astype(np.float32)
+    return whole_clips.from_landmarks(lanes, inputs.image, conditions, driving)
   of_sound: Batch = {features.MFCC: _mfcc_windows(batch, point, lengths)}
   if generator.at.front_end.takes_sound:
     of_sound = {features.AUDIO: _sound(batch, point, lengths)}

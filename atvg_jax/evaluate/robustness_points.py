@@ -33,7 +33,9 @@ class Point(NamedTuple):
 
 
 BASELINE, REAL, SOUND = Point('baseline'), Point('real'), Point('sound')
+TRUE_LANDMARKS = Point('landmark noise', 0.0)
 _SNRS = (20, 15, 10, 5, 0, -5)  # dB
+TURNS = ('turned head', 'turned head landmarks')  # from the sound, and by true landmarks
 EXPERIMENTS: Mapping[str, tuple[Point, ...]] = {
   'landmark noise': tuple(Point('landmark noise', round(0.02 * i, 2)) for i in range(8)),
   'white noise': tuple(Point('white noise', snr) for snr in _SNRS),
@@ -43,6 +45,7 @@ EXPERIMENTS: Mapping[str, tuple[Point, ...]] = {
   'sampling rate': tuple(Point('sampling rate', rate) for rate in (11_025, 8_000)),
   'mp3': tuple(Point('mp3', kilobits) for kilobits in (32, 24, 16)),
   'crop shift': tuple(Point('crop shift', pixels) for pixels in (2, 4, 6, 8)),
+  **{name: tuple(Point(name, degrees) for degrees in (15, 30, 45, 60)) for name in TURNS},
 }
 
 

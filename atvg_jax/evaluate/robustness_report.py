@@ -42,7 +42,10 @@ _AXES = {
   'sampling rate': 'Hz',
   'mp3': 'kbit/s',
   'crop shift': 'pixels of 128',
+  'turned head': 'degrees to one side',
+  'turned head landmarks': 'degrees to one side',
 }
+_UNTOUCHED = {'crop shift': 'sound', 'turned head': 'sound', 'turned head landmarks': 'landmark noise 0'}
 _NAMES = {'landmark noise 0': 'true landmarks', 'sound': 'sound'}
 
 
@@ -127,9 +130,8 @@ def _means(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _curve(summary: Mapping[str, Any], levels: Sequence[Any]) -> dict[float, Mapping[str, Any]]:
   """Level → columns; beside an experiment's own levels the one where nothing is done, where that has a number."""
   curve = {point.level: summary['rows'][point.name] for point in levels}
-  if levels[0].experiment == 'crop shift':
-    curve = {0: summary['rows']['sound'], **curve}
-  return curve
+  untouched = _UNTOUCHED.get(levels[0].experiment)
+  return curve if untouched is None else {0: summary['rows'][untouched], **curve}
 
 
 def _markdown(

@@ -1,6 +1,8 @@
 """Noise is as loud as it says, a moved crop moves with its truth, a stopped run goes on, tables hold the scores."""
 
 import json
+import types
+from concurrent import futures
 
 import drawn_clips
 import numpy as np
@@ -9,10 +11,11 @@ import random_nets
 from demo_samples import demo_speech
 from PIL import Image
 
-from atvg_jax.evaluate import clip_scores, robustness, robustness_report, sound_changes
+from atvg_jax.evaluate import clip_scores, head_turn, robustness, robustness_report, sound_changes
 from atvg_jax.evaluate.robustness_points import BASELINE, REAL, SOUND, Point, Store
 from data_pipelines import features, input_pipeline
 from data_pipelines.errors import InputError
+from data_pipelines.faces import face_alignment
 from data_pipelines.media import audio
 
 pytestmark = pytest.mark.usefixtures('optimised')
@@ -86,10 +89,52 @@ def test_a_moved_crop_moves_with_its_truth(batch):
     np.testing.assert_array_equal(back[..., inner, inner, :], plain[..., inner, inner, :])
 
 
+def test_a_head_is_turned_and_its_mouth_still_speaks(batch):
+  (length,) = batch[features.FRAME_MASK].sum(axis=1).astype(int)
+  frames, landmarker = batch[features.VIDEO][0, :length], clip_scores.landmarker()
+  opening = face_alignment.mouth_opening(batch[features.LANDMARKS][0, :length])
+  for degrees in (-30, 30):
+    turned, landmarks = head_turn.turn_crops(landmarker, frames, degrees)
+    assert np.median(clip_scores.track(landmarker, turned).yaw) == pytest.approx(degrees, abs=10)
+    assert np.corrcoef(face_alignment.mouth_opening(landmarks), opening)[0, 1] > 0.95
+    found = clip_scores.redetect(landmarker, turned)
+    assert np.abs(found - landmarks)[:, 96:].mean() < 0.5 / 64  # the mouth's, to half a pixel
+
+
+def test_no_turn_is_the_frame_itself(batch):
+  frames = batch[features.VIDEO][0, :1]
+  track = clip_scores.landmarker().track(frames, with_mesh=True)
+  difference = head_turn.turn(frames, track.mesh, 0).astype(int) - frames
+  assert np.abs(difference).max() <= 1
+  assert np.abs(head_turn.turn(frames, track.mesh, 30).astype(int) - frames).mean() > 5
+
+
+def test_a_turned_clip_without_a_face_is_lost(batch, monkeypatch):
+  blank = batch | {features.VIDEO: np.full_like(batch[features.VIDEO], 128)}
+  length, point = batch[features.FRAME_MASK].sum(axis=1).astype(int), Point('turned head', 30)
+  monkeypatch.setattr(robustness, '_video', lambda evaluation, batch, inputs, point, lengths: inputs.video)
+  with futures.ThreadPoolExecutor(1) as threads:
+    evaluation = types.SimpleNamespace(threads=threads)
+    turned = robustness._turned(evaluation, batch, point, length)
+    assert not turned.lost and all((ours != batch[key]).any() for ours, key in zip(turned, _INPUTS, strict=False))
+    assert robustness._turned(evaluation, blank, point, length).lost == {0}
+    ((seen,), (lost,)) = (robustness.score_point(evaluation, clips, point) for clips in (batch, blank))
+  assert seen['scores']['psnr'] == 100 and seen['scores']['opening_r'] > 0.9
+  assert lost['scores']['opening_r'] == 0
+  assert np.isnan([lost['scores'][name] for name in ('psnr', 'ssim_lips', 'lmd')]).all()
+
+
+def test_an_unknown_experiment_is_refused(tmp_path):
+  with pytest.raises(InputError, match="there is no 'noise', choose of 'landmark noise'"):
+    robustness.run([str(tmp_path)], 'validation', out=str(tmp_path / 'out'), experiments=['babble', 'noise'])
+
+
+_INPUTS = features.EXAMPLE_IMAGE, features.EXAMPLE_LANDMARKS, features.VIDEO, features.LANDMARKS
 _FEW = {
   'landmark noise': (Point('landmark noise', 0.0), Point('landmark noise', 0.1)),
   'babble': (Point('babble', -5),),
   'crop shift': (Point('crop shift', 4),),
+  'turned head': (Point('turned head', 30),),
 }
 
 
@@ -121,7 +166,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     robustness, 'score_point', lambda *arguments: scored.append(arguments[2]) or score_point(*arguments)
   )
   text = run()
-  assert [point.name for point in scored[:7]] == [
+  assert [point.name for point in scored[:8]] == [
     'baseline',
     'real',
     'sound',
@@ -129,8 +174,9 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     'landmark noise 0.1',
     'babble -5',
     'crop shift 4',
+    'turned head 30',
   ]
-  assert len(scored) == 14  # each once, in spite of the stop
+  assert len(scored) == 16  # each once, in spite of the stop
   monkeypatch.setattr(robustness, 'score_point', None)
   assert run() == text
 
@@ -140,8 +186,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   assert rows['landmark noise 0.1']['ssim']['mean'] != rows['landmark noise 0']['ssim']['mean']
   assert list(results['data_sets']['lrw_ar']['speaker']) == ['c18'] and len(results['data_sets']['grid']['yaw']) == 1
   assert '## lrw_ar, 1 clip\n' in text and '| baseline ' in text
-  assert len((out / 'robustness.csv').read_text().splitlines()) == 1 + 2 * 7
-  for name in ('landmark_noise', 'babble', 'crop_shift', 'view_angle', 'speakers'):
+  assert len((out / 'robustness.csv').read_text().splitlines()) == 1 + 2 * 8
+  for name in ('landmark_noise', 'babble', 'crop_shift', 'turned_head', 'view_angle', 'speakers'):
     assert np.asarray(Image.open(out / f'{name}.png')).std() > 10
     assert f'src="{name}.png"' in (out / 'robustness.html').read_text()
   assert not (out / 'white_noise.png').exists() and 'No curve of babble' not in text
