@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from atvg_jax.evaluate import clip_scores, robustness_page, score_tables, sound_changes
+from atvg_jax.evaluate.robustness_points import TURNS
 from data_pipelines.atomic_files import atomic_write
 
 # Data set → its clips: {'clip_id', 'speaker', 'yaw', 'face_shape', 'mouth_width', 'rows': {point: {column: number}}}.
@@ -225,7 +226,9 @@ def _draw(out: str, experiment: str, curves: Sequence[tuple[str, Mapping[float, 
       axes.fill_between(
         levels, *(_values(list(curve.values()), column, key) for key in ('low', 'high')), color=color, alpha=0.15, lw=0
       )
-      references = [('baseline', ':')] + ([('sound', '--')] if experiment in sound_changes.EXPERIMENTS else [])
+      # A picture from the front is no baseline of turned heads.
+      references = [] if experiment in TURNS else [('baseline', ':')]
+      references += [('sound', '--')] if experiment in sound_changes.EXPERIMENTS else []
       for row, style in references:
         (value,) = _values([rows[row]], column, 'mean')
         if np.isfinite(value):
