@@ -201,4 +201,5 @@ def test_vocal_tract_is_a_warp_of_the_spectrum():
   (op,) = ops.parse(['vocal_tract(0.1)'])
   ours, other = (op({'mfcc_rows': tf.constant(rows)}, tf.constant([1, seed]))['mfcc_rows'].numpy() for seed in (0, 1))
   assert np.abs(ours - rows).max() > 0.05 and np.abs(ours - other).max() > 0.05
-  np.testing.assert_array_equal(ours, np.tile(ours[:1], (8, 1)))  # one warp for the whole window
+  # One warp for the whole window; a processor without AVX-512 sums the last rows in another order.
+  np.testing.assert_allclose(ours, np.tile(ours[:1], (8, 1)), rtol=1e-6)
