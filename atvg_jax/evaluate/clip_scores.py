@@ -82,7 +82,7 @@ WINDOW = 15  # frames: of 75, the most usual length of clips, none is left over
 
 _MAX_LAG = 5  # frames
 _SHARPNESS_STRIDE = 5  # CPBD is slow and changes slowly: every fifth frame
-_PADDING = 64  # pixels around a crop: the detector wants to see that a face ends
+PADDING = 64  # pixels around a crop: the detector wants to see that a face ends
 _MIN_DEVIATION = 1e-6  # half crops: a mouth whose opening varies less does not move
 
 
@@ -167,13 +167,31 @@ def track(
   landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray, *, with_mesh: bool = False
 ) -> face_landmarker.Track | None:
   """Tracks the face in aligned crops uint8 [T, 128, 128, 3], in pixels of the crops; None where none is found."""
-  padding = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
+  padding = [(0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)]
   pieces = (np.pad(crops[start : start + WINDOW], padding, mode='edge') for start in range(0, len(crops), WINDOW))
   try:
     found = landmarker.track(itertools.chain.from_iterable(pieces), with_mesh=with_mesh)
   except InputError:
     return None
-  return found._replace(landmarks=found.landmarks - _PADDING)
+  return found._replace(landmarks=found.landmarks - PADDING)
+
+
+def aligned_crops(
+  frames: Sequence[np.ndarray] | np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """A video's aligned crops uint8 [T, 128, 128, 3], landmarks in them [T, 136], and matrices [T, 2, 3].
+
+  Args:
+    frames: each uint8 [H, W, 3].
+    points: [T, 68, 2] in pixels, the face in them.
+  """
+  matrices = face_alignment.align_track(points)
+  return warped(frames, matrices), face_alignment.normalise(face_alignment.apply(matrices, points)), matrices
+
+
+def warped(frames: Sequence[np.ndarray] | np.ndarray, matrices: np.ndarray) -> np.ndarray:
+  """uint8 [T, 128, 128, 3]: frames, as many as have a matrix [T, 2, 3], warped to aligned crops."""
+  return np.stack([face_alignment.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=False)])
 
 
 def redetect(landmarker: face_landmarker.FaceLandmarker, crops: np.ndarray) -> np.ndarray | None:

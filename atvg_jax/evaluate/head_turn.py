@@ -9,12 +9,12 @@ is behind them.
 import numpy as np
 from scipy import spatial
 
-from data_pipelines.faces import face_alignment, face_landmarker
+from atvg_jax.evaluate import clip_scores
+from data_pipelines.faces import face_landmarker
 from data_pipelines.media.jit import compiled
 
 _SKIN = slice(468)  # of the mesh's points: without the irises, which lie on it
 _RING = 1.45  # of the face's outline: from there on nothing moves
-_PADDING = 64  # pixels around a crop: a turned face reaches beyond it, and the detector wants an edge
 
 
 def turn_crops(
@@ -34,14 +34,13 @@ def turn_crops(
   Raises:
     InputError: no face was found, before or after the turn.
   """
-  canvas = np.pad(crops, [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)], mode='edge')
+  margin = clip_scores.PADDING, clip_scores.PADDING  # a turned face reaches beyond the crop
+  canvas = np.pad(crops, [(0, 0), margin, margin, (0, 0)], mode='edge')
   before = landmarker.track(canvas, with_mesh=True)
   assert before.mesh is not None
   seen = turn(canvas, before.mesh, degrees - float(np.median(before.yaw)))
-  after = landmarker.track(seen)
-  matrices = face_alignment.align_track(after.landmarks)
-  turned = [face_alignment.warp(frame, matrix) for frame, matrix in zip(seen, matrices, strict=True)]
-  return np.stack(turned), face_alignment.normalise(face_alignment.apply(matrices, after.landmarks))
+  turned, landmarks, _ = clip_scores.aligned_crops(seen, landmarker.track(seen).landmarks)
+  return turned, landmarks
 
 
 def turn(frames: np.ndarray, mesh: np.ndarray, degrees: float) -> np.ndarray:

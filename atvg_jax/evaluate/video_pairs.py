@@ -11,7 +11,6 @@ from atvg_jax.evaluate import clip_scores, score_files, score_rows, score_tables
 from atvg_jax.evaluate.metric_networks import networks
 from data_pipelines import features
 from data_pipelines.errors import InputError
-from data_pipelines.faces import face_alignment
 from data_pipelines.media import video_reader
 
 
@@ -95,7 +94,7 @@ def score_clip(
   for name, path in systems.items():
     ours = video_reader.read_video(path).frames
     same_size = clip.frames[0].shape == ours[0].shape
-    videos[name] = _warped(ours, matrices) if same_size else _crops(path, ours)[0]
+    videos[name] = clip_scores.warped(ours, matrices) if same_size else _crops(path, ours)[0]
   videos['real'] = true_frames
   length = min(map(len, videos.values()))
   videos = {name: video[:length] for name, video in videos.items()}
@@ -155,11 +154,4 @@ def _crops(path: str, frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndar
     track = clip_scores.landmarker().track(np.pad(frame, padding, mode='edge') for frame in frames)
   except InputError as error:
     raise InputError(f'{path}: no face was found in it, so that it cannot be scored') from error
-  points = track.landmarks - margin
-  matrices = face_alignment.align_track(points)
-  return _warped(frames, matrices), face_alignment.normalise(face_alignment.apply(matrices, points)), matrices
-
-
-def _warped(frames: Sequence[np.ndarray], matrices: np.ndarray) -> np.ndarray:
-  """uint8 [T, 128, 128, 3]: frames, as many as have a matrix [T, 2, 3], warped to aligned crops."""
-  return np.stack([face_alignment.warp(frame, matrix) for frame, matrix in zip(frames, matrices, strict=False)])
+  return clip_scores.aligned_crops(frames, track.landmarks - margin)
