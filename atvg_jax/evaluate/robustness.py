@@ -18,11 +18,13 @@ Without any of it are 'landmark noise 0' (VG-net driven by the true landmarks) a
 in `evaluate`. Finished videos are kept in `points/`, so that a run that was stopped goes on where it was.
 """
 
+import concurrent.futures
+import functools
 import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +62,7 @@ class _DataSet(NamedTuple):
   store: Store
 
 
-class _Inputs(NamedTuple):
+class Inputs(NamedTuple):
   """The input of the nets at a point, and what should come out."""
 
   image: np.ndarray  # uint8 [B, H, W, 3]
@@ -175,16 +177,27 @@ def _score_data_set(
     data_set.directory, split, batch_size=batch_size, with_audio=True, voices_from=data_set.voices_from
   )
   speakers = dict(zip(records.clip_id.tolist(), records.speaker.tolist(), strict=True))
-  clips = []
+  clips: list[str] = []
+  waiting: list[concurrent.futures.Future] = []
+
+  def keep(scored: list[concurrent.futures.Future]) -> None:
+    if scored:
+      store.add([future.result() for future in scored])
+      progress.update(len(scored))
+
   for batch in evaluate.first_clips(batches, data_set.num_clips):
     ids = [clip.decode() for clip in batch[features.CLIP_ID][batch[features.MASK] > 0]]
+    inputs = inputs_of(evaluation, batch)
     for point in points:
       if all(store.has(clip_id, point) for clip_id in ids):
         progress.initial += len(ids)  # they took no time: the others tell how much is left
-      else:
-        store.add(score_point(evaluation, batch, point))
-      progress.update(len(ids))
+        progress.update(len(ids))
+        continue
+      submitted = submit_point(evaluation, batch, inputs(point), point)
+      keep(waiting)  # the nets drew while the threads scored the point before
+      waiting = submitted
     clips += ids
+  keep(waiting)
   return [
     {
       'clip_id': clip,
@@ -196,19 +209,27 @@ def _score_data_set(
   ]
 
 
-def score_point(evaluation: evaluate.Evaluation, batch: Batch, point: Point) -> list[dict[str, Any]]:
-  """Draws and scores the clips of a batch.
+def inputs_of(evaluation: evaluate.Evaluation, batch: Batch) -> Callable[[Point], Inputs]:
+  """Point → the input of the nets; heads that two experiments want turned alike are turned once."""
+  turned = functools.cache(functools.partial(_turned, evaluation, batch))
+  return lambda point: turned(point.amount) if point.experiment in TURNS else _inputs(batch, point)
+
+
+def submit_point(
+  evaluation: evaluate.Evaluation, batch: Batch, inputs: Inputs, point: Point
+) -> list[concurrent.futures.Future]:
+  """Draws the clips of a batch, and begins to score them.
 
   Args:
     evaluation: the nets, and the threads that score.
     batch: of `feed.clip_batches` with `audio` and, for babble, `voices`.
+    inputs: what `inputs_of` the batch gives at this point.
     point: what is done to the clips.
 
   Returns:
-    What `Store.add` takes, of every clip whose mask is not zero; at the point REAL with 'facts' as `_facts` has them.
+    Of every clip whose mask is not zero, what `Store.add` takes; at the point REAL with 'facts' as `_facts` has them.
   """
-  lengths = batch[features.FRAME_MASK].sum(axis=1).astype(int)
-  inputs = _turned(evaluation, batch, point, lengths) if point.experiment in TURNS else _inputs(batch, point)
+  lengths = _lengths(batch)
   video = _video(evaluation, batch, inputs, point, lengths)
   landmarks = [clip[:length] for clip, length in zip(inputs.landmarks, lengths, strict=True)]
   scored = inputs.image[:, None] if point == BASELINE else video
@@ -231,12 +252,17 @@ def score_point(evaluation: evaluate.Evaluation, batch: Batch, point: Point) -> 
     facts = _facts(batch[features.REST_LANDMARKS][clip], track) if point == REAL else {}
     return {'clip_id': batch[features.CLIP_ID][clip].decode(), 'point': point.name, 'scores': scores, 'facts': facts}
 
-  return list(evaluation.threads.map(score, np.flatnonzero(batch[features.MASK])))
+  return [evaluation.threads.submit(score, clip) for clip in np.flatnonzero(batch[features.MASK]).tolist()]
 
 
-def _inputs(batch: Batch, point: Point) -> _Inputs:
+def _lengths(batch: Batch) -> np.ndarray:
+  """Of each clip, how many frames are its own: int [B]."""
+  return batch[features.FRAME_MASK].sum(axis=1).astype(int)
+
+
+def _inputs(batch: Batch, point: Point) -> Inputs:
   """The batch, moved where the crop is."""
-  plain = _Inputs(
+  plain = Inputs(
     batch[features.EXAMPLE_IMAGE],
     batch[features.EXAMPLE_LANDMARKS],
     batch[features.VIDEO],
@@ -250,17 +276,17 @@ def _inputs(batch: Batch, point: Point) -> _Inputs:
   def move(frames: np.ndarray) -> np.ndarray:
     return np.stack([_moved(clip, int(point.amount), *way) for clip, way in zip(frames, directions, strict=True)])
 
-  return _Inputs(move(plain.image), plain.image_landmarks + shift, move(plain.video), plain.landmarks + shift[:, None])
+  return Inputs(move(plain.image), plain.image_landmarks + shift, move(plain.video), plain.landmarks + shift[:, None])
 
 
-def _turned(evaluation: evaluate.Evaluation, batch: Batch, point: Point, lengths: np.ndarray) -> _Inputs:
-  """The batch, its heads turned."""
-  plain = _inputs(batch, SOUND)
-  turned = _Inputs(plain.image.copy(), plain.image_landmarks.copy(), plain.video.copy(), plain.landmarks.copy())
+def _turned(evaluation: evaluate.Evaluation, batch: Batch, angle: float) -> Inputs:
+  """The batch, its heads turned by so many degrees."""
+  plain, lengths = _inputs(batch, SOUND), _lengths(batch)
+  turned = Inputs(plain.image.copy(), plain.image_landmarks.copy(), plain.video.copy(), plain.landmarks.copy())
 
   def turn(clip: int) -> bool:
     length, landmarker = lengths[clip], clip_scores.landmarker()
-    degrees = point.amount * (1 - 2 * (zlib.crc32(batch[features.CLIP_ID][clip]) % 2))
+    degrees = angle * (1 - 2 * (zlib.crc32(batch[features.CLIP_ID][clip]) % 2))
     try:
       (image,), (points,) = head_turn.turn_crops(landmarker, plain.image[clip : clip + 1], degrees)
       frames, landmarks = head_turn.turn_crops(landmarker, plain.video[clip, :length], degrees)
@@ -285,7 +311,7 @@ def _moved(frames: np.ndarray, pixels: int, right: int, down: int) -> np.ndarray
 
 
 def _video(
-  evaluation: evaluate.Evaluation, batch: Batch, inputs: _Inputs, point: Point, lengths: np.ndarray
+  evaluation: evaluate.Evaluation, batch: Batch, inputs: Inputs, point: Point, lengths: np.ndarray
 ) -> np.ndarray:
   """uint8 [B, T, H, W, 3]: the video that is scored at this point."""
   if point == REAL:

@@ -96,7 +96,7 @@ class Store:
     return {name: float('nan') if value is None else value for name, value in scores.items()}
 
   def facts(self, clip_id: str) -> dict[str, Any]:
-    """The clip's own measures, see `robustness.score_point`."""
+    """The clip's own measures, see `robustness.submit_point`."""
     return self._points[clip_id, REAL.name]['facts']
 
   def add(self, entries: Sequence[dict[str, Any]]) -> None:

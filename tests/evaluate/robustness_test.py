@@ -111,14 +111,18 @@ def test_no_turn_is_the_frame_itself(batch):
 
 def test_a_turned_clip_without_a_face_is_lost(batch, monkeypatch):
   blank = batch | {features.VIDEO: np.full_like(batch[features.VIDEO], 128)}
-  length, point = batch[features.FRAME_MASK].sum(axis=1).astype(int), Point('turned head', 30)
+  point = Point('turned head', 30)
   monkeypatch.setattr(robustness, '_video', lambda evaluation, batch, inputs, point, lengths: inputs.video)
   with futures.ThreadPoolExecutor(1) as threads:
     evaluation = types.SimpleNamespace(threads=threads)
-    turned = robustness._turned(evaluation, batch, point, length)
+    inputs, blank_inputs = (robustness.inputs_of(evaluation, clips) for clips in (batch, blank))
+    turned = inputs(point)
+    assert inputs(Point('turned head landmarks', 30)) is turned is not inputs(Point('turned head', 15))
     assert not turned.lost and all((ours != batch[key]).any() for ours, key in zip(turned, _INPUTS, strict=False))
-    assert robustness._turned(evaluation, blank, point, length).lost == {0}
-    ((seen,), (lost,)) = (robustness.score_point(evaluation, clips, point) for clips in (batch, blank))
+    assert blank_inputs(point).lost == {0}
+    pairs = (batch, inputs), (blank, blank_inputs)
+    ((seen,), (lost,)) = (robustness.submit_point(evaluation, clips, of(point), point) for clips, of in pairs)
+    seen, lost = seen.result(), lost.result()
   assert seen['scores']['psnr'] == 100 and seen['scores']['opening_r'] > 0.9
   assert lost['scores']['opening_r'] == 0
   assert np.isnan([lost['scores'][name] for name in ('psnr', 'ssim_lips', 'lmd')]).all()
@@ -144,18 +148,18 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   monkeypatch.setattr(robustness, 'EXPERIMENTS', _FEW)
   folders = [str(drawn_clips.converted(name)) for name in ('lrw_ar', 'grid')]
   out, scored = tmp_path / 'out', []
-  score_point = robustness.score_point
+  submit_point = robustness.submit_point
 
-  def count(generator, batch, point):
+  def count(*arguments):
     if len(scored) == 3:
       raise KeyboardInterrupt
-    scored.append(point)
-    return score_point(generator, batch, point)
+    scored.append(arguments[3])
+    return submit_point(*arguments)
 
   def run():
     return robustness.run(folders, 'validation', out=str(out), max_clips=1)
 
-  monkeypatch.setattr(robustness, 'score_point', count)
+  monkeypatch.setattr(robustness, 'submit_point', count)
   with pytest.raises(KeyboardInterrupt):
     run()
   assert not (out / 'robustness.md').exists()
@@ -163,21 +167,22 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   with kept.open('a') as file:
     file.write('{"clip_id": "torn')
   monkeypatch.setattr(
-    robustness, 'score_point', lambda *arguments: scored.append(arguments[2]) or score_point(*arguments)
+    robustness, 'submit_point', lambda *arguments: scored.append(arguments[3]) or submit_point(*arguments)
   )
   text = run()
-  assert [point.name for point in scored[:8]] == [
+  assert [point.name for point in scored[:9]] == [
     'baseline',
     'real',
     'sound',
+    'sound',  # drawn, but not scored yet when the run was stopped
     'landmark noise 0',
     'landmark noise 0.1',
     'babble -5',
     'crop shift 4',
     'turned head 30',
   ]
-  assert len(scored) == 16  # each once, in spite of the stop
-  monkeypatch.setattr(robustness, 'score_point', None)
+  assert len(scored) == 17  # each other once, in spite of the stop
+  monkeypatch.setattr(robustness, 'submit_point', None)
   assert run() == text
 
   results = json.loads((out / 'robustness.json').read_text())
