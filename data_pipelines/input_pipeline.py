@@ -8,11 +8,13 @@ A damaged record ends a stream with TensorFlow's `UnknownError`; `iterate` turns
 names the file.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -172,6 +174,12 @@ def eval_batches(
 
 def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
   """The batches as NumPy arrays; damaged files raise an `InputError` that names them."""
+  batches = _batches(dataset)
+  _running.add(batches)
+  return batches
+
+
+def _batches(dataset: tf.data.Dataset) -> Generator[dict[str, np.ndarray], None, None]:
   batches = dataset.as_numpy_iterator()
   while True:
     try:
@@ -184,6 +192,18 @@ def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
       reason = error.message.split('\n', 1)[0]
       raise InputError(f'A record could not be decoded, convert the data again ({reason}).') from error
     yield batch
+
+
+# A pipeline that is let go waits for its threads. Once the interpreter ends they cannot enter it any more: a process
+# that an error ends, whose traceback holds a pipeline until then, would wait for ever.
+_running: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_running() -> None:
+  for batches in list(_running):
+    with contextlib.suppress(ValueError):  # another thread waits for its next batch
+      batches.close()
 
 
 def landmark_statistics(dirs: Paths) -> dict[str, np.ndarray]:

@@ -4,6 +4,8 @@ import io
 import itertools
 import logging
 import shutil
+import subprocess
+import sys
 
 import drawn_clips
 import numpy as np
@@ -268,3 +270,14 @@ def test_babble_is_other_peoples(folders):
   batches = input_pipeline.eval_batches(folders[:1], split='validation', batch_size=1, voices_from=folders[:1])
   with pytest.raises(InputError, match="has one speaker only in this split, s1, and babble is other people's"):
     list(input_pipeline.iterate(batches))
+
+
+def test_a_process_that_an_error_ends_does_not_wait_for_its_pipeline(folders):
+  program = f"""
+from data_pipelines import input_pipeline
+batches = input_pipeline.iterate(input_pipeline.train_batches([{str(folders[0])!r}], window=8, batch_size=64))
+next(batches)
+raise ValueError('a fault')  # its traceback holds the batches to the end
+"""
+  done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=120, check=False)
+  assert done.returncode == 1 and done.stderr.endswith('ValueError: a fault\n')
