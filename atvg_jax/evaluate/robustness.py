@@ -115,7 +115,7 @@ def run(
     levels = [point for name, points in chosen.items() for point in points if name != 'babble' or babble]
     points = list(dict.fromkeys([BASELINE, REAL, SOUND, TRUE_LANDMARKS, *levels]))
     total = sum(data_set.num_clips for data_set in data_sets) * len(points)
-    with tqdm(total=total, unit='video', dynamic_ncols=True) as progress:
+    with tqdm(total=total, unit='video', smoothing=0, dynamic_ncols=True) as progress:
       tables = {
         data_set.name: _score_data_set(evaluation, data_set, split, batch_size, points, progress)
         for data_set in data_sets
