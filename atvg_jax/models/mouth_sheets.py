@@ -9,6 +9,7 @@ All lengths are in half crops (see `data_pipelines.features`) whatever the resol
 columns and rows, so that a crop and the picture that it was cut from are drawn alike.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -30,25 +31,58 @@ _RIDGE = 1e-2  # weight of no displacement: far from all landmarks pixels stay w
 _CORNER = 2 * _PIXEL  # over so much on both sides of a mouth's corner the two fields become one
 # Inner lips' landmarks may lie on the teeth: lips that come nearer each other are taken from so far out. VG-net, which
 # draws over the crop, was trained with the first; nothing draws over a picture, where some teeth are found farther out.
-_MARGIN, WIDE_MARGIN = 1.0 * _PIXEL, 2.0 * _PIXEL
+_MARGIN, _WIDE_MARGIN = 1.0 * _PIXEL, 2.0 * _PIXEL
 _MARGIN_SHARE = 0.35  # of the lips' thickness, at most
 _LIP = 0.25 * _PIXEL  # so much of the picture's mouth beside its lips may be lip
 _DRAWN_OUT = 3 * _PIXEL  # so far teeth are drawn out under an upper lip that rises above them
 _SHADOW = 0.5 * _PIXEL  # of the lips: halves the light between lips that are so far apart
 _NEAR = 1.5 * _PIXEL  # lips that are less far apart begin to meet
 _LINE = 2.0 * _PIXEL  # standard deviation, across, of the line that lips make which meet
+_SHUTTING = 2.0 * _PIXEL  # lips that come nearer by so much on average are matched out to the mouth's own corners
 
 _UPPER_LIP, _LOWER_LIP = (*range(49, 54), 61, 62, 63), (*range(55, 60), 65, 66, 67)
+_CORNERS, _INNER_CORNERS = np.array([48, 54]), np.array([60, 64])  # left and right
+_UPPER_LINE, _LOWER_LINE = np.array([60, 61, 62, 63, 64]), np.array([60, 67, 66, 65, 64])
 # What speech moves, and the nose's tip, which holds the cheeks.
 _POINTS = np.r_[2:15, 30:36, features.MOUTH]
 _UPPER, _LOWER = (np.isin(_POINTS, lip) for lip in (_UPPER_LIP, _LOWER_LIP))
 _COMMON = ~(_UPPER | _LOWER)
-_LEFT_CORNER, _RIGHT_CORNER = 60, 64
-_UPPER_LINE, _LOWER_LINE = np.array([60, 61, 62, 63, 64]), np.array([60, 67, 66, 65, 64])
+_TOWARDS_LIPS = np.array([1 / 3, 2 / 3])  # of the way from an inner corner to the landmarks beside it
+_NEAR_CORNERS = np.repeat([True, False], 4)  # of `_near_corners`: the upper lip's
+# The same groups where lips are matched near the corners. There the inner corners alone hold the corners: they may lie
+# on the mouth's own, which would count twice.
+_FINE_GROUPS = (
+  np.r_[_COMMON & ~np.isin(_POINTS, _CORNERS), np.zeros(8, bool)],
+  np.r_[_UPPER, _NEAR_CORNERS],
+  np.r_[_LOWER, ~_NEAR_CORNERS],
+)
+
+
+def to_outer_corners(source: Array, target: Array) -> tuple[Array, Array]:
+  """Moves the inner lips' corners out to the mouth's own where a mouth shuts.
+
+  A smile is open beyond the landmarks of the inner lips' corners: dark wedges reach nearly to the mouth's own corners,
+  and would stay in a mouth that is shut. Where a mouth opens, the lips part at the inner corners.
+
+  Args:
+    source: [..., 68, 2], the picture's landmarks.
+    target: [..., 68, 2], the frame's.
+
+  Returns:
+    Both, [..., 68, 2] each, with these two landmarks moved.
+  """
+  nearer = jnp.mean(features.inner_lip_gaps(source) - features.inner_lip_gaps(target), axis=-1)
+  share = jnp.clip(nearer / _SHUTTING, 0, 1)[..., None, None]
+
+  def moved(points: Array) -> Array:
+    corners = (1 - share) * points[..., _INNER_CORNERS, :] + share * points[..., _CORNERS, :]
+    return jnp.broadcast_to(points, target.shape).at[..., _INNER_CORNERS, :].set(corners)
+
+  return moved(source), moved(target)
 
 
 def sheets(
-  source: Array, target: Array, xs: Array, ys: Array, *, apart: bool = True, margin: float = _MARGIN
+  source: Array, target: Array, xs: Array, ys: Array, *, apart: bool = True, fine: bool = False
 ) -> tuple[Array, Array]:
   """Where the pixels of a frame come from, by the upper and by the lower sheet.
 
@@ -61,48 +95,57 @@ def sheets(
     xs: [W], the columns' places.
     ys: [H], the rows'.
     apart: False makes both one smooth field of all landmarks, which cannot shut a mouth: what ablations compare with.
-    margin: how far out, in half crops, lips that come nearer each other are taken from at most.
+    fine: the inner lips' edges are matched near the mouth's corners too, and lips that come nearer each other are
+      taken from farther out: for a picture over which no net draws. VG-net was trained without it.
 
   Returns:
     Two arrays [..., 3, H, W], of which `offset` makes what has to be added to a pixel's place: to choose between the
     sheets first takes one division for both.
   """
-  points = target[..., _POINTS, :]
-  move = _beyond_teeth(source, target, margin)[..., _POINTS, :] - points
-  left, right = (target[..., corner, 0, None] for corner in (_LEFT_CORNER, _RIGHT_CORNER))
+  points, groups = target[..., _POINTS, :], (_COMMON, _UPPER, _LOWER)
+  move = _beyond_teeth(source, target, _WIDE_MARGIN if fine else _MARGIN)[..., _POINTS, :] - points
+  if fine:
+    here, there = _near_corners(target), _near_corners(source)
+    beyond = jnp.clip((_gaps(there) - _gaps(here)) / 2, 0, _WIDE_MARGIN)
+    there = there.at[..., 1].add(jnp.concatenate([-beyond, beyond], axis=-1))
+    points, move = jnp.concatenate([points, here], axis=-2), jnp.concatenate([move, there - here], axis=-2)
+    groups = _FINE_GROUPS
+  left, right = (target[..., corner, 0, None] for corner in _INNER_CORNERS)
 
   def beside(x: Array) -> Array:
     """[..., M] → 1 beside the mouth, 0 between its corners."""
     return jnp.clip(0.5 + jnp.maximum(left - x, x - right) / (2 * _CORNER), 0, 1) if apart else jnp.ones_like(x + left)
 
   columns, rows = (_gaussian(points[..., axis, None] - places) for axis, places in ((0, xs), (1, ys)))
-  values = _corrected(move, points, beside(points[..., 0]))
+  values = _corrected(move, points, beside(points[..., 0]), groups)
   values = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
   # The weights are products of what depends on x and on y, so that all sums over landmarks are matrix products.
   common, upper, lower = (
     jnp.einsum('...nh,...nw,...nc->...chw', rows[..., group, :], columns[..., group, :], values[..., group, :])
-    for group in (_COMMON, _UPPER, _LOWER)
+    for group in groups
   )
   share = beside(xs)[..., None, None, :]
   return common + upper + share * lower, common + lower + share * upper
 
 
-def _corrected(move: Array, points: Array, beside: Array) -> Array:
+def _corrected(move: Array, points: Array, beside: Array, groups: Sequence[np.ndarray]) -> Array:
   """Movements [..., N, 2] whose means at the points [..., N, 2] are nearer to `move` than its own means are.
 
   Args:
     move: [..., N, 2].
     points: [..., N, 2].
     beside: [..., N], see `sheets`: how much of the other lip is in both sheets at each point.
+    groups: which points are common to both sheets, of the upper lip, of the lower one: bool [N] each.
   """
+  _, of_upper, of_lower = groups
   near = _gaussian(points[..., :, None, 0] - points[..., None, :, 0])
   near *= _gaussian(points[..., :, None, 1] - points[..., None, :, 1])  # [..., N, N]
   means = []
-  for other in (_LOWER, _UPPER):
+  for other in (of_lower, of_upper):
     weights = near * jnp.where(other, beside[..., None], 1)
     means.append(weights @ move / (jnp.sum(weights, axis=-1, keepdims=True) + _RIDGE))
   upper, lower = means
-  own = jnp.where(_UPPER[:, None], upper, jnp.where(_LOWER[:, None], lower, (upper + lower) / 2))
+  own = jnp.where(of_upper[:, None], upper, jnp.where(of_lower[:, None], lower, (upper + lower) / 2))
   return 2 * move - own
 
 
@@ -201,7 +244,7 @@ def meeting(landmarks: Array, size: int) -> Array:
   points = lax.stop_gradient(landmarks).reshape(*landmarks.shape[:-1], features.NUM_LANDMARKS, 2)
   centres = jnp.asarray(pixel_centres(size))
   top, bottom = lines(points, centres)  # [..., W]
-  left, right = (points[..., corner, 0, None] for corner in (_LEFT_CORNER, _RIGHT_CORNER))
+  left, right = (points[..., corner, 0, None] for corner in _INNER_CORNERS)
   met = jnp.clip(1 - (bottom - top) / _NEAR, 0, 1)
   met *= jnp.clip(0.5 + jnp.minimum(centres - left, right - centres) / (2 * _PIXEL), 0, 1)
   away = (centres[:, None] - (top + bottom)[..., None, :] / 2) / _LINE
@@ -227,12 +270,34 @@ def _beyond_teeth(source: Array, target: Array, most: float) -> Array:
   return source + jnp.stack([jnp.zeros_like(down), down], axis=-1)
 
 
+def _near_corners(points: Array) -> Array:
+  """[..., 8, 2]: places on the inner lips' edges between the corners and their neighbours; the upper lip's first."""
+  found = []
+  for line in (_UPPER_LINE, _LOWER_LINE):
+    knots = points[..., line, :]
+    corner, neighbour = (knots[..., np.repeat(numbers, 2), 0] for numbers in ([0, 4], [1, 3]))
+    x = corner + np.tile(_TOWARDS_LIPS, 2) * (neighbour - corner)
+    found.append(jnp.stack([x, _curve(knots, x[..., None, :])], axis=-1))
+  return jnp.concatenate(found, axis=-2)
+
+
+def _gaps(near_corners: Array) -> Array:
+  """[..., 4]: how far the lips are apart at places of `_near_corners`."""
+  upper, lower = jnp.split(near_corners[..., 1], 2, axis=-1)
+  return lower - upper
+
+
 def _gaussian(distance: Array) -> Array:
   return jnp.exp(-0.5 * jnp.square(distance / _BANDWIDTH))
 
 
 def _curve(knots: Array, xs: Array) -> Array:
-  """A cubic Hermite curve through knots [..., K, 2] from left to right, over xs [W] → [..., W]; level beyond them."""
+  """A cubic Hermite curve through knots [..., K, 2] from left to right → [..., W]; level beyond them.
+
+  Args:
+    knots: [..., K, 2].
+    xs: [W], or [..., 1, W] where each curve has its own.
+  """
   x, y = lax.cummax(knots[..., 0], axis=knots.ndim - 2), knots[..., 1]
   width = jnp.maximum(jnp.diff(x), _PIXEL)
   secant = jnp.diff(y) / width

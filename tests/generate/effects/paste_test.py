@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from atvg_jax.generate import demo
 from atvg_jax.generate.effects import paste
@@ -125,3 +125,26 @@ def test_lips_cover_the_teeth_of_a_smile_and_leave_them_where_they_are(picture):
   rows = slice(6, 9)  # of the teeth
   assert shown[rows].min() > 60 and shut.max() < 0
   np.testing.assert_allclose(opened[rows], shown[rows], atol=12)  # the same teeth in the same place
+
+
+def test_a_smiles_dark_corners_are_gone_where_it_shuts():
+  """Its mouth is open from corner to corner, farther than the inner lips' landmarks say."""
+  shut = face_alignment.denormalise(find_face(video_reader.read_image(demo.portrait())).landmarks)
+  for upper, lower in features.INNER_LIP_PAIRS:
+    shut[[upper, lower], 1] = shut[[upper, lower], 1].mean()
+  smiling = shut.copy()
+  smiling[[60, 64], 0] = shut[[48, 54], 0] + [5, -5]
+  smiling[[65, 66, 67, 55, 56, 57, 58, 59], 1] += 6
+  picture = Image.new('L', (512, 512), 160)
+  edge = smiling[[48, 61, 62, 63, 54, 65, 66, 67]]
+  ImageDraw.Draw(picture).polygon([tuple(point) for point in 4 * edge], fill=0)
+  picture = np.repeat(np.asarray(picture)[..., None], 3, axis=-1)
+  paster = paste.Paster(picture, np.array([[0.25, 0, 0], [0, 0.25, 0]]), smiling)
+  frame = np.full((128, 128, 3), 160, np.uint8)
+
+  def dark(target):
+    return (paster(frame, target)[..., 0] < 80).sum()
+
+  assert dark(shut) < 0.01 * dark(smiling)
+  ajar = [dark(shut + share * (smiling - shut)) for share in (0.25, 0.5, 0.75)]
+  assert np.all(np.diff([dark(shut), *ajar, dark(smiling)]) > 0)
