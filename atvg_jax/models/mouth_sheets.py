@@ -106,7 +106,9 @@ def sheets(
   move = _beyond_teeth(source, target, _WIDE_MARGIN if fine else _MARGIN)[..., _POINTS, :] - points
   if fine:
     here, there = _near_corners(target), _near_corners(source)
-    beyond = jnp.clip((_gaps(there) - _gaps(here)) / 2, 0, _WIDE_MARGIN)
+    # Landmarks near the corners may lie on the other lip, which would show as a light line where a mouth opens.
+    nearer = (_gaps(there) - _gaps(here)) / 2
+    beyond = jnp.clip(nearer, 0, _WIDE_MARGIN) + jnp.clip(-nearer, 0, _MARGIN)
     there = there.at[..., 1].add(jnp.concatenate([-beyond, beyond], axis=-1))
     points, move = jnp.concatenate([points, here], axis=-2), jnp.concatenate([move, there - here], axis=-2)
     groups = _FINE_GROUPS
