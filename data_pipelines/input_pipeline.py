@@ -8,13 +8,11 @@ A damaged record ends a stream with TensorFlow's `UnknownError`; `iterate` turns
 names the file.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import functools
 import os
-import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,6 +20,7 @@ import tensorflow as tf
 
 from data_pipelines import features, scene_stream
 from data_pipelines.augmentation import ops, sound_ops, sound_scenes
+from data_pipelines.batch_iterator import iterate
 from data_pipelines.errors import InputError
 from data_pipelines.records import clip_reader, record_index, sample_plan, window_decoding
 from data_pipelines.records import landmark_statistics as statistics
@@ -30,7 +29,6 @@ from data_pipelines.records.clip_reader import EXAMPLES, ClipReader
 __all__ = ['EXAMPLES', 'eval_batches', 'iterate', 'landmark_statistics', 'train_batches']
 
 _BUCKET = 16  # frames: whole clips are padded to a multiple of it
-_MARK = 'InputError: '  # how TensorFlow quotes an exception of ours
 
 Paths = Sequence[str | os.PathLike]
 Fields = dict[str, tf.Tensor]
@@ -170,40 +168,6 @@ def eval_batches(
   options.autotune.enabled = False  # it would keep batches that are given up half way from being closed for seconds
   buckets = [stream.batches(clips, length) for length, clips in stream.buckets(window)]
   return functools.reduce(tf.data.Dataset.concatenate, buckets).prefetch(2).with_options(options)
-
-
-def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
-  """The batches as NumPy arrays; damaged files raise an `InputError` that names them."""
-  batches = _batches(dataset)
-  _running.add(batches)
-  return batches
-
-
-def _batches(dataset: tf.data.Dataset) -> Generator[dict[str, np.ndarray], None, None]:
-  batches = dataset.as_numpy_iterator()
-  while True:
-    try:
-      batch = next(batches)
-    except StopIteration:
-      return
-    except tf.errors.OpError as error:
-      if _MARK in error.message:
-        raise InputError(error.message.split(_MARK, 1)[1].split('\n', 1)[0].strip()) from error
-      reason = error.message.split('\n', 1)[0]
-      raise InputError(f'A record could not be decoded, convert the data again ({reason}).') from error
-    yield batch
-
-
-# A pipeline that is let go waits for its threads. Once the interpreter ends they cannot enter it any more: a process
-# that an error ends, whose traceback holds a pipeline until then, would wait for ever.
-_running: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_running() -> None:
-  for batches in list(_running):
-    with contextlib.suppress(ValueError):  # another thread waits for its next batch
-      batches.close()
 
 
 def landmark_statistics(dirs: Paths) -> dict[str, np.ndarray]:

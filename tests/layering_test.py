@@ -27,7 +27,7 @@ _FLOORS = {
   'data_pipelines': (
     {'errors', 'features'},
     {'atomic_files', 'text_tables'},
-    {'clip_source', 'media', 'work_shards'},
+    {'batch_iterator', 'clip_source', 'media', 'work_shards'},
     {'faces', 'audio'},
     {'records', 'augmentation'},
     {'conversion', 'scene_stream'},
