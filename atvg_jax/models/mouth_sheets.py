@@ -9,7 +9,6 @@ All lengths are in half crops (see `data_pipelines.features`) whatever the resol
 columns and rows, so that a crop and the picture that it was cut from are drawn alike.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -52,7 +51,7 @@ _NEAR_CORNERS = np.repeat([True, False], 4)  # of `_near_corners`: the upper lip
 # The same groups where lips are matched near the corners. There the inner corners alone hold the corners: they may lie
 # on the mouth's own, which would count twice.
 _FINE_GROUPS = (
-  np.r_[_COMMON & ~np.isin(_POINTS, _CORNERS), np.zeros(8, bool)],
+  np.r_[_COMMON & ~np.isin(_POINTS, _CORNERS), np.zeros_like(_NEAR_CORNERS)],
   np.r_[_UPPER, _NEAR_CORNERS],
   np.r_[_LOWER, ~_NEAR_CORNERS],
 )
@@ -119,7 +118,7 @@ def sheets(
     return jnp.clip(0.5 + jnp.maximum(left - x, x - right) / (2 * _CORNER), 0, 1) if apart else jnp.ones_like(x + left)
 
   columns, rows = (_gaussian(points[..., axis, None] - places) for axis, places in ((0, xs), (1, ys)))
-  values = _corrected(move, points, beside(points[..., 0]), groups)
+  values = _corrected(move, points, beside(points[..., 0]), *groups[1:])
   values = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
   # The weights are products of what depends on x and on y, so that all sums over landmarks are matrix products.
   common, upper, lower = (
@@ -130,16 +129,16 @@ def sheets(
   return common + upper + share * lower, common + lower + share * upper
 
 
-def _corrected(move: Array, points: Array, beside: Array, groups: Sequence[np.ndarray]) -> Array:
+def _corrected(move: Array, points: Array, beside: Array, of_upper: np.ndarray, of_lower: np.ndarray) -> Array:
   """Movements [..., N, 2] whose means at the points [..., N, 2] are nearer to `move` than its own means are.
 
   Args:
     move: [..., N, 2].
     points: [..., N, 2].
     beside: [..., N], see `sheets`: how much of the other lip is in both sheets at each point.
-    groups: which points are common to both sheets, of the upper lip, of the lower one: bool [N] each.
+    of_upper: bool [N], which points are of the upper lip.
+    of_lower: bool [N], of the lower one.
   """
-  _, of_upper, of_lower = groups
   near = _gaussian(points[..., :, None, 0] - points[..., None, :, 0])
   near *= _gaussian(points[..., :, None, 1] - points[..., None, :, 1])  # [..., N, N]
   means = []

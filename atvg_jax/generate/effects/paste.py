@@ -124,11 +124,12 @@ def _draw(patch: _Patch, frame: Array, landmarks: Array, target: Array, cell: in
   pixels = interpolation.packed(patch.pixels)
   xs, ys = ((jnp.arange(side) + 0.5) * patch.pixel for side in (width, height))
   nodes = (jnp.arange(0, side + 1, cell) * patch.pixel for side in (width, height))
-  edges = mouth_sheets.to_outer_corners(patch.source, target)
+  held, held_at = mouth_sheets.to_outer_corners(patch.source, target)
   upper, lower = (
-    interpolation.spread(mouth_sheets.offset(sheet), cell) for sheet in mouth_sheets.sheets(*edges, *nodes, fine=True)
+    interpolation.spread(mouth_sheets.offset(sheet), cell)
+    for sheet in mouth_sheets.sheets(held, held_at, *nodes, fine=True)
   )
-  above = mouth_sheets.above(edges[1], xs, ys)
+  above = mouth_sheets.above(held_at, xs, ys)
 
   is_above = above >= 0.5
   move = jnp.where(is_above, upper, lower)
