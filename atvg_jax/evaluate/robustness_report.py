@@ -206,7 +206,7 @@ def _figure(out: str, name: str, draw: Callable[[Any, str], None], width: float 
     axes.set_title(shown.heading + better, fontsize=10)
     axes.grid(alpha=0.3)
     draw(axes, column)
-  panels.flat[0].legend(fontsize=8)
+  figure.legend(*panels.flat[0].get_legend_handles_labels(), loc='outside right upper', fontsize=8)
   figure.suptitle(name)
   with atomic_write(os.path.join(out, f'{name.replace(" ", "_")}.png'), 'wb') as file:
     figure.savefig(file, format='png', dpi=100)
