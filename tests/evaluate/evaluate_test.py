@@ -54,7 +54,7 @@ def generator(tmp_path_factory):
 @pytest.fixture(scope='module')
 def scored(batch, generator):
   clips = [{key: value[clip : clip + 1] for key, value in batch.items()} for clip in range(2)]
-  with evaluate.Evaluation(generator) as evaluation:
+  with evaluate.Evaluation(generator, batch_size=1) as evaluation:
     return list(evaluation.score(iter(clips), {'first': 's1'}))
 
 
@@ -77,7 +77,7 @@ def test_random_nets_are_worse_than_the_still_frame(scored):
 
 def test_without_true_frames_nothing_is_compared_with_them(batch, generator):
   clip = {key: value[:1] for key, value in batch.items()}
-  with evaluate.Evaluation(generator, 'cross-speaker') as evaluation:
+  with evaluate.Evaluation(generator, 'cross-speaker', batch_size=1) as evaluation:
     (scored,) = evaluation.score(iter([clip]), {'first': 's1'})
   assert 'psnr' not in scored.scores['rows']['sound'] and 'lmd' not in scored.scores['rows']['true landmarks']
   assert {'opening_r', 'jitter', 'identity_drift'} <= set(scored.scores['rows']['sound'])
@@ -104,7 +104,13 @@ def test_a_run_writes_tables_and_videos(generator, tmp_path, monkeypatch, protoc
   monkeypatch.setattr(evaluate, 'load_nets', lambda nets: (random_nets.bundle('at'), random_nets.bundle('vg')))
   data, out = drawn_clips.converted('lrw_ar'), tmp_path / 'out'
   text = evaluate.run(
-    [str(data)], 'validation', protocol=protocol, max_clips=1, out=str(out), metric_networks=_SoundLength()
+    [str(data)],
+    'validation',
+    protocol=protocol,
+    batch_size=1,
+    max_clips=1,
+    out=str(out),
+    metric_networks=_SoundLength(),
   )
   assert 'true landmarks' in text and ('published "PSNR"' in text) == (protocol == 'published')
   results = json.loads((out / 'evaluation.json').read_text())

@@ -35,7 +35,9 @@ def generator():
 
 def _run(cache=None, **options):
   """What lanes_worker.py says; compiled programs are kept in `cache`, or where all tests keep theirs."""
-  flags = [f'--{name}={value}' for name, value in options.items()]
+  flags = []
+  for name, value in options.items():
+    flags += [f'--{name}', *map(str, value if isinstance(value, tuple) else (value,))]
   environment = os.environ | ({} if cache is None else {'JAX_COMPILATION_CACHE_DIR': str(cache)})
   run = subprocess.run([sys.executable, _WORKER, *flags], capture_output=True, text=True, check=False, env=environment)
   assert run.returncode == 0, run.stderr
@@ -43,7 +45,7 @@ def _run(cache=None, **options):
 
 
 def test_on_several_devices_lanes_draw_what_one_clip_alone_is():
-  figures = _run(devices=4, lanes=2, clips=20, order=1, check=1)
+  figures = _run(devices=4, lanes=2, clips=20, seconds=(0.06, 1), order=1, check=1)
   assert figures['worst'] <= 1 and figures['programs'] <= 6
 
 
