@@ -23,15 +23,14 @@ from atvg_jax.train import command_logging
 from data_pipelines import clip_source, features
 from data_pipelines.atomic_files import atomic_write
 from data_pipelines.errors import InputError
-from data_pipelines.records import landmark_statistics
 
 _MINUTES = 1.0, 600.0
 _WORK, _PLAN, _START = 'work', 'plan.json', 'start_vg.npz'
-_WORSE_R = 0.03  # of the opening's correlation on the held-out part: so much is chance on a few seconds
+_WORSE_R = 0.03  # of the opening's correlation in cross-validation: so much is chance on ten seconds
 
 
 class _AdaptedAt(NamedTuple):
-  """AT-net before and after, on the held-out part."""
+  """AT-net before and after, by cross-validation."""
 
   bundle: weights.Bundle
   before: at_adaptation.Scores
@@ -133,17 +132,11 @@ def _folder(out: str, plan: dict[str, Any]) -> Iterator[str]:
 
 
 def _adapt_at(start: weights.Bundle, seen: footage.Footage) -> _AdaptedAt:
-  """AT-net adapted, or as it was where the held-out part is not followed better."""
-  clips = {
-    split: list(at_adaptation.predict(start, seen.directory, split))
-    for split in (clip_source.TRAIN, clip_source.VALIDATION)
-  }
-  statistics = landmark_statistics.load([seen.directory])
-  changed = at_adaptation.adapt(start, clips[clip_source.TRAIN], statistics)
-  before = at_adaptation.scores(start, clips[clip_source.VALIDATION])
-  after = at_adaptation.scores(changed, list(at_adaptation.predict(changed, seen.directory, clip_source.VALIDATION)))
+  """AT-net adapted, or as it was where that does not follow better what it was not adapted to."""
+  clips = list(at_adaptation.predict(start, seen.directory, clip_source.TRAIN))
+  before, after = at_adaptation.cross_validate(start, clips)
   helps = after.lmd < before.lmd and after.opening_r > before.opening_r - _WORSE_R
-  return _AdaptedAt(changed if helps else start, before, after, helps)
+  return _AdaptedAt(at_adaptation.adapt(start, clips) if helps else start, before, after, helps)
 
 
 def _labelled(bundle: weights.Bundle, start: weights.Bundle, told: dict[str, Any], helps: bool) -> weights.Bundle:
@@ -206,10 +199,9 @@ def _told(about: dict[str, Any], minutes: float) -> str:
   """What the report says in words."""
   at, vg = about['at'], about['vg']
   at_told = (
-    f'AT-net was adapted: on the held-out part LMD {at["before"]["lmd"]:.2f} → {at["after"]["lmd"]:.2f} pixels, '
-    f'opening r {at["before"]["opening_r"]:.3f} → {at["after"]["opening_r"]:.3f}.'
-    if at['adapted']
-    else 'AT-net stays as it was: adapting it did not follow the held-out part better.'
+    f'AT-net {"was adapted" if at["adapted"] else "stays as it was"}: each fifth of what was learnt from, followed '
+    f'after adapting to the other four, LMD {at["before"]["lmd"]:.2f} → {at["after"]["lmd"]:.2f} pixels, opening r '
+    f'{at["before"]["opening_r"]:.3f} → {at["after"]["opening_r"]:.3f}.'
   )
   vg_told = (
     f'VG-net was adapted: best of {vg["steps"]} steps is {vg["step"]}, SSIM of the mouth {vg["start_score"]:.4f} → '

@@ -46,8 +46,7 @@ def test_a_mouth_that_moves_in_its_own_way_is_followed(bundle, clips):
   states = np.concatenate([clip.states for clip in clips])
   weights = np.random.default_rng(0).normal(size=(states.shape[1] + 1, 6)) / states.std() / 4
   persons = _moved(bundle, clips * 20, weights)  # as much as a minute
-  statistics = landmark_statistics.accumulate((clip.landmarks, clip.rest) for clip in persons)
-  adapted = at_adaptation.adapt(bundle, persons, statistics)
+  adapted = at_adaptation.adapt(bundle, persons)
   change = at_adaptation._ridge(persons, adapted.basis)
   errors = [
     np.mean([np.square(clip.coefficients - at_adaptation._targets(clip, adapted.basis)).mean() for clip in those])
@@ -59,6 +58,43 @@ def test_a_mouth_that_moves_in_its_own_way_is_followed(bundle, clips):
   )
   assert 1 <= adapted.config['generation']['exaggeration'] <= 1.2
   assert bundle.config['generation']['exaggeration'] != 1, 'the start is left as it is'
+
+
+def test_whether_it_helps_is_asked_of_what_it_was_not_adapted_to(bundle, monkeypatch):
+  rng = np.random.default_rng(4)
+  weights, length = rng.normal(size=(40, 6)) / 60, 70
+  monkeypatch.setattr(at_adaptation, '_with_change', lambda params, change: params)  # these states are of no net
+
+  def in_and_out_of_sample(follows):
+    clips = []
+    for number in range(6):
+      states = np.float32(rng.normal(size=(length, 40)) * 10)
+      coefficients = states @ weights if follows else rng.normal(size=(length, 6))
+      landmarks = np.float32(lm.from_coefficients(coefficients, bundle.basis.mean, bundle.basis))
+      nothing = np.zeros((length, 6), np.float32)
+      gate = np.ones(length, np.float32)
+      clips.append(at_adaptation.Clip(str(number), landmarks, bundle.basis.mean, nothing, gate, states))
+    change = at_adaptation._ridge(clips, bundle.basis)
+    seen = at_adaptation.scores(bundle, [at_adaptation._changed(clip, change) for clip in clips])
+    return seen, *at_adaptation.cross_validate(bundle, clips)
+
+  seen, before, after = in_and_out_of_sample(follows=True)
+  assert min(seen.opening_r, after.opening_r) > 0.95 and before.opening_r == 0
+  assert after.lmd < 0.5 * before.lmd
+  seen, _, after = in_and_out_of_sample(follows=False)
+  assert seen.opening_r > 0.2 > 0.15 > abs(after.opening_r)
+
+
+def test_one_long_clip_is_cut_so_that_it_can_be_cross_validated(bundle, clips):
+  (moved,) = _moved(bundle, clips[:1], np.zeros((clips[0].states.shape[1] + 1, 6)))
+  arrays = ('landmarks', 'coefficients', 'gate', 'states')
+  long = moved._replace(**{name: np.concatenate([getattr(moved, name)] * 16)[:200] for name in arrays})
+  pieces = at_adaptation._pieces(long)
+  assert [len(piece.gate) for piece in pieces] == [67, 67, 66]
+  for name in arrays:
+    np.testing.assert_array_equal(np.concatenate([getattr(piece, name) for piece in pieces]), getattr(long, name))
+  before, after = at_adaptation.cross_validate(bundle, [long])
+  assert np.isfinite([before, after]).all()
 
 
 def test_scores_are_of_the_mouth_and_the_moments_when_it_opens(bundle, clips):
