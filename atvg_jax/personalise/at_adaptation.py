@@ -138,7 +138,8 @@ def adapt(bundle: weights.Bundle, clips: Sequence[Clip]) -> weights.Bundle:
     bundle: the weights to start from.
     clips: that person's, as `predict` with these weights gives them.
   """
-  return _fitted(bundle, clips)[0]
+  fitted, change = _fitted(bundle, clips)
+  return fitted._replace(params=_with_change(bundle.params, change))
 
 
 def cross_validate(bundle: weights.Bundle, clips: Sequence[Clip]) -> tuple[Scores, Scores]:
@@ -156,8 +157,8 @@ def cross_validate(bundle: weights.Bundle, clips: Sequence[Clip]) -> tuple[Score
   after = []
   for fold in folds:
     first, last = fold[0], fold[-1]
-    adapted, change = _fitted(bundle, pieces[:first] + pieces[last + 1 :])
-    after.append(scores(adapted, [_changed(piece, change) for piece in pieces[first : last + 1]]))
+    fitted, change = _fitted(bundle, pieces[:first] + pieces[last + 1 :])
+    after.append(scores(fitted, [_changed(piece, change) for piece in pieces[first : last + 1]]))
   means = np.average(after, axis=0, weights=list(map(len, folds)))
   return scores(bundle, pieces), Scores(*map(float, means))
 
@@ -182,13 +183,13 @@ def scores(bundle: weights.Bundle, clips: Sequence[Clip]) -> Scores:
 
 
 def _fitted(bundle: weights.Bundle, clips: Sequence[Clip]) -> tuple[weights.Bundle, np.ndarray]:
-  """The weights of `adapt`, and what was added to the last layer, see `_ridge`."""
+  """The person's rest shape and exaggeration in place of the start's, and what the last layer lacks, see `_ridge`."""
   assert bundle.basis is not None, "AT-net's weights hold its landmark basis"
   basis = lm.of_person(bundle.basis, landmark_statistics.accumulate((clip.landmarks, clip.rest) for clip in clips))
   change = _ridge(clips, basis)
   exaggeration = _exaggeration([_changed(clip, change) for clip in clips], basis)
   config = bundle.config | {'generation': {**bundle.config['generation'], 'exaggeration': exaggeration}}
-  return bundle._replace(config=config, basis=basis, params=_with_change(bundle.params, change)), change
+  return bundle._replace(config=config, basis=basis), change
 
 
 def _pieces(clip: Clip) -> list[Clip]:
